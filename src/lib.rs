@@ -1,0 +1,24 @@
+//! Fieldseal: an encrypting proxy for MongoDB.
+//!
+//! A request changes its type at every hop, and a reader can follow the types:
+//!
+//! ```text
+//! wire::Frame → wire::Message → rewrite::Command → rewrite::Decision → rewrite::Cleared → upstream
+//!                                                                    ↘ Refusal → error reply
+//! ```
+//!
+//! The way back is `wire::Frame → wire::Message → reveal::ReplyPlan → client`.
+//! See `ARCHITECTURE.md` for a tour of one write and one read.
+
+pub mod cli;
+pub mod config;
+pub mod keyring;
+pub mod policy;
+pub mod proxy;
+pub mod raw;
+pub mod refusal;
+pub mod reveal;
+pub mod rewrite;
+pub mod schema;
+pub mod seal;
+pub mod wire;

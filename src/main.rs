@@ -1,0 +1,5 @@
+//! The `fieldseal` command.
+
+fn main() -> std::process::ExitCode {
+    fieldseal::cli::run()
+}

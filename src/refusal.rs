@@ -1,0 +1,67 @@
+//! What a client is told when its request is not passed on.
+
+/// Why a request was refused; becomes a MongoDB error reply (`ok: 0`).
+///
+/// The message names the command, the path, the operator and what to do
+/// instead. It never holds a value.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Refusal {
+    /// Which of MongoDB's error codes the client sees. No driver retries any of them.
+    pub kind: RefusalKind,
+    /// Begins with `fieldseal: `.
+    pub message: String,
+}
+
+/// The error codes that refusals use, with MongoDB's names for them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RefusalKind {
+    /// The request is understood but cannot be answered exactly over sealed fields.
+    NotSupported,
+    /// A command this proxy does not know.
+    UnknownCommand,
+    /// The message or a document in it is malformed.
+    Malformed,
+    /// A value of a sealed field does not have the type that the schema names.
+    WrongType,
+    /// The request would exceed MongoDB's message size once sealed, or a limit of the proxy.
+    TooLarge,
+    /// A stored value cannot be opened: its key is missing, or it was tampered with.
+    CannotOpen,
+}
+
+impl RefusalKind {
+    /// MongoDB's error code.
+    pub fn code(self) -> i32 {
+        match self {
+            Self::NotSupported => 115,
+            Self::UnknownCommand => 59,
+            Self::Malformed => 22,
+            Self::WrongType => 121,
+            Self::TooLarge => 10334,
+            Self::CannotOpen => 96,
+        }
+    }
+
+    /// MongoDB's name of that code.
+    pub fn code_name(self) -> &'static str {
+        match self {
+            Self::NotSupported => "CommandNotSupported",
+            Self::UnknownCommand => "CommandNotFound",
+            Self::Malformed => "InvalidBSON",
+            Self::WrongType => "DocumentValidationFailure",
+            Self::TooLarge => "BSONObjectTooLarge",
+            Self::CannotOpen => "OperationFailed",
+        }
+    }
+}
+
+impl Refusal {
+    /// A refusal of `kind`; `what` says what, where and what to do instead.
+    pub fn new(kind: RefusalKind, what: impl std::fmt::Display) -> Self {
+        Self {
+            kind,
+            message: format!("fieldseal: {what}"),
+        }
+    }
+}

