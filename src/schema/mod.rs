@@ -59,22 +59,3 @@ pub struct FieldRule {
 
 /// The name of the key that seals fields which name none.
 pub const DEFAULT_KEY: &str = "default";
-
-impl Schema {
-    /// The rule for a namespace: the exact one, or else the pattern that matches.
-    pub fn rule(&self, namespace: &str) -> Option<&CollectionRule> {
-        self.rules.iter().find(|rule| rule.pattern == namespace)
-    }
-
-    /// Whether a collection of this database may have sealed fields.
-    pub fn may_seal_in(&self, database: &str) -> bool {
-        self.rules
-            .iter()
-            .any(|rule| rule.pattern.split('.').next() == Some(database))
-    }
-
-    /// Whether nothing is sealed.
-    pub fn is_empty(&self) -> bool {
-        self.rules.is_empty()
-    }
-}
