@@ -2,6 +2,7 @@
 
 use super::{FieldRule, Types};
 use crate::document::{Keys, Node, Place, Reader, Table, Value, nearest};
+use crate::keyring;
 
 pub(super) const FIELD: Keys = Keys {
     of: "a sealed field",
@@ -26,8 +27,6 @@ const QUERY: Keys = Keys {
 
 /// MongoDB nests documents no deeper.
 const MAX_COMPONENTS: usize = 100;
-/// More than any name needs.
-const MAX_KEY_NAME_BYTES: usize = 64;
 
 /// What is wrong with a path.
 pub(super) fn path_mistake(path: &str) -> Option<String> {
@@ -65,21 +64,10 @@ pub(super) fn path_mistake(path: &str) -> Option<String> {
     })
 }
 
-/// What is wrong with the name of a key.
-pub(crate) fn key_name_mistake(name: &str) -> Option<String> {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
-    if name.is_empty() || name.len() > MAX_KEY_NAME_BYTES || !name.bytes().all(allowed) {
-        return Some(format!(
-            "the name of a key has 1 to {MAX_KEY_NAME_BYTES} letters, digits, `_`, `.` or `-`"
-        ));
-    }
-    None
-}
-
 /// The name of a key, where the file gives one.
 pub(super) fn read_key_name(reader: &mut Reader, place: &Place, node: &Node) -> Option<String> {
     let name = reader.text(place, node)?;
-    match key_name_mistake(name) {
+    match keyring::name_mistake(name) {
         Some(what) => {
             reader.mistake(place, what);
             None
@@ -241,14 +229,16 @@ fn read_query(reader: &mut Reader, place: &Place, node: &Node) -> bool {
 }
 
 fn read_query_name(reader: &mut Reader, place: &Place, node: &Node) -> bool {
-    if let Value::Text(name) = &node.value {
-        if QUERY.later.contains(&name.as_str()) {
-            reader.mistake(
-                place,
-                format_args!("{name:?} queries are not supported by this version of fieldseal; \"equality\" is"),
-            );
-            return false;
-        }
+    if let Value::Text(name) = &node.value
+        && QUERY.later.contains(&name.as_str())
+    {
+        reader.mistake(
+            place,
+            format_args!(
+                "{name:?} queries are not supported by this version of fieldseal; \"equality\" is"
+            ),
+        );
+        return false;
     }
     let words: Vec<&str> = ["equality"].iter().chain(QUERY.later).copied().collect();
     reader.word(place, node, &words).is_some()
@@ -282,13 +272,13 @@ fn check_elements(
         }
         Some((_, true)) if !equality => {
             let named = types.and_then(|(at, types)| Some((at, (*types)?)));
-            if let (Some((at, types)), Some(array)) = (named, Types::named("array")) {
-                if array.within(types) {
-                    reader.mistake(
+            if let (Some((at, types)), Some(array)) = (named, Types::named("array"))
+                && array.within(types)
+            {
+                reader.mistake(
                         at,
                         "with `elements`, the type is that of the elements, and an array in an array cannot be named",
                     );
-                }
             }
         }
         _ => {}

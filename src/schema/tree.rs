@@ -192,6 +192,8 @@ pub(crate) fn is_position(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
     use super::*;
 
     fn tree() -> Tree {
