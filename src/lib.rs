@@ -12,6 +12,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod document;
 pub mod keyring;
 pub mod policy;
 pub mod proxy;

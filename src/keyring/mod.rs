@@ -1,8 +1,17 @@
 //! The key file: named keys, their versions and index epochs, and what is derived from them.
 
+mod file;
+mod kdf;
+mod stored;
+mod unseal;
+
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
+
+pub use file::{KeyFile, KeyringError, KeyringFault, readable_by_others};
+pub use unseal::{UnsealError, UnsealSecret, UnsealSource};
 
 /// One number for (key name, version); stored in every sealed value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -24,6 +33,13 @@ impl Material {
         Self(Zeroizing::new(bytes))
     }
 
+    /// Takes 32 bytes from the system's random generator.
+    pub fn random() -> Result<Self, getrandom::Error> {
+        let mut bytes = Zeroizing::new([0; 32]);
+        getrandom::fill(bytes.as_mut_slice())?;
+        Ok(Self(bytes))
+    }
+
     /// The bytes, for a primitive to use.
     pub fn expose(&self) -> &[u8; 32] {
         &self.0
@@ -41,7 +57,8 @@ impl Material {
 }
 
 /// What may be done with a version or epoch of a key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum State {
     /// May open, not yet seal.
     Staged,
@@ -90,9 +107,205 @@ pub struct Keyring {
     pub keys: Vec<NamedKey>,
 }
 
+impl State {
+    /// The word for it, as the key file has it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Staged => "staged",
+            Self::Active => "active",
+            Self::Retired => "retired",
+            Self::Disabled => "disabled",
+            Self::Destroyed => "destroyed",
+        }
+    }
+
+    /// Whether sealed values of the version may be opened.
+    pub fn opens(self) -> bool {
+        matches!(self, Self::Staged | Self::Active | Self::Retired)
+    }
+}
+
+impl NamedKey {
+    /// The version that seals.
+    pub fn active(&self) -> Option<&KeyVersion> {
+        active(&self.versions)
+    }
+
+    /// The epoch that tokens are made under.
+    pub fn active_epoch(&self) -> Option<&KeyVersion> {
+        active(&self.epochs)
+    }
+}
+
+fn active(versions: &[KeyVersion]) -> Option<&KeyVersion> {
+    versions
+        .iter()
+        .find(|version| version.state == State::Active)
+}
+
 impl Keyring {
+    /// Makes a key for each of `names`, with one version and one epoch; kept nowhere.
+    pub fn generate<'n>(
+        names: impl IntoIterator<Item = &'n str>,
+    ) -> Result<Self, getrandom::Error> {
+        let mut keyring = Self {
+            generation: 0,
+            keys: Vec::new(),
+        };
+        for name in names {
+            keyring.add(name)?;
+        }
+        Ok(keyring)
+    }
+
     /// The key named `name`.
     pub fn key(&self, name: &str) -> Option<&NamedKey> {
         self.keys.iter().find(|key| key.name == name)
+    }
+
+    /// The version that sealed values name `id`, and its key.
+    pub fn version(&self, id: KeyId) -> Option<(&NamedKey, &KeyVersion)> {
+        self.keys.iter().find_map(|key| {
+            let version = key.versions.iter().find(|version| version.id == id)?;
+            Some((key, version))
+        })
+    }
+
+    /// Adds the key `name`, unless there is one.
+    pub fn add(&mut self, name: &str) -> Result<(), getrandom::Error> {
+        if self.key(name).is_none() {
+            let version = self.fresh(1)?;
+            self.keys.push(NamedKey {
+                name: name.to_owned(),
+                versions: vec![version],
+                epochs: Vec::new(),
+            });
+            let epoch = self.fresh(1)?;
+            if let Some(key) = self.keys.last_mut() {
+                key.epochs.push(epoch);
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives the key `name` a new active version; the one before still opens.
+    /// False if there is no such key.
+    pub fn rotate(&mut self, name: &str) -> Result<bool, getrandom::Error> {
+        let Some(index) = self.keys.iter().position(|key| key.name == name) else {
+            return Ok(false);
+        };
+        let last = self.keys.get(index).and_then(|key| key.versions.last());
+        let number = last.map_or(0, |version| version.number).saturating_add(1);
+        let fresh = self.fresh(number)?;
+        if let Some(key) = self.keys.get_mut(index) {
+            for version in &mut key.versions {
+                if version.state == State::Active {
+                    version.state = State::Retired;
+                }
+            }
+            key.versions.push(fresh);
+        }
+        Ok(true)
+    }
+
+    /// A new active version under an id that no other has.
+    fn fresh(&self, number: u32) -> Result<KeyVersion, getrandom::Error> {
+        let id = loop {
+            let id = KeyId(getrandom::u32()?);
+            let mut all = self
+                .keys
+                .iter()
+                .flat_map(|key| key.versions.iter().chain(&key.epochs));
+            if id.0 != 0 && all.all(|version| version.id != id) {
+                break id;
+            }
+        };
+        Ok(KeyVersion {
+            id,
+            number,
+            created: now(),
+            state: State::Active,
+            material: Some(Material::random()?),
+        })
+    }
+}
+
+/// More than any name needs.
+const MAX_NAME_BYTES: usize = 64;
+
+/// What is wrong with the name of a key.
+pub(crate) fn name_mistake(name: &str) -> Option<String> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+    if name.is_empty() || name.len() > MAX_NAME_BYTES || !name.bytes().all(allowed) {
+        return Some(format!(
+            "the name of a key has 1 to {MAX_NAME_BYTES} letters, digits, `_`, `.` or `-`"
+        ));
+    }
+    None
+}
+
+/// The time, RFC 3339 in UTC, to the second.
+fn now() -> String {
+    let seconds = bson::DateTime::now().timestamp_millis() / 1000 * 1000;
+    bson::DateTime::from_millis(seconds)
+        .try_to_rfc3339_string()
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    #[test]
+    fn a_rotated_key_seals_with_its_new_version_and_opens_with_all() {
+        let mut keyring = Keyring::generate(["default", "people"]).unwrap();
+        let first = keyring.key("people").unwrap().active().unwrap().id;
+        let epoch = keyring.key("people").unwrap().active_epoch().unwrap().id;
+        assert!(keyring.rotate("people").unwrap());
+        let people = keyring.key("people").unwrap();
+        let active = people.active().unwrap();
+        assert_eq!((active.number, people.versions.len()), (2, 2));
+        assert_ne!(active.id, first);
+        let (key, old) = keyring.version(first).unwrap();
+        assert_eq!((key.name.as_str(), old.state), ("people", State::Retired));
+        assert!(old.state.opens() && old.material.is_some());
+        assert_eq!(people.active_epoch().unwrap().id, epoch);
+        assert_eq!(keyring.key("default").unwrap().versions.len(), 1);
+        assert!(!keyring.rotate("nobody").unwrap());
+    }
+
+    #[test]
+    fn an_epoch_is_not_found_as_a_version() {
+        let keyring = Keyring::generate(["default"]).unwrap();
+        let key = keyring.key("default").unwrap();
+        assert_eq!(key.active_epoch().unwrap().number, 1);
+        assert!(keyring.version(key.active_epoch().unwrap().id).is_none());
+        assert!(keyring.version(key.active().unwrap().id).is_some());
+    }
+
+    #[test]
+    fn versions_are_dated_in_utc() {
+        let date = now();
+        assert_eq!(date.len(), "2026-01-01T00:00:00Z".len(), "{date}");
+        assert!(date.ends_with('Z'), "{date}");
+    }
+
+    #[test]
+    fn material_cannot_be_printed() {
+        let keyring = Keyring::generate(["default"]).unwrap();
+        let material = keyring
+            .key("default")
+            .unwrap()
+            .active()
+            .unwrap()
+            .material
+            .clone()
+            .unwrap();
+        let printed = format!("{keyring:?} {material:?}");
+        assert!(printed.contains("Material(..)"));
+        let list = material.expose().map(|byte| byte.to_string()).join(", ");
+        assert!(!printed.contains(&list));
     }
 }

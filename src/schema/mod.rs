@@ -1,8 +1,14 @@
 //! The schema file, and the field tree compiled from it.
 
+mod field;
+mod load;
+mod namespace;
 mod tree;
 mod types;
 
+use std::collections::HashMap;
+
+pub use crate::document::{Format, Mistake, Mistakes as SchemaErrors};
 pub use tree::{NodeId, Step, Tree, TreeError};
 pub use types::Types;
 
@@ -11,6 +17,10 @@ pub use types::Types;
 pub struct Schema {
     /// The rules, in the order of the files.
     pub rules: Vec<CollectionRule>,
+    /// Where the rule of a namespace without `*` is in `rules`.
+    exact: HashMap<String, usize>,
+    /// Where the rules with `*` are in `rules`; no two of them match one namespace.
+    patterns: Vec<usize>,
 }
 
 /// What is sealed in one collection, or in all that match a pattern.
@@ -59,3 +69,74 @@ pub struct FieldRule {
 
 /// The name of the key that seals fields which name none.
 pub const DEFAULT_KEY: &str = "default";
+
+impl FieldRule {
+    /// What the field is called in field ids and tokens.
+    pub fn identity(&self) -> &str {
+        self.identity.as_deref().unwrap_or(&self.path)
+    }
+}
+
+impl CollectionRule {
+    /// What the collection `namespace`, which this rule is for, is called in field ids and tokens.
+    pub fn identity<'a>(&'a self, namespace: &'a str) -> &'a str {
+        self.identity.as_deref().unwrap_or(namespace)
+    }
+}
+
+impl Schema {
+    /// Makes rules that were checked findable.
+    pub fn from_rules(rules: Vec<CollectionRule>) -> Self {
+        let mut exact = HashMap::new();
+        let mut patterns = Vec::new();
+        for (index, rule) in rules.iter().enumerate() {
+            if namespace::is_pattern(&rule.pattern) {
+                patterns.push(index);
+            } else {
+                exact.insert(rule.pattern.clone(), index);
+            }
+        }
+        Self {
+            rules,
+            exact,
+            patterns,
+        }
+    }
+
+    /// The rule for the collection `namespace`: its own before one with `*`.
+    pub fn rule(&self, namespace: &str) -> Option<&CollectionRule> {
+        if let Some(index) = self.exact.get(namespace) {
+            return self.rules.get(*index);
+        }
+        if self.patterns.is_empty() || namespace::is_reserved(namespace) {
+            return None;
+        }
+        self.patterns
+            .iter()
+            .filter_map(|index| self.rules.get(*index))
+            .find(|rule| namespace::matches(&rule.pattern, namespace))
+    }
+
+    /// Whether a collection of the database `database` may hold sealed fields.
+    pub fn may_seal_in(&self, database: &str) -> bool {
+        !namespace::is_reserved_database(database)
+            && self
+                .rules
+                .iter()
+                .any(|rule| namespace::database_matches(&rule.pattern, database))
+    }
+
+    /// Whether nothing is sealed anywhere.
+    pub fn is_empty(&self) -> bool {
+        self.rules.is_empty()
+    }
+
+    /// The names of the keys that the schema needs, sorted.
+    pub fn key_names(&self) -> std::collections::BTreeSet<&str> {
+        self.rules
+            .iter()
+            .flat_map(|rule| &rule.fields)
+            .map(|field| field.key.as_str())
+            .collect()
+    }
+}
