@@ -106,12 +106,19 @@ pub enum Unopened {
 }
 
 impl Field {
-    fn compile(rule: &CollectionRule, field: &FieldRule, namespace: &str, keyring: &Keyring) -> Result<Self, PolicyError> {
-        let key = keyring.key(&field.key).ok_or_else(|| PolicyError::UnknownKey {
-            namespace: namespace.to_owned(),
-            path: field.path.clone(),
-            key: field.key.clone(),
-        })?;
+    fn compile(
+        rule: &CollectionRule,
+        field: &FieldRule,
+        namespace: &str,
+        keyring: &Keyring,
+    ) -> Result<Self, PolicyError> {
+        let key = keyring
+            .key(&field.key)
+            .ok_or_else(|| PolicyError::UnknownKey {
+                namespace: namespace.to_owned(),
+                path: field.path.clone(),
+                key: field.key.clone(),
+            })?;
         let id = FieldId::of(
             rule.identity.as_deref().unwrap_or(namespace),
             field.identity.as_deref().unwrap_or(&field.path),
@@ -119,7 +126,10 @@ impl Field {
         let (active, material) = active(key, &key.versions, "version")?;
         let equality = if field.equality {
             let (_, epoch) = active_epoch(key)?;
-            let domain = field.domain.as_deref().map_or(Domain::Field(&id.0), Domain::Named);
+            let domain = field
+                .domain
+                .as_deref()
+                .map_or(Domain::Field(&id.0), Domain::Named);
             let name = token_name(active_epoch(key)?.0);
             Some(Equality {
                 key: TokenKey::derive(epoch, domain),
@@ -182,7 +192,11 @@ fn active_epoch(key: &NamedKey) -> Result<(u32, &Material), PolicyError> {
 }
 
 impl Collection {
-    fn compile(rule: &CollectionRule, namespace: &str, keyring: &Keyring) -> Result<Self, PolicyError> {
+    fn compile(
+        rule: &CollectionRule,
+        namespace: &str,
+        keyring: &Keyring,
+    ) -> Result<Self, PolicyError> {
         let fields = rule
             .fields
             .iter()
@@ -271,11 +285,18 @@ impl Policy {
     ///
     /// `field` is the field it was found at, where that is known; its expanded
     /// keys are used then, after the ids were compared.
-    pub fn open(&self, header: Header, payload: &[u8], field: Option<&Field>, out: &mut Vec<u8>) -> Result<(), Unopened> {
+    pub fn open(
+        &self,
+        header: Header,
+        payload: &[u8],
+        field: Option<&Field>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Unopened> {
         let known = field
             .filter(|field| field.id == header.field)
             .or_else(|| self.field(header.field).map(|field| &**field));
-        let expanded = known.and_then(|field| field.versions.iter().find(|(id, _)| *id == header.key));
+        let expanded =
+            known.and_then(|field| field.versions.iter().find(|(id, _)| *id == header.key));
         if let Some(key) = expanded.and_then(|(_, key)| key.get()) {
             return Ok(key.open(payload, out)?);
         }
@@ -368,6 +389,6 @@ pub(crate) mod fixture {
     }
 
     fn schema(rules: Vec<CollectionRule>) -> Schema {
-        Schema { rules }
+        Schema::from_rules(rules)
     }
 }

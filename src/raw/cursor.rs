@@ -89,6 +89,11 @@ impl<'a> Doc<'a> {
         Ok(doc)
     }
 
+    /// The buffer that the document lies in.
+    pub fn buffer(&self) -> &'a [u8] {
+        self.buffer
+    }
+
     /// Where the document begins, its length included.
     pub fn start(&self) -> usize {
         self.start
@@ -134,7 +139,8 @@ impl<'a> Doc<'a> {
         let below = deepest
             .checked_sub(1)
             .ok_or(Malformed("documents are nested too deep"))?;
-        self.elements().try_for_each(|element| element?.validate(below))
+        self.elements()
+            .try_for_each(|element| element?.validate(below))
     }
 
     /// Whether the document has no element.
@@ -155,7 +161,9 @@ impl<'a> Elements<'a> {
     fn read(&mut self) -> Result<Element<'a>, Malformed> {
         let start = self.at;
         let rest = &self.buffer[start..self.end];
-        let (&kind, rest) = rest.split_first().ok_or(Malformed("an element is cut off"))?;
+        let (&kind, rest) = rest
+            .split_first()
+            .ok_or(Malformed("an element is cut off"))?;
         let key_length = memchr::memchr(0, rest).ok_or(Malformed("a field name does not end"))?;
         let key = std::str::from_utf8(&rest[..key_length])
             .map_err(|_| Malformed("a field name is not UTF-8"))?;
@@ -292,7 +300,9 @@ impl<'a> Element<'a> {
             kind::DOCUMENT | kind::ARRAY => self.doc()?.validate(deepest),
             kind::JAVASCRIPT_WITH_SCOPE => self.scope()?.validate(deepest),
             kind::STRING if self.str().is_none() => Err(Malformed("a string is not UTF-8")),
-            kind::BOOL if self.value() > &[1] => Err(Malformed("a truth value is neither 0 nor 1")),
+            kind::BOOL if !matches!(self.value(), [0 | 1]) => {
+                Err(Malformed("a truth value is neither 0 nor 1"))
+            }
             _ => Ok(()),
         }
     }
@@ -332,7 +342,8 @@ impl<'a> Element<'a> {
                     clippy::cast_possible_truncation,
                     reason = "checked to be whole and well inside the range of i64"
                 )]
-                let whole = (number.fract() == 0.0 && number.abs() < 9.0e15).then_some(number as i64);
+                let whole =
+                    (number.fract() == 0.0 && number.abs() < 9.0e15).then_some(number as i64);
                 whole
             }
             _ => None,

@@ -11,11 +11,17 @@ use crate::refusal::{Refusal, RefusalKind};
 
 type Result<T = ()> = std::result::Result<T, Refusal>;
 
-pub(super) fn create_indexes<'m>(splicer: &mut Splicer<'m, '_>, scope: &Scope<'_>, command: &Command<'m>) -> Result {
+pub(super) fn create_indexes<'m>(
+    splicer: &mut Splicer<'m, '_>,
+    scope: &Scope<'_>,
+    command: &Command<'m>,
+) -> Result {
     no_sequences(scope, command)?;
     fields(splicer, scope, command.body, 1, |splicer, element| {
         match element.key {
-            "indexes" => array(splicer, element, |splicer, index| one_index(splicer, scope, index))?,
+            "indexes" => array(splicer, element, |splicer, index| {
+                one_index(splicer, scope, index)
+            })?,
             "commitQuorum" | "ignoreUnknownIndexOptions" => {}
             _ => return Ok(false),
         }
@@ -24,17 +30,36 @@ pub(super) fn create_indexes<'m>(splicer: &mut Splicer<'m, '_>, scope: &Scope<'_
 }
 
 fn one_index<'m>(splicer: &mut Splicer<'m, '_>, scope: &Scope<'_>, index: Doc<'m>) -> Result {
-    let flag = |key: &str| -> Result<bool> { Ok(index.find(key)?.is_some_and(|flag| flag.truthy())) };
+    let flag =
+        |key: &str| -> Result<bool> { Ok(index.find(key)?.is_some_and(|flag| flag.truthy())) };
     let mut tokens = false;
     fields(splicer, scope, index, 0, |splicer, element| {
         match element.key {
             "key" => tokens |= index_keys(splicer, scope, element.doc()?)?,
             "partialFilterExpression" => filter(splicer, scope, element)?,
             "wildcardProjection" => return Ok(false),
-            "name" | "unique" | "sparse" | "expireAfterSeconds" | "collation" | "hidden" | "background" | "v" | "ns"
-            | "dropDups" | "storageEngine" | "weights" | "default_language" | "language_override"
-            | "textIndexVersion" | "2dsphereIndexVersion" | "bits" | "min" | "max" | "bucketSize"
-            | "prepareUnique" | "clustered" => {}
+            "name"
+            | "unique"
+            | "sparse"
+            | "expireAfterSeconds"
+            | "collation"
+            | "hidden"
+            | "background"
+            | "v"
+            | "ns"
+            | "dropDups"
+            | "storageEngine"
+            | "weights"
+            | "default_language"
+            | "language_override"
+            | "textIndexVersion"
+            | "2dsphereIndexVersion"
+            | "bits"
+            | "min"
+            | "max"
+            | "bucketSize"
+            | "prepareUnique"
+            | "clustered" => {}
             _ => return Ok(false),
         }
         Ok(true)
@@ -54,13 +79,20 @@ fn one_index<'m>(splicer: &mut Splicer<'m, '_>, scope: &Scope<'_>, index: Doc<'m
     if let Some(collation) = index.find("collation")? {
         let locale = collation.doc()?.find("locale")?;
         if locale.and_then(|locale| locale.str()) != Some("simple") {
-            return Err(scope.refuse_command("an index with a collation on a sealed field", "leave the collation out"));
+            return Err(scope.refuse_command(
+                "an index with a collation on a sealed field",
+                "leave the collation out",
+            ));
         }
     }
     Ok(())
 }
 
-pub(super) fn drop_indexes<'m>(splicer: &mut Splicer<'m, '_>, scope: &Scope<'_>, command: &Command<'m>) -> Result {
+pub(super) fn drop_indexes<'m>(
+    splicer: &mut Splicer<'m, '_>,
+    scope: &Scope<'_>,
+    command: &Command<'m>,
+) -> Result {
     no_sequences(scope, command)?;
     fields(splicer, scope, command.body, 1, |splicer, element| {
         match element.key {
@@ -76,7 +108,11 @@ pub(super) fn drop_indexes<'m>(splicer: &mut Splicer<'m, '_>, scope: &Scope<'_>,
 }
 
 /// `create` and `collMod` of a sealed collection.
-pub(super) fn create<'m>(splicer: &mut Splicer<'m, '_>, scope: &Scope<'_>, command: &Command<'m>) -> Result {
+pub(super) fn create<'m>(
+    splicer: &mut Splicer<'m, '_>,
+    scope: &Scope<'_>,
+    command: &Command<'m>,
+) -> Result {
     no_sequences(scope, command)?;
     let input = splicer.input();
     fields(splicer, scope, command.body, 1, |splicer, element| {
@@ -86,19 +122,41 @@ pub(super) fn create<'m>(splicer: &mut Splicer<'m, '_>, scope: &Scope<'_>, comma
             "collation" => {
                 let locale = element.doc()?.find("locale")?;
                 if locale.and_then(|locale| locale.str()) != Some("simple") {
-                    return Err(scope.refuse_command("a collation", "tokens are compared byte for byte; leave it out"));
+                    return Err(scope.refuse_command(
+                        "a collation",
+                        "tokens are compared byte for byte; leave it out",
+                    ));
                 }
             }
-            "capped" | "size" | "max" | "autoIndexId" | "idIndex" | "storageEngine" | "validationLevel"
-            | "validationAction" | "indexOptionDefaults" | "clusteredIndex" | "changeStreamPreAndPostImages"
-            | "expireAfterSeconds" | "flags" | "temp" | "cappedSize" | "cappedMax" | "recordPreImages" | "dryRun" => {}
+            "capped"
+            | "size"
+            | "max"
+            | "autoIndexId"
+            | "idIndex"
+            | "storageEngine"
+            | "validationLevel"
+            | "validationAction"
+            | "indexOptionDefaults"
+            | "clusteredIndex"
+            | "changeStreamPreAndPostImages"
+            | "expireAfterSeconds"
+            | "flags"
+            | "temp"
+            | "cappedSize"
+            | "cappedMax"
+            | "recordPreImages"
+            | "dryRun" => {}
             _ => return Ok(false),
         }
         Ok(true)
     })
 }
 
-fn modify_index<'m>(splicer: &mut Splicer<'m, '_>, scope: &Scope<'_>, element: &Element<'m>) -> Result {
+fn modify_index<'m>(
+    splicer: &mut Splicer<'m, '_>,
+    scope: &Scope<'_>,
+    element: &Element<'m>,
+) -> Result {
     fields(splicer, scope, element.doc()?, 0, |splicer, element| {
         match element.key {
             "keyPattern" => {
@@ -117,7 +175,9 @@ pub(super) fn view(policy: &Policy, command: &Command<'_>) -> Result {
         let element = element?;
         match element.key {
             "viewOn" => {
-                let sealed = element.str().and_then(|name| command.collection(policy, name));
+                let sealed = element
+                    .str()
+                    .and_then(|name| command.collection(policy, name));
                 if let Some(sealed) = sealed {
                     return Err(Refusal::new(
                         RefusalKind::NotSupported,

@@ -93,7 +93,8 @@ impl<'m> Command<'m> {
 pub(super) fn is_generic(key: &str) -> bool {
     matches!(
         key,
-        "$db" | "$clusterTime"
+        "$db"
+            | "$clusterTime"
             | "$readPreference"
             | "$audit"
             | "$client"

@@ -5,7 +5,8 @@ use super::document::seal_document;
 use super::expression::refuse_sealed;
 use super::filter::Purpose;
 use super::options::{
-    Collation, array, fields, filter, filter_for, hint, open_keys, sections, sort, upsert_equalities,
+    Collation, array, fields, filter, filter_for, hint, open_keys, sections, sort,
+    upsert_equalities,
 };
 use super::scope::{BY_CONTENT, Place, Scope};
 use super::{projection, update};
@@ -15,8 +16,14 @@ use crate::schema::Tree;
 
 type Result<T = ()> = std::result::Result<T, Refusal>;
 
-pub(super) fn insert<'m>(splicer: &mut Splicer<'m, '_>, scope: &Scope<'_>, command: &Command<'m>) -> Result {
-    let seal = |splicer: &mut Splicer<'m, '_>, doc: Doc<'m>| seal_document(splicer, scope, doc, Tree::ROOT, 0);
+pub(super) fn insert<'m>(
+    splicer: &mut Splicer<'m, '_>,
+    scope: &Scope<'_>,
+    command: &Command<'m>,
+) -> Result {
+    let seal = |splicer: &mut Splicer<'m, '_>, doc: Doc<'m>| {
+        seal_document(splicer, scope, doc, Tree::ROOT, 0)
+    };
     let body = |splicer: &mut Splicer<'m, '_>| {
         fields(splicer, scope, command.body, 1, |splicer, element| {
             match element.key {
@@ -30,7 +37,11 @@ pub(super) fn insert<'m>(splicer: &mut Splicer<'m, '_>, scope: &Scope<'_>, comma
     sections(splicer, scope, command, "documents", body, seal)
 }
 
-pub(super) fn find<'m>(splicer: &mut Splicer<'m, '_>, scope: &Scope<'_>, command: &Command<'m>) -> Result {
+pub(super) fn find<'m>(
+    splicer: &mut Splicer<'m, '_>,
+    scope: &Scope<'_>,
+    command: &Command<'m>,
+) -> Result {
     let mut collation = Collation::default();
     no_sequences(scope, command)?;
     fields(splicer, scope, command.body, 1, |splicer, element| {
@@ -45,8 +56,19 @@ pub(super) fn find<'m>(splicer: &mut Splicer<'m, '_>, scope: &Scope<'_>, command
             "returnKey" if element.truthy() => {
                 return Err(scope.refuse_command("`returnKey`", "use a projection"));
             }
-            "returnKey" | "skip" | "limit" | "batchSize" | "singleBatch" | "allowDiskUse" | "noCursorTimeout"
-            | "tailable" | "awaitData" | "allowPartialResults" | "oplogReplay" | "showRecordId" | "readOnce" => {}
+            "returnKey"
+            | "skip"
+            | "limit"
+            | "batchSize"
+            | "singleBatch"
+            | "allowDiskUse"
+            | "noCursorTimeout"
+            | "tailable"
+            | "awaitData"
+            | "allowPartialResults"
+            | "oplogReplay"
+            | "showRecordId"
+            | "readOnce" => {}
             _ => return Ok(false),
         }
         Ok(true)
@@ -54,8 +76,13 @@ pub(super) fn find<'m>(splicer: &mut Splicer<'m, '_>, scope: &Scope<'_>, command
     collation.check(scope)
 }
 
-pub(super) fn update<'m>(splicer: &mut Splicer<'m, '_>, scope: &Scope<'_>, command: &Command<'m>) -> Result {
-    let statement = |splicer: &mut Splicer<'m, '_>, doc: Doc<'m>| update_statement(splicer, scope, doc);
+pub(super) fn update<'m>(
+    splicer: &mut Splicer<'m, '_>,
+    scope: &Scope<'_>,
+    command: &Command<'m>,
+) -> Result {
+    let statement =
+        |splicer: &mut Splicer<'m, '_>, doc: Doc<'m>| update_statement(splicer, scope, doc);
     let body = |splicer: &mut Splicer<'m, '_>| {
         fields(splicer, scope, command.body, 1, |splicer, element| {
             match element.key {
@@ -70,7 +97,11 @@ pub(super) fn update<'m>(splicer: &mut Splicer<'m, '_>, scope: &Scope<'_>, comma
     sections(splicer, scope, command, "updates", body, statement)
 }
 
-fn update_statement<'m>(splicer: &mut Splicer<'m, '_>, scope: &Scope<'_>, statement: Doc<'m>) -> Result {
+fn update_statement<'m>(
+    splicer: &mut Splicer<'m, '_>,
+    scope: &Scope<'_>,
+    statement: Doc<'m>,
+) -> Result {
     let mut collation = Collation::default();
     scope.compared.set(false);
     let change = Change::of(statement, "q", "u")?;
@@ -80,7 +111,9 @@ fn update_statement<'m>(splicer: &mut Splicer<'m, '_>, scope: &Scope<'_>, statem
             "q" => change.filter(splicer, scope, element)?,
             "u" => update::rewrite(splicer, scope, element, &equalities)?,
             "c" => refuse_sealed(scope, element, "c")?,
-            "arrayFilters" => update::array_filters(splicer, scope, element, change.update.as_ref())?,
+            "arrayFilters" => {
+                update::array_filters(splicer, scope, element, change.update.as_ref())?
+            }
             "hint" => hint(splicer, scope, element)?,
             "collation" => collation.note(element)?,
             "multi" | "upsert" | "upsertSupplied" | "sampleId" => {}
@@ -125,14 +158,23 @@ impl<'m> Change<'m> {
         Ok(change)
     }
 
-    fn equalities(&self, scope: &Scope<'_>, input: &'m [u8]) -> Result<Vec<super::filter::UpsertEquality<'m>>> {
+    fn equalities(
+        &self,
+        scope: &Scope<'_>,
+        input: &'m [u8],
+    ) -> Result<Vec<super::filter::UpsertEquality<'m>>> {
         match &self.filter {
             Some(filter) if self.upsert => upsert_equalities(scope, filter, input),
             _ => Ok(Vec::new()),
         }
     }
 
-    fn filter(&self, splicer: &mut Splicer<'m, '_>, scope: &Scope<'_>, element: &Element<'m>) -> Result {
+    fn filter(
+        &self,
+        splicer: &mut Splicer<'m, '_>,
+        scope: &Scope<'_>,
+        element: &Element<'m>,
+    ) -> Result {
         if self.upsert {
             let mut again = Vec::new();
             filter_for(splicer, scope, element, &mut Purpose::Upsert(&mut again))
@@ -142,8 +184,13 @@ impl<'m> Change<'m> {
     }
 }
 
-pub(super) fn delete<'m>(splicer: &mut Splicer<'m, '_>, scope: &Scope<'_>, command: &Command<'m>) -> Result {
-    let statement = |splicer: &mut Splicer<'m, '_>, doc: Doc<'m>| delete_statement(splicer, scope, doc);
+pub(super) fn delete<'m>(
+    splicer: &mut Splicer<'m, '_>,
+    scope: &Scope<'_>,
+    command: &Command<'m>,
+) -> Result {
+    let statement =
+        |splicer: &mut Splicer<'m, '_>, doc: Doc<'m>| delete_statement(splicer, scope, doc);
     let body = |splicer: &mut Splicer<'m, '_>| {
         fields(splicer, scope, command.body, 1, |splicer, element| {
             match element.key {
@@ -158,7 +205,11 @@ pub(super) fn delete<'m>(splicer: &mut Splicer<'m, '_>, scope: &Scope<'_>, comma
     sections(splicer, scope, command, "deletes", body, statement)
 }
 
-fn delete_statement<'m>(splicer: &mut Splicer<'m, '_>, scope: &Scope<'_>, statement: Doc<'m>) -> Result {
+fn delete_statement<'m>(
+    splicer: &mut Splicer<'m, '_>,
+    scope: &Scope<'_>,
+    statement: Doc<'m>,
+) -> Result {
     let mut collation = Collation::default();
     scope.compared.set(false);
     fields(splicer, scope, statement, 0, |splicer, element| {
@@ -174,7 +225,11 @@ fn delete_statement<'m>(splicer: &mut Splicer<'m, '_>, scope: &Scope<'_>, statem
     collation.check(scope)
 }
 
-pub(super) fn find_and_modify<'m>(splicer: &mut Splicer<'m, '_>, scope: &Scope<'_>, command: &Command<'m>) -> Result {
+pub(super) fn find_and_modify<'m>(
+    splicer: &mut Splicer<'m, '_>,
+    scope: &Scope<'_>,
+    command: &Command<'m>,
+) -> Result {
     let mut collation = Collation::default();
     no_sequences(scope, command)?;
     let change = Change::of(command.body, "query", "update")?;
@@ -184,7 +239,9 @@ pub(super) fn find_and_modify<'m>(splicer: &mut Splicer<'m, '_>, scope: &Scope<'
             "query" => change.filter(splicer, scope, element)?,
             "update" if element.is_null() => {}
             "update" => update::rewrite(splicer, scope, element, &equalities)?,
-            "arrayFilters" => update::array_filters(splicer, scope, element, change.update.as_ref())?,
+            "arrayFilters" => {
+                update::array_filters(splicer, scope, element, change.update.as_ref())?
+            }
             "fields" | "projection" => projection::rewrite(splicer, scope, element)?,
             "sort" => sort(scope, element)?,
             "hint" => hint(splicer, scope, element)?,
@@ -198,7 +255,11 @@ pub(super) fn find_and_modify<'m>(splicer: &mut Splicer<'m, '_>, scope: &Scope<'
     collation.check(scope)
 }
 
-pub(super) fn count<'m>(splicer: &mut Splicer<'m, '_>, scope: &Scope<'_>, command: &Command<'m>) -> Result {
+pub(super) fn count<'m>(
+    splicer: &mut Splicer<'m, '_>,
+    scope: &Scope<'_>,
+    command: &Command<'m>,
+) -> Result {
     let mut collation = Collation::default();
     no_sequences(scope, command)?;
     fields(splicer, scope, command.body, 1, |splicer, element| {
@@ -216,13 +277,19 @@ pub(super) fn count<'m>(splicer: &mut Splicer<'m, '_>, scope: &Scope<'_>, comman
     collation.check(scope)
 }
 
-pub(super) fn distinct<'m>(splicer: &mut Splicer<'m, '_>, scope: &Scope<'_>, command: &Command<'m>) -> Result {
+pub(super) fn distinct<'m>(
+    splicer: &mut Splicer<'m, '_>,
+    scope: &Scope<'_>,
+    command: &Command<'m>,
+) -> Result {
     let mut collation = Collation::default();
     no_sequences(scope, command)?;
     fields(splicer, scope, command.body, 1, |splicer, element| {
         match element.key {
             "key" => {
-                let path = element.str().ok_or(Malformed("the key of distinct is not a string"))?;
+                let path = element
+                    .str()
+                    .ok_or(Malformed("the key of distinct is not a string"))?;
                 if !matches!(scope.place(path)?, Place::Open) {
                     return Err(scope.refuse(path, "distinct", BY_CONTENT));
                 }

@@ -162,7 +162,13 @@ pub(super) fn write_value(
     Ok(())
 }
 
-fn write_binary(out: &mut Vec<u8>, key: &str, field: &Field, kind: u8, value: &[u8]) -> Result<(), Refusal> {
+fn write_binary(
+    out: &mut Vec<u8>,
+    key: &str,
+    field: &Field,
+    kind: u8,
+    value: &[u8],
+) -> Result<(), Refusal> {
     let length = i32::try_from(Field::sealed_length(value.len()))
         .map_err(|_| Refusal::new(RefusalKind::TooLarge, "a value is too large to seal"))?;
     Writer::new(out).name(kind::BINARY, key);
@@ -173,7 +179,11 @@ fn write_binary(out: &mut Vec<u8>, key: &str, field: &Field, kind: u8, value: &[
 }
 
 /// `{field: null}` matches an array that holds null. Sealed as one, it could not.
-fn refuse_null_elements(scope: &Scope<'_>, field: &Field, array: &Element<'_>) -> Result<(), Refusal> {
+fn refuse_null_elements(
+    scope: &Scope<'_>,
+    field: &Field,
+    array: &Element<'_>,
+) -> Result<(), Refusal> {
     for item in array.doc()?.elements() {
         if item?.is_null() {
             return Err(scope.refuse(

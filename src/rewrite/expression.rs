@@ -5,7 +5,11 @@ use crate::raw::{Doc, Element, Malformed, kind};
 use crate::refusal::Refusal;
 
 /// Refuses the expression in `element` if it reads a sealed field; `what` names where it stands.
-pub(super) fn refuse_sealed(scope: &Scope<'_>, element: &Element<'_>, what: &str) -> Result<(), Refusal> {
+pub(super) fn refuse_sealed(
+    scope: &Scope<'_>,
+    element: &Element<'_>,
+    what: &str,
+) -> Result<(), Refusal> {
     walk(scope, element, what, 0)
 }
 
@@ -54,7 +58,10 @@ fn field_by_name(scope: &Scope<'_>, element: &Element<'_>, what: &str) -> Result
     };
     match name.str() {
         Some(text) if !text.starts_with('$') => touch(scope, text, what),
-        _ => Err(scope.refuse_command("`$getField` of a computed name", "name the field by its path")),
+        _ => Err(scope.refuse_command(
+            "`$getField` of a computed name",
+            "name the field by its path",
+        )),
     }
 }
 

@@ -34,7 +34,7 @@ pub(super) struct UpsertEquality<'m> {
 }
 
 impl<'m> Purpose<'_, 'm> {
-    fn branch(&self) -> Purpose<'static, 'm> {
+    fn branch<'b>(&self) -> Purpose<'b, 'm> {
         match self {
             Self::Match => Purpose::Match,
             Self::Upsert(_) | Self::UpsertBranch => Purpose::UpsertBranch,
@@ -106,7 +106,9 @@ impl<'c, P: Paths<'c>> Filter<'_, 'c, '_, P> {
         match element.key {
             "$and" => self.branches(splicer, element, purpose, depth),
             // MongoDB takes a $or with one branch for that branch, in upserts too.
-            "$or" if element.doc()?.elements().count() == 1 => self.branches(splicer, element, purpose, depth),
+            "$or" if element.doc()?.elements().count() == 1 => {
+                self.branches(splicer, element, purpose, depth)
+            }
             "$or" | "$nor" => self.branches(splicer, element, &mut purpose.branch(), depth),
             "$expr" => super::expression::refuse_sealed(self.scope, element, "$expr"),
             "$comment" | "$alwaysTrue" | "$alwaysFalse" | "$sampleRate" | "$text" => Ok(()),
@@ -146,7 +148,10 @@ impl<'c, P: Paths<'c>> Filter<'_, 'c, '_, P> {
         match self.paths.place(element.key)? {
             Place::Open => Ok(()),
             Place::Inner(node) => self.on_parent(splicer, element, node, depth),
-            Place::Sealed { field, element: position } => {
+            Place::Sealed {
+                field,
+                element: position,
+            } => {
                 let mut parts = Parts::new(self.scope, element.key, field, position);
                 parts.read(element, purpose)?;
                 if parts.unchanged() {
@@ -179,7 +184,9 @@ impl<'c, P: Paths<'c>> Filter<'_, 'c, '_, P> {
             match operator.key {
                 "$exists" | "$size" | "$type" | "$regex" | "$options" | "$mod" | "$bitsAllSet"
                 | "$bitsAnySet" | "$bitsAllClear" | "$bitsAnyClear" => {}
-                "$eq" | "$ne" | "$gt" | "$gte" | "$lt" | "$lte" => self.whole(element.key, &operator)?,
+                "$eq" | "$ne" | "$gt" | "$gte" | "$lt" | "$lte" => {
+                    self.whole(element.key, &operator)?
+                }
                 "$in" | "$nin" => {
                     for item in operator.doc()?.elements() {
                         self.whole(element.key, &item?)?;
@@ -233,7 +240,10 @@ impl<'c, P: Paths<'c>> Filter<'_, 'c, '_, P> {
     ) -> Result<(), Refusal> {
         let inner = operator.doc()?;
         let by_value = match inner.first()? {
-            Some(first) => first.key.starts_with('$') && !matches!(first.key, "$and" | "$or" | "$nor" | "$expr" | "$where"),
+            Some(first) => {
+                first.key.starts_with('$')
+                    && !matches!(first.key, "$and" | "$or" | "$nor" | "$expr" | "$where")
+            }
             None => false,
         };
         if by_value {
@@ -249,7 +259,9 @@ impl<'c, P: Paths<'c>> Filter<'_, 'c, '_, P> {
     /// A value that a field holding sealed fields is compared with as a whole.
     fn whole(&self, path: &str, value: &Element<'_>) -> Result<(), Refusal> {
         match value.kind {
-            kind::DOCUMENT | kind::ARRAY => Err(self.beside(path, "comparison with a whole document or array")),
+            kind::DOCUMENT | kind::ARRAY => {
+                Err(self.beside(path, "comparison with a whole document or array"))
+            }
             _ => Ok(()),
         }
     }
@@ -269,10 +281,9 @@ pub(super) fn is_operators(element: &Element<'_>) -> Result<bool, Malformed> {
     if element.kind != kind::DOCUMENT {
         return Ok(false);
     }
-    Ok(element
-        .doc()?
-        .first()?
-        .is_some_and(|first| first.key.starts_with('$') && !matches!(first.key, "$ref" | "$id" | "$db")))
+    Ok(element.doc()?.first()?.is_some_and(|first| {
+        first.key.starts_with('$') && !matches!(first.key, "$ref" | "$id" | "$db")
+    }))
 }
 
 /// A condition on a sealed field, taken apart.
@@ -309,7 +320,11 @@ impl<'s, 'c, 'm> Parts<'s, 'c, 'm> {
         self.same
     }
 
-    fn read(&mut self, condition: &Element<'m>, purpose: &mut Purpose<'_, 'm>) -> Result<(), Refusal> {
+    fn read(
+        &mut self,
+        condition: &Element<'m>,
+        purpose: &mut Purpose<'_, 'm>,
+    ) -> Result<(), Refusal> {
         if !is_operators(condition)? {
             return self.operator("$eq", condition, purpose);
         }
@@ -320,7 +335,12 @@ impl<'s, 'c, 'm> Parts<'s, 'c, 'm> {
         Ok(())
     }
 
-    fn operator(&mut self, name: &str, operand: &Element<'m>, purpose: &mut Purpose<'_, 'm>) -> Result<(), Refusal> {
+    fn operator(
+        &mut self,
+        name: &str,
+        operand: &Element<'m>,
+        purpose: &mut Purpose<'_, 'm>,
+    ) -> Result<(), Refusal> {
         match name {
             "$eq" | "$ne" if operand.is_null() => self.stays(name, operand),
             "$eq" => self.equal(operand, purpose)?,
@@ -421,7 +441,11 @@ impl<'s, 'c, 'm> Parts<'s, 'c, 'm> {
         Ok(())
     }
 
-    fn first_of(&mut self, list: &Element<'m>, purpose: &mut Purpose<'_, 'm>) -> Result<(), Refusal> {
+    fn first_of(
+        &mut self,
+        list: &Element<'m>,
+        purpose: &mut Purpose<'_, 'm>,
+    ) -> Result<(), Refusal> {
         match list.doc()?.first()? {
             Some(value) => self.equal(&value, purpose),
             None => Ok(()),
@@ -519,7 +543,9 @@ impl<'s, 'c, 'm> Parts<'s, 'c, 'm> {
                     }
                     write_tokens(&mut writer, "$in", &values.tokens);
                 }
-                other => return Err(self.refuse(&format!("`$elemMatch` with `{other}`"), self.advice())),
+                other => {
+                    return Err(self.refuse(&format!("`$elemMatch` with `{other}`"), self.advice()));
+                }
             }
         }
         if conditions.is_empty() {

@@ -118,7 +118,11 @@ pub(super) fn filter_for<'m>(
         return Ok(());
     }
     let paths = Below(scope, Tree::ROOT);
-    Filter { scope, paths: &paths }.rewrite(splicer, element.doc()?, purpose, 0)
+    Filter {
+        scope,
+        paths: &paths,
+    }
+    .rewrite(splicer, element.doc()?, purpose, 0)
 }
 
 /// The equalities on sealed fields that an upsert with this filter puts into a new document.
@@ -130,17 +134,31 @@ pub(super) fn upsert_equalities<'m>(
     let mut scratch = Vec::new();
     let mut equalities = Vec::new();
     let mut dry = Splicer::new(input, &mut scratch);
-    filter_for(&mut dry, scope, filter, &mut Purpose::Upsert(&mut equalities))?;
+    filter_for(
+        &mut dry,
+        scope,
+        filter,
+        &mut Purpose::Upsert(&mut equalities),
+    )?;
     Ok(equalities)
 }
 
 /// A filter that may not touch sealed fields at all, such as a validator.
-pub(super) fn open_filter(scope: &Scope<'_>, element: &Element<'_>, input: &[u8], what: &str) -> Result<(), Refusal> {
+pub(super) fn open_filter(
+    scope: &Scope<'_>,
+    element: &Element<'_>,
+    input: &[u8],
+    what: &str,
+) -> Result<(), Refusal> {
     let mut scratch = Vec::new();
     let mut dry = Splicer::new(input, &mut scratch);
     let element = Doc::at(input, element.value_start, element.end)?;
     let paths = Below(scope, Tree::ROOT);
-    Filter { scope, paths: &paths }.rewrite(&mut dry, element, &mut Purpose::Match, 0)?;
+    Filter {
+        scope,
+        paths: &paths,
+    }
+    .rewrite(&mut dry, element, &mut Purpose::Match, 0)?;
     if dry.changed() {
         return Err(scope.refuse_command(
             &format!("{what} that compares sealed fields"),
@@ -155,11 +173,21 @@ pub(super) fn sort(scope: &Scope<'_>, element: &Element<'_>) -> Result<(), Refus
     if element.is_null() {
         return Ok(());
     }
-    open_keys(scope, element, "sort", "sort by an open field, or in the service")
+    open_keys(
+        scope,
+        element,
+        "sort",
+        "sort by an open field, or in the service",
+    )
 }
 
 /// A document whose names are paths of open fields.
-pub(super) fn open_keys(scope: &Scope<'_>, element: &Element<'_>, what: &str, advice: &str) -> Result<(), Refusal> {
+pub(super) fn open_keys(
+    scope: &Scope<'_>,
+    element: &Element<'_>,
+    what: &str,
+    advice: &str,
+) -> Result<(), Refusal> {
     for key in element.doc()?.elements() {
         let key = key?;
         if !matches!(scope.place(key.key)?, Place::Open) {
@@ -170,7 +198,11 @@ pub(super) fn open_keys(scope: &Scope<'_>, element: &Element<'_>, what: &str, ad
 }
 
 /// An index by its keys, under the user's names.
-pub(super) fn hint<'m>(splicer: &mut Splicer<'m, '_>, scope: &Scope<'_>, element: &Element<'m>) -> Result<(), Refusal> {
+pub(super) fn hint<'m>(
+    splicer: &mut Splicer<'m, '_>,
+    scope: &Scope<'_>,
+    element: &Element<'m>,
+) -> Result<(), Refusal> {
     match element.kind {
         kind::DOCUMENT => index_keys(splicer, scope, element.doc()?).map(|_| ()),
         _ => Ok(()),
@@ -178,7 +210,11 @@ pub(super) fn hint<'m>(splicer: &mut Splicer<'m, '_>, scope: &Scope<'_>, element
 }
 
 /// Puts tokens in the place of sealed fields in an index's keys. Returns whether there were any.
-pub(super) fn index_keys<'m>(splicer: &mut Splicer<'m, '_>, scope: &Scope<'_>, keys: Doc<'m>) -> Result<bool, Refusal> {
+pub(super) fn index_keys<'m>(
+    splicer: &mut Splicer<'m, '_>,
+    scope: &Scope<'_>,
+    keys: Doc<'m>,
+) -> Result<bool, Refusal> {
     let mark = splicer.mark();
     let mut tokens = false;
     for key in keys.elements() {
@@ -188,7 +224,10 @@ pub(super) fn index_keys<'m>(splicer: &mut Splicer<'m, '_>, scope: &Scope<'_>, k
         }
         match scope.place(key.key)? {
             Place::Open => {}
-            Place::Sealed { field, element: false } => {
+            Place::Sealed {
+                field,
+                element: false,
+            } => {
                 let Some(equality) = &field.equality else {
                     return Err(scope.refuse(
                         key.key,

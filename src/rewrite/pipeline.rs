@@ -47,7 +47,10 @@ impl Pipeline<'_, '_> {
             let doc = stage.doc()?;
             let mark = splicer.mark();
             let mut operators = doc.elements();
-            let operator = operators.next().transpose()?.ok_or(Malformed("a stage is empty"))?;
+            let operator = operators
+                .next()
+                .transpose()?
+                .ok_or(Malformed("a stage is empty"))?;
             if operators.next().is_some() {
                 return Err(Malformed("a stage has more than one field").into());
             }
@@ -101,7 +104,12 @@ impl Pipeline<'_, '_> {
     fn kept(&self, stage: &Element<'_>, what: &str, depth: usize) -> Result<Shape, Refusal> {
         let scope = self.scope;
         match stage.key {
-            "$sort" => open_keys(scope, stage, what, "sort by an open field, or in the service")?,
+            "$sort" => open_keys(
+                scope,
+                stage,
+                what,
+                "sort by an open field, or in the service",
+            )?,
             "$project" => {
                 for field in stage.doc()?.elements() {
                     self.project(&field?, what)?;
@@ -116,7 +124,8 @@ impl Pipeline<'_, '_> {
             }
             "$unset" => self.unset(stage)?,
             "$unwind" => self.unwind(stage, what)?,
-            "$group" | "$sortByCount" | "$bucket" | "$bucketAuto" | "$replaceRoot" | "$replaceWith" => {
+            "$group" | "$sortByCount" | "$bucket" | "$bucketAuto" | "$replaceRoot"
+            | "$replaceWith" => {
                 refuse_sealed(scope, stage, what)?;
                 return Ok(Shape::Open);
             }
@@ -138,7 +147,8 @@ impl Pipeline<'_, '_> {
                 ));
             }
             _ => {
-                return Err(scope.refuse_command(what, "this version cannot follow sealed fields through it"));
+                return Err(scope
+                    .refuse_command(what, "this version cannot follow sealed fields through it"));
             }
         }
         Ok(Shape::Kept)
@@ -150,7 +160,11 @@ impl Pipeline<'_, '_> {
             kind::BOOL | kind::INT32 | kind::INT64 | kind::DOUBLE | kind::DECIMAL128 => Ok(()),
             _ => match place {
                 Place::Open => refuse_sealed(self.scope, field, what),
-                _ => Err(self.scope.refuse(field.key, what, "include or exclude it by its dotted path")),
+                _ => Err(self.scope.refuse(
+                    field.key,
+                    what,
+                    "include or exclude it by its dotted path",
+                )),
             },
         }
     }
@@ -158,7 +172,9 @@ impl Pipeline<'_, '_> {
     fn open_target(&self, path: &str, what: &str) -> Result<(), Refusal> {
         match self.scope.place(path)? {
             Place::Open => Ok(()),
-            _ => Err(self.scope.refuse(path, what, "put the result in a field of another name")),
+            _ => Err(self
+                .scope
+                .refuse(path, what, "put the result in a field of another name")),
         }
     }
 
@@ -170,7 +186,10 @@ impl Pipeline<'_, '_> {
         if stage.kind == kind::STRING {
             return path(stage);
         }
-        stage.doc()?.elements().try_for_each(|element| path(&element?))
+        stage
+            .doc()?
+            .elements()
+            .try_for_each(|element| path(&element?))
     }
 
     fn unwind(&self, stage: &Element<'_>, what: &str) -> Result<(), Refusal> {
@@ -209,7 +228,12 @@ impl Pipeline<'_, '_> {
                 }
                 "let" | "startWith" => refuse_sealed(self.scope, &option, what)?,
                 // Of the other collection, which is open.
-                "from" | "foreignField" | "pipeline" | "connectFromField" | "connectToField" | "maxDepth"
+                "from"
+                | "foreignField"
+                | "pipeline"
+                | "connectFromField"
+                | "connectToField"
+                | "maxDepth"
                 | "restrictSearchWithMatch" => {}
                 other => {
                     return Err(self.scope.refuse_command(
@@ -223,12 +247,24 @@ impl Pipeline<'_, '_> {
     }
 
     fn reach(&self, stage: &Element<'_>, depth: usize) -> Result<(), Refusal> {
-        reach_stage(self.policy, self.scope.command, self.database, stage, depth + 1)
+        reach_stage(
+            self.policy,
+            self.scope.command,
+            self.database,
+            stage,
+            depth + 1,
+        )
     }
 }
 
 /// Refuses a pipeline over open documents if it reaches a sealed collection.
-pub(super) fn reach(policy: &Policy, command: &str, database: &str, array: Doc<'_>, depth: usize) -> Result<(), Refusal> {
+pub(super) fn reach(
+    policy: &Policy,
+    command: &str,
+    database: &str,
+    array: Doc<'_>,
+    depth: usize,
+) -> Result<(), Refusal> {
     if depth > DEEPEST {
         return Err(Malformed("a pipeline is nested too deep").into());
     }
@@ -240,10 +276,18 @@ pub(super) fn reach(policy: &Policy, command: &str, database: &str, array: Doc<'
     Ok(())
 }
 
-fn reach_stage(policy: &Policy, command: &str, database: &str, stage: &Element<'_>, depth: usize) -> Result<(), Refusal> {
+fn reach_stage(
+    policy: &Policy,
+    command: &str,
+    database: &str,
+    stage: &Element<'_>,
+    depth: usize,
+) -> Result<(), Refusal> {
     match stage.key {
         "$lookup" | "$graphLookup" => from(policy, command, database, stage, "from", depth),
-        "$unionWith" if stage.kind == kind::STRING => named(policy, command, database, stage, stage.key),
+        "$unionWith" if stage.kind == kind::STRING => {
+            named(policy, command, database, stage, stage.key)
+        }
         "$unionWith" => from(policy, command, database, stage, "coll", depth),
         "$out" => match stage.kind {
             kind::DOCUMENT => target(policy, command, database, stage),
@@ -251,7 +295,10 @@ fn reach_stage(policy: &Policy, command: &str, database: &str, stage: &Element<'
         },
         "$merge" => match stage.kind {
             kind::DOCUMENT => {
-                let into = stage.doc()?.find("into")?.ok_or(Malformed("$merge has no `into`"))?;
+                let into = stage
+                    .doc()?
+                    .find("into")?
+                    .ok_or(Malformed("$merge has no `into`"))?;
                 if into.kind == kind::DOCUMENT {
                     target(policy, command, database, &into)?;
                 } else {
@@ -282,16 +329,56 @@ fn reach_stage(policy: &Policy, command: &str, database: &str, stage: &Element<'
 
 /// Stages that read no other collection.
 const STAGES: &[&str] = &[
-    "$addFields", "$bucket", "$bucketAuto", "$changeStream", "$changeStreamSplitLargeEvent", "$collStats", "$count",
-    "$currentOp", "$densify", "$documents", "$fill", "$geoNear", "$group", "$indexStats", "$limit",
-    "$listCatalog", "$listLocalSessions", "$listSampledQueries", "$listSessions", "$match", "$operationMetrics",
-    "$planCacheStats", "$project", "$queryStats", "$redact", "$replaceRoot", "$replaceWith", "$sample", "$search",
-    "$searchMeta", "$set", "$setWindowFields", "$shardedDataDistribution", "$skip", "$sort", "$sortByCount", "$unset",
-    "$unwind", "$vectorSearch",
+    "$addFields",
+    "$bucket",
+    "$bucketAuto",
+    "$changeStream",
+    "$changeStreamSplitLargeEvent",
+    "$collStats",
+    "$count",
+    "$currentOp",
+    "$densify",
+    "$documents",
+    "$fill",
+    "$geoNear",
+    "$group",
+    "$indexStats",
+    "$limit",
+    "$listCatalog",
+    "$listLocalSessions",
+    "$listSampledQueries",
+    "$listSessions",
+    "$match",
+    "$operationMetrics",
+    "$planCacheStats",
+    "$project",
+    "$queryStats",
+    "$redact",
+    "$replaceRoot",
+    "$replaceWith",
+    "$sample",
+    "$search",
+    "$searchMeta",
+    "$set",
+    "$setWindowFields",
+    "$shardedDataDistribution",
+    "$skip",
+    "$sort",
+    "$sortByCount",
+    "$unset",
+    "$unwind",
+    "$vectorSearch",
 ];
 
 /// A collection that a stage reads, and the pipeline that it reads it with.
-fn from(policy: &Policy, command: &str, database: &str, stage: &Element<'_>, field: &str, depth: usize) -> Result<(), Refusal> {
+fn from(
+    policy: &Policy,
+    command: &str,
+    database: &str,
+    stage: &Element<'_>,
+    field: &str,
+    depth: usize,
+) -> Result<(), Refusal> {
     for option in stage.doc()?.elements() {
         let option = option?;
         if option.key == field {
@@ -306,18 +393,33 @@ fn from(policy: &Policy, command: &str, database: &str, stage: &Element<'_>, fie
     Ok(())
 }
 
-fn target(policy: &Policy, command: &str, database: &str, holder: &Element<'_>) -> Result<(), Refusal> {
+fn target(
+    policy: &Policy,
+    command: &str,
+    database: &str,
+    holder: &Element<'_>,
+) -> Result<(), Refusal> {
     let doc = holder.doc()?;
     let other = doc.find("db")?;
     let database = match &other {
-        Some(name) => name.str().ok_or(Malformed("a database is not named by a string"))?,
+        Some(name) => name
+            .str()
+            .ok_or(Malformed("a database is not named by a string"))?,
         None => database,
     };
-    let collection = doc.find("coll")?.ok_or(Malformed("a stage names no collection"))?;
+    let collection = doc
+        .find("coll")?
+        .ok_or(Malformed("a stage names no collection"))?;
     named(policy, command, database, &collection, holder.key)
 }
 
-fn named(policy: &Policy, command: &str, database: &str, name: &Element<'_>, stage: &str) -> Result<(), Refusal> {
+fn named(
+    policy: &Policy,
+    command: &str,
+    database: &str,
+    name: &Element<'_>,
+    stage: &str,
+) -> Result<(), Refusal> {
     let Some(collection) = name.str() else {
         return Err(Malformed("a collection is not named by a string").into());
     };

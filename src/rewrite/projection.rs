@@ -8,7 +8,11 @@ use crate::refusal::Refusal;
 use crate::schema::{NodeId, Tree};
 
 /// Rewrites the projection in `element`; every field of the reply keeps its path.
-pub(super) fn rewrite<'m>(splicer: &mut Splicer<'m, '_>, scope: &Scope<'_>, element: &Element<'m>) -> Result<(), Refusal> {
+pub(super) fn rewrite<'m>(
+    splicer: &mut Splicer<'m, '_>,
+    scope: &Scope<'_>,
+    element: &Element<'m>,
+) -> Result<(), Refusal> {
     if element.is_null() {
         return Ok(());
     }
@@ -70,7 +74,11 @@ fn document<'m>(
         ("$elemMatch", Place::Inner(node)) => {
             let mark = splicer.mark();
             let paths = Below(scope, node);
-            Filter { scope, paths: &paths }.rewrite(splicer, operator.doc()?, &mut Purpose::Match, 0)?;
+            Filter {
+                scope,
+                paths: &paths,
+            }
+            .rewrite(splicer, operator.doc()?, &mut Purpose::Match, 0)?;
             splicer.mend_length(element.doc()?.start(), mark)?;
             Ok(())
         }

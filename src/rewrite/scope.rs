@@ -137,7 +137,11 @@ impl<'c> Scope<'c> {
                 ));
             }
             if element {
-                return Err(self.refuse(path, "a position in an array within an array", "address the element itself"));
+                return Err(self.refuse(
+                    path,
+                    "a position in an array within an array",
+                    "address the element itself",
+                ));
             }
             element = true;
         }

@@ -77,8 +77,18 @@ pub(super) fn family(name: &str) -> Family {
         "mapReduce" | "mapreduce" => Family::MapReduce,
         "bulkWrite" => Family::BulkWrite,
         "renameCollection" => Family::Rename,
-        "drop" | "collStats" | "collstats" | "validate" | "compact" | "reIndex" | "planCacheListFilters"
-        | "setIndexCommitQuorum" | "listSearchIndexes" | "emptycapped" | "captrunc" | "convertToCapped" => Family::Whole,
+        "drop"
+        | "collStats"
+        | "collstats"
+        | "validate"
+        | "compact"
+        | "reIndex"
+        | "planCacheListFilters"
+        | "setIndexCommitQuorum"
+        | "listSearchIndexes"
+        | "emptycapped"
+        | "captrunc"
+        | "convertToCapped" => Family::Whole,
         "planCacheClear" | "planCacheClearFilters" => {
             Family::Open("its query would be compared in plain; clear the cache on MongoDB itself")
         }
@@ -86,18 +96,39 @@ pub(super) fn family(name: &str) -> Family {
         "createSearchIndexes" | "updateSearchIndex" | "dropSearchIndex" | "search" => {
             Family::Open("search indexes cannot read what is sealed")
         }
-        "cloneCollectionAsCapped" => Family::Open("the copy would have another identity; copy through the proxy"),
+        "cloneCollectionAsCapped" => {
+            Family::Open("the copy would have another identity; copy through the proxy")
+        }
         "compactStructuredEncryptionData" | "cleanupStructuredEncryptionData" => {
             Family::Open("the collection has no MongoDB queryable encryption")
         }
-        "shardCollection" | "reshardCollection" | "refineCollectionShardKey" | "split" | "splitVector"
-        | "splitChunk" | "moveChunk" | "moveRange" | "mergeChunks" | "checkShardingIndex" | "cleanupOrphaned"
-        | "autoSplitVector" | "clearJumboFlag" | "analyzeShardKey" | "configureQueryAnalyzer" | "dataSize" | "datasize" => {
-            Family::OpenNamespace("its keys could be values of sealed fields; run it on MongoDB itself")
-        }
+        "shardCollection"
+        | "reshardCollection"
+        | "refineCollectionShardKey"
+        | "split"
+        | "splitVector"
+        | "splitChunk"
+        | "moveChunk"
+        | "moveRange"
+        | "mergeChunks"
+        | "checkShardingIndex"
+        | "cleanupOrphaned"
+        | "autoSplitVector"
+        | "clearJumboFlag"
+        | "analyzeShardKey"
+        | "configureQueryAnalyzer"
+        | "dataSize"
+        | "datasize" => Family::OpenNamespace(
+            "its keys could be values of sealed fields; run it on MongoDB itself",
+        ),
         "applyOps" | "doTxn" => Family::Never(ONE_BY_ONE),
-        "godinsert" | "stageDebug" | "testReshardCloneCollection" | "internalRenameIfOptionsAndIndexesMatch"
-        | "makeSnapshot" | "pinHistoryReplicated" | "validateDBMetadata" => Family::Never(DIRECT),
+        "godinsert"
+        | "stageDebug"
+        | "testReshardCloneCollection"
+        | "internalRenameIfOptionsAndIndexesMatch"
+        | "makeSnapshot"
+        | "pinHistoryReplicated"
+        | "validateDBMetadata" => Family::Never(DIRECT),
         name if name.starts_with('_') || name.starts_with("cluster") => Family::Never(DIRECT),
         name if PASSES.contains(&name) => Family::Pass,
         _ => Family::Unknown,
@@ -106,36 +137,163 @@ pub(super) fn family(name: &str) -> Family {
 
 /// Commands about sessions, users, the server and the cluster, which hold no document of a collection.
 const PASSES: &[&str] = &[
-    "abortReshardCollection", "abortShardSplit", "abortTransaction", "addShard", "addShardToZone",
-    "appendOplogNote", "authenticate", "availableQueryOptions", "balancerCollectionStatus", "balancerStart",
-    "balancerStatus", "balancerStop", "buildInfo", "buildinfo", "cleanupReshardCollection", "clearLog",
-    "commitReshardCollection", "commitShardSplit", "commitTransaction", "configureFailPoint", "connPoolStats",
-    "connPoolSync", "connectionStatus", "coordinateCommitTransaction", "cpuload", "createRole", "createUser",
-    "currentOp", "dbCheck", "dbHash", "dbStats", "dbstats", "donorAbortMigration", "donorForgetMigration",
-    "donorStartMigration", "driverOIDTest", "dropAllRolesFromDatabase", "dropAllUsersFromDatabase",
-    "dropConnections", "dropDatabase", "dropRole", "dropUser", "echo", "enableSharding", "endSessions",
-    "features", "filemd5", "flushRouterConfig", "forgetShardSplit", "fsync", "fsyncUnlock",
-    "getAuditConfig", "getClusterParameter", "getCmdLineOpts", "getDatabaseVersion", "getDefaultRWConcern",
-    "getDiagnosticData", "getFreeMonitoringStatus", "getLastError", "getLog", "getMore", "getParameter",
-    "getShardMap", "getShardVersion", "getlasterror", "getnonce", "grantPrivilegesToRole", "grantRolesToRole",
-    "grantRolesToUser", "hostInfo", "httpClientRequest", "invalidateUserCache", "isdbgrid", "killAllSessions",
-    "killAllSessionsByPattern", "killCursors", "killOp", "killSessions", "listCollections", "listCommands",
-    "listDatabases", "listShards", "lockInfo", "logApplicationMessage", "logMessage", "logRotate", "logout",
-    "movePrimary", "netstat", "ping", "prepareTransaction", "profile", "reapLogicalSessionCacheNow",
-    "recipientForgetMigration", "recipientSyncData", "recipientVoteImportedFiles",
-    "refreshLogicalSessionCacheNow", "refreshSessions", "removeShard", "removeShardFromZone",
-    "replSetAbortPrimaryCatchUp", "replSetFreeze", "replSetGetConfig", "replSetGetRBID", "replSetGetStatus",
-    "replSetHeartbeat", "replSetInitiate", "replSetMaintenance", "replSetReconfig", "replSetRequestVotes",
-    "replSetResizeOplog", "replSetStepDown", "replSetStepUp", "replSetSyncFrom", "replSetTest",
-    "replSetTestEgress", "replSetUpdatePosition", "revokePrivilegesFromRole", "revokeRolesFromRole",
-    "revokeRolesFromUser", "rolesInfo", "rotateCertificates", "saslContinue", "saslStart", "serverStatus",
-    "setAuditConfig", "setClusterParameter", "setCommittedSnapshot", "setDefaultRWConcern",
-    "setFeatureCompatibilityVersion", "setFreeMonitoring", "setParameter", "setProfilingFilterGlobally",
-    "setShardVersion", "setUserWriteBlockMode", "shardingState", "shutdown", "sleep", "startRecordingTraffic",
-    "startSession", "stopRecordingTraffic", "testDeprecation", "testDeprecationInVersion2",
-    "testInternalTransactions", "testRemoval", "testVersion2", "testVersions1And2", "top",
-    "updateRole", "updateUser", "updateZoneKeyRange", "usersInfo", "voteCommitIndexBuild", "waitForFailPoint",
-    "waitForOngoingChunkSplits", "whatsmysni", "whatsmyuri",
+    "abortReshardCollection",
+    "abortShardSplit",
+    "abortTransaction",
+    "addShard",
+    "addShardToZone",
+    "appendOplogNote",
+    "authenticate",
+    "availableQueryOptions",
+    "balancerCollectionStatus",
+    "balancerStart",
+    "balancerStatus",
+    "balancerStop",
+    "buildInfo",
+    "buildinfo",
+    "cleanupReshardCollection",
+    "clearLog",
+    "commitReshardCollection",
+    "commitShardSplit",
+    "commitTransaction",
+    "configureFailPoint",
+    "connPoolStats",
+    "connPoolSync",
+    "connectionStatus",
+    "coordinateCommitTransaction",
+    "cpuload",
+    "createRole",
+    "createUser",
+    "currentOp",
+    "dbCheck",
+    "dbHash",
+    "dbStats",
+    "dbstats",
+    "donorAbortMigration",
+    "donorForgetMigration",
+    "donorStartMigration",
+    "driverOIDTest",
+    "dropAllRolesFromDatabase",
+    "dropAllUsersFromDatabase",
+    "dropConnections",
+    "dropDatabase",
+    "dropRole",
+    "dropUser",
+    "echo",
+    "enableSharding",
+    "endSessions",
+    "features",
+    "filemd5",
+    "flushRouterConfig",
+    "forgetShardSplit",
+    "fsync",
+    "fsyncUnlock",
+    "getAuditConfig",
+    "getClusterParameter",
+    "getCmdLineOpts",
+    "getDatabaseVersion",
+    "getDefaultRWConcern",
+    "getDiagnosticData",
+    "getFreeMonitoringStatus",
+    "getLastError",
+    "getLog",
+    "getMore",
+    "getParameter",
+    "getShardMap",
+    "getShardVersion",
+    "getlasterror",
+    "getnonce",
+    "grantPrivilegesToRole",
+    "grantRolesToRole",
+    "grantRolesToUser",
+    "hostInfo",
+    "httpClientRequest",
+    "invalidateUserCache",
+    "isdbgrid",
+    "killAllSessions",
+    "killAllSessionsByPattern",
+    "killCursors",
+    "killOp",
+    "killSessions",
+    "listCollections",
+    "listCommands",
+    "listDatabases",
+    "listShards",
+    "lockInfo",
+    "logApplicationMessage",
+    "logMessage",
+    "logRotate",
+    "logout",
+    "movePrimary",
+    "netstat",
+    "ping",
+    "prepareTransaction",
+    "profile",
+    "reapLogicalSessionCacheNow",
+    "recipientForgetMigration",
+    "recipientSyncData",
+    "recipientVoteImportedFiles",
+    "refreshLogicalSessionCacheNow",
+    "refreshSessions",
+    "removeShard",
+    "removeShardFromZone",
+    "replSetAbortPrimaryCatchUp",
+    "replSetFreeze",
+    "replSetGetConfig",
+    "replSetGetRBID",
+    "replSetGetStatus",
+    "replSetHeartbeat",
+    "replSetInitiate",
+    "replSetMaintenance",
+    "replSetReconfig",
+    "replSetRequestVotes",
+    "replSetResizeOplog",
+    "replSetStepDown",
+    "replSetStepUp",
+    "replSetSyncFrom",
+    "replSetTest",
+    "replSetTestEgress",
+    "replSetUpdatePosition",
+    "revokePrivilegesFromRole",
+    "revokeRolesFromRole",
+    "revokeRolesFromUser",
+    "rolesInfo",
+    "rotateCertificates",
+    "saslContinue",
+    "saslStart",
+    "serverStatus",
+    "setAuditConfig",
+    "setClusterParameter",
+    "setCommittedSnapshot",
+    "setDefaultRWConcern",
+    "setFeatureCompatibilityVersion",
+    "setFreeMonitoring",
+    "setParameter",
+    "setProfilingFilterGlobally",
+    "setShardVersion",
+    "setUserWriteBlockMode",
+    "shardingState",
+    "shutdown",
+    "sleep",
+    "startRecordingTraffic",
+    "startSession",
+    "stopRecordingTraffic",
+    "testDeprecation",
+    "testDeprecationInVersion2",
+    "testInternalTransactions",
+    "testRemoval",
+    "testVersion2",
+    "testVersions1And2",
+    "top",
+    "updateRole",
+    "updateUser",
+    "updateZoneKeyRange",
+    "usersInfo",
+    "voteCommitIndexBuild",
+    "waitForFailPoint",
+    "waitForOngoingChunkSplits",
+    "whatsmysni",
+    "whatsmyuri",
 ];
 
 #[cfg(test)]
@@ -181,7 +339,15 @@ mod tests {
 
     #[test]
     fn commands_that_carry_documents_for_any_collection_never_pass() {
-        for name in ["applyOps", "clusterInsert", "clusterUpdate", "clusterFind", "clusterAggregate", "godinsert", "_migrateClone"] {
+        for name in [
+            "applyOps",
+            "clusterInsert",
+            "clusterUpdate",
+            "clusterFind",
+            "clusterAggregate",
+            "godinsert",
+            "_migrateClone",
+        ] {
             assert!(matches!(family(name), Family::Never(_)), "{name}");
         }
         assert_eq!(family("insertt"), Family::Unknown);

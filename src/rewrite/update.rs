@@ -21,7 +21,9 @@ pub(super) fn rewrite<'m>(
     equalities: &[UpsertEquality<'m>],
 ) -> Result<(), Refusal> {
     match element.kind {
-        kind::DOCUMENT if is_operators(element)? => operators(splicer, scope, element.doc()?, equalities),
+        kind::DOCUMENT if is_operators(element)? => {
+            operators(splicer, scope, element.doc()?, equalities)
+        }
         // A replacement takes only `_id` from the filter.
         kind::DOCUMENT if !element.doc()?.is_empty() || equalities.is_empty() => {
             seal_document(splicer, scope, element.doc()?, Tree::ROOT, 0)
@@ -69,7 +71,11 @@ fn operators<'m>(
     Ok(())
 }
 
-fn write_equalities(out: &mut Vec<u8>, scope: &Scope<'_>, equalities: &[UpsertEquality<'_>]) -> Result<(), Refusal> {
+fn write_equalities(
+    out: &mut Vec<u8>,
+    scope: &Scope<'_>,
+    equalities: &[UpsertEquality<'_>],
+) -> Result<(), Refusal> {
     for equality in equalities {
         if let Place::Sealed { field, .. } = scope.place(equality.path)? {
             write_value(out, scope, equality.path, field, &equality.value)?;
@@ -88,9 +94,17 @@ fn not_set<'m>(
     for (index, equality) in equalities.iter().enumerate() {
         let path = equality.path;
         if path.split('.').any(crate::schema::is_position) {
-            return Err(scope.refuse(path, "an upsert by an array's element", "set the field in the update"));
+            return Err(scope.refuse(
+                path,
+                "an upsert by an array's element",
+                "set the field in the update",
+            ));
         }
-        if equalities.iter().skip(index + 1).any(|other| within(path, other.path) || within(other.path, path)) {
+        if equalities
+            .iter()
+            .skip(index + 1)
+            .any(|other| within(path, other.path) || within(other.path, path))
+        {
             return Err(scope.refuse(path, "an upsert that compares it twice", "compare it once"));
         }
         if !decided(scope, update, path)? {
@@ -113,7 +127,10 @@ fn decided(scope: &Scope<'_>, update: Doc<'_>, path: &str) -> Result<bool, Refus
             if within(path, field.key) || within(field.key, path) {
                 return Err(scope.refuse(
                     path,
-                    &format!("an upsert whose filter compares it and whose update has `{}`", operator.key),
+                    &format!(
+                        "an upsert whose filter compares it and whose update has `{}`",
+                        operator.key
+                    ),
                     "set it in the update with $set or $setOnInsert",
                 ));
             }
@@ -142,16 +159,22 @@ fn one<'m>(
     match scope.place(path)? {
         Place::Open => known(scope, operator),
         Place::Inner(node) => parent(splicer, scope, operator, element, node),
-        Place::Sealed { field, element: false } => sealed(splicer, scope, operator, element, field),
-        Place::Sealed { field, element: true } => position(splicer, scope, operator, element, field),
+        Place::Sealed {
+            field,
+            element: false,
+        } => sealed(splicer, scope, operator, element, field),
+        Place::Sealed {
+            field,
+            element: true,
+        } => position(splicer, scope, operator, element, field),
     }
 }
 
 /// An operator on open fields: any that MongoDB has.
 fn known(scope: &Scope<'_>, operator: &str) -> Result<(), Refusal> {
     match operator {
-        "$set" | "$setOnInsert" | "$unset" | "$inc" | "$mul" | "$min" | "$max" | "$bit" | "$currentDate" | "$push"
-        | "$pull" | "$pullAll" | "$addToSet" | "$pop" => Ok(()),
+        "$set" | "$setOnInsert" | "$unset" | "$inc" | "$mul" | "$min" | "$max" | "$bit"
+        | "$currentDate" | "$push" | "$pull" | "$pullAll" | "$addToSet" | "$pop" => Ok(()),
         other => Err(scope.refuse_command(&format!("the update operator `{other}`"), "use $set")),
     }
 }
@@ -160,7 +183,11 @@ fn rename(scope: &Scope<'_>, element: &Element<'_>) -> Result<(), Refusal> {
     let to = element.str().ok_or(Malformed("$rename takes a string"))?;
     for path in [element.key, to] {
         if !matches!(scope.place(path)?, Place::Open) {
-            return Err(scope.refuse(path, "`$rename`", "a sealed value belongs to its path: read it and $set it"));
+            return Err(scope.refuse(
+                path,
+                "`$rename`",
+                "a sealed value belongs to its path: read it and $set it",
+            ));
         }
     }
     Ok(())
@@ -181,12 +208,24 @@ fn parent<'m>(
         "$pull" if element.kind == kind::DOCUMENT => {
             let condition = element.doc()?;
             if is_operators(element)? {
-                return Err(scope.refuse(element.key, "`$pull` with operators", "name the fields to compare: {field: value}"));
+                return Err(scope.refuse(
+                    element.key,
+                    "`$pull` with operators",
+                    "name the fields to compare: {field: value}",
+                ));
             }
             let paths = Below(scope, node);
-            Filter { scope, paths: &paths }.rewrite(splicer, condition, &mut Purpose::Match, 0)
+            Filter {
+                scope,
+                paths: &paths,
+            }
+            .rewrite(splicer, condition, &mut Purpose::Match, 0)
         }
-        "$min" | "$max" | "$addToSet" | "$pull" if !matches!(element.kind, kind::DOCUMENT | kind::ARRAY) => Ok(()),
+        "$min" | "$max" | "$addToSet" | "$pull"
+            if !matches!(element.kind, kind::DOCUMENT | kind::ARRAY) =>
+        {
+            Ok(())
+        }
         other => Err(scope.refuse(
             element.key,
             &format!("`{other}` of whole documents"),
@@ -196,7 +235,11 @@ fn parent<'m>(
 }
 
 /// The `$each` list of a `$push`, with its other modifiers checked; none if it has no modifiers.
-fn each<'m>(scope: &Scope<'_>, element: &Element<'m>, node: Option<NodeId>) -> Result<Option<Element<'m>>, Refusal> {
+fn each<'m>(
+    scope: &Scope<'_>,
+    element: &Element<'m>,
+    node: Option<NodeId>,
+) -> Result<Option<Element<'m>>, Refusal> {
     if element.kind != kind::DOCUMENT || element.doc()?.find("$each")?.is_none() {
         return Ok(None);
     }
@@ -217,7 +260,9 @@ fn each<'m>(scope: &Scope<'_>, element: &Element<'m>, node: Option<NodeId>) -> R
                     }
                 }
             }
-            (other, _) => return Err(scope.refuse(element.key, &format!("`{other}` in `$push`"), BY_CONTENT)),
+            (other, _) => {
+                return Err(scope.refuse(element.key, &format!("`{other}` in `$push`"), BY_CONTENT));
+            }
         }
     }
     Ok(list)
@@ -359,7 +404,11 @@ fn position<'m>(
 }
 
 /// A pipeline may change open fields from open fields.
-fn pipeline(scope: &Scope<'_>, stages: Doc<'_>, equalities: &[UpsertEquality<'_>]) -> Result<(), Refusal> {
+fn pipeline(
+    scope: &Scope<'_>,
+    stages: Doc<'_>,
+    equalities: &[UpsertEquality<'_>],
+) -> Result<(), Refusal> {
     if let Some(equality) = equalities.first() {
         return Err(scope.refuse(
             equality.path,
@@ -402,7 +451,11 @@ fn pipeline(scope: &Scope<'_>, stages: Doc<'_>, equalities: &[UpsertEquality<'_>
 fn open_target(scope: &Scope<'_>, path: &str, stage: &str) -> Result<(), Refusal> {
     match scope.place(path)? {
         Place::Open => Ok(()),
-        _ => Err(scope.refuse(path, &format!("`{stage}` in an update by pipeline"), "use the update operator $set")),
+        _ => Err(scope.refuse(
+            path,
+            &format!("`{stage}` in an update by pipeline"),
+            "use the update operator $set",
+        )),
     }
 }
 
@@ -418,7 +471,11 @@ pub(super) fn array_filters<'m>(
     let mark = splicer.mark();
     for filter in array.elements() {
         let filter = filter?.doc()?;
-        Filter { scope, paths: &paths }.rewrite(splicer, filter, &mut Purpose::Match, 0)?;
+        Filter {
+            scope,
+            paths: &paths,
+        }
+        .rewrite(splicer, filter, &mut Purpose::Match, 0)?;
     }
     splicer.mend_length(array.start(), mark)?;
     Ok(())
@@ -439,7 +496,11 @@ impl<'c> super::filter::Paths<'c> for Identifiers<'_, 'c, '_, '_> {
         let mut found: Option<Place<'c>> = None;
         let update = match self.update {
             Some(update) if update.kind == kind::DOCUMENT => update.doc()?,
-            _ => return Err(self.scope.refuse_command("`arrayFilters` without update operators", "use $set")),
+            _ => {
+                return Err(self
+                    .scope
+                    .refuse_command("`arrayFilters` without update operators", "use $set"));
+            }
         };
         for operator in update.elements() {
             for field in operator?.doc()?.elements() {
@@ -453,8 +514,10 @@ impl<'c> super::filter::Paths<'c> for Identifiers<'_, 'c, '_, '_> {
                 match (found, place) {
                     (None, _) | (Some(Place::Open), Place::Open) => found = Some(place),
                     (Some(Place::Inner(one)), Place::Inner(other)) if one == other => {}
-                    (Some(Place::Sealed { field: one, .. }), Place::Sealed { field: other, .. })
-                        if one.id == other.id => {}
+                    (
+                        Some(Place::Sealed { field: one, .. }),
+                        Place::Sealed { field: other, .. },
+                    ) if one.id == other.id => {}
                     _ => {
                         return Err(self.scope.refuse(
                             path,
@@ -466,8 +529,10 @@ impl<'c> super::filter::Paths<'c> for Identifiers<'_, 'c, '_, '_> {
             }
         }
         found.ok_or_else(|| {
-            self.scope
-                .refuse_command(&format!("the array filter `{identifier}`, which the update does not use,"), "remove it")
+            self.scope.refuse_command(
+                &format!("the array filter `{identifier}`, which the update does not use,"),
+                "remove it",
+            )
         })
     }
 }
@@ -477,7 +542,9 @@ fn bound<'p>(path: &'p str, identifier: &str) -> Option<&'p str> {
     let mut end = 0;
     for component in path.split('.') {
         end += component.len();
-        let name = component.strip_prefix("$[").and_then(|rest| rest.strip_suffix(']'));
+        let name = component
+            .strip_prefix("$[")
+            .and_then(|rest| rest.strip_suffix(']'));
         if name == Some(identifier) {
             return path.get(..end);
         }

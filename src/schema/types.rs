@@ -71,6 +71,14 @@ impl Types {
             .map(|(_, kinds)| Self(kinds.iter().fold(0, |set, kind| set | bit(*kind))))
     }
 
+    /// The alias of one element type, for messages.
+    pub fn alias_of(kind: u8) -> &'static str {
+        ALIASES
+            .iter()
+            .find(|(_, kinds)| *kinds == [kind])
+            .map_or("a deprecated type", |(name, _)| name)
+    }
+
     /// Every alias there is.
     pub fn aliases() -> impl Iterator<Item = &'static str> {
         ALIASES.iter().map(|(name, _)| *name)

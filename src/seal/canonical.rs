@@ -23,8 +23,15 @@ pub(super) enum Canonical<'a> {
 pub(super) enum Number {
     Zero,
     NaN,
-    Infinity { negative: bool },
-    Finite { negative: bool, coprime: u128, twos: i32, fives: i32 },
+    Infinity {
+        negative: bool,
+    },
+    Finite {
+        negative: bool,
+        coprime: u128,
+        twos: i32,
+        fives: i32,
+    },
 }
 
 /// The one form of a value; none for types that no token exists for.
@@ -64,7 +71,12 @@ impl Number {
             Self::Zero => out[0] = 0,
             Self::NaN => out[0] = 1,
             Self::Infinity { negative } => out[0] = 2 + u8::from(negative),
-            Self::Finite { negative, coprime, twos, fives } => {
+            Self::Finite {
+                negative,
+                coprime,
+                twos,
+                fives,
+            } => {
                 out[0] = 4 + u8::from(negative);
                 out[1..17].copy_from_slice(&coprime.to_be_bytes());
                 out[17..21].copy_from_slice(&twos.to_be_bytes());
@@ -100,7 +112,12 @@ fn finite(negative: bool, mantissa: u128, mut twos: i32, mut fives: i32) -> Numb
             fives += 1;
         }
     }
-    Number::Finite { negative, coprime, twos, fives }
+    Number::Finite {
+        negative,
+        coprime,
+        twos,
+        fives,
+    }
 }
 
 fn double(value: f64) -> Number {
@@ -173,7 +190,10 @@ mod tests {
         }
         assert_eq!(number(0.5.into()), decimal("0.5"));
         assert_eq!(number(1e22.into()), decimal("1E22"));
-        assert_eq!(number(i64::MIN.into()), number((-9_223_372_036_854_775_808.0_f64).into()));
+        assert_eq!(
+            number(i64::MIN.into()),
+            number((-9_223_372_036_854_775_808.0_f64).into())
+        );
         assert_eq!(number(i64::MAX.into()), decimal("9223372036854775807"));
         assert_eq!(number(0_i32.into()), number((-0.0).into()));
         assert_eq!(number(0_i32.into()), decimal("-0E+3"));
@@ -195,7 +215,12 @@ mod tests {
         let smallest = number(f64::from_bits(1).into());
         assert_eq!(
             smallest,
-            Number::Finite { negative: false, coprime: 1, twos: -1074, fives: 0 }
+            Number::Finite {
+                negative: false,
+                coprime: 1,
+                twos: -1074,
+                fives: 0
+            }
         );
     }
 }

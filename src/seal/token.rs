@@ -83,7 +83,11 @@ mod tests {
 
     fn token(key: &TokenKey, value: impl Into<bson::Bson>) -> Option<Token> {
         let bytes = bson::serialize_to_vec(&bson::doc! {"v": value.into()}).unwrap();
-        let element = crate::raw::Doc::whole(&bytes).unwrap().first().unwrap().unwrap();
+        let element = crate::raw::Doc::whole(&bytes)
+            .unwrap()
+            .first()
+            .unwrap()
+            .unwrap();
         key.equality(element.kind, element.value())
     }
 

@@ -165,9 +165,7 @@ impl SealKey {
         if header[3] != SUITE_AES_256_GCM {
             return Err(OpenError::UnknownSuite(header[3]));
         }
-        let nonce = header
-            .last_chunk::<NONCE>()
-            .ok_or(OpenError::Truncated)?;
+        let nonce = header.last_chunk::<NONCE>().ok_or(OpenError::Truncated)?;
         let start = out.len();
         out.extend_from_slice(ciphertext);
         let opened = self.cipher.decrypt_inout_detached(
@@ -188,7 +186,11 @@ mod tests {
     use super::*;
 
     fn key() -> SealKey {
-        SealKey::derive(KeyId(7), &Material::new([1; 32]), FieldId::of("shop.customers", "ssn"))
+        SealKey::derive(
+            KeyId(7),
+            &Material::new([1; 32]),
+            FieldId::of("shop.customers", "ssn"),
+        )
     }
 
     #[test]
@@ -243,9 +245,23 @@ mod tests {
     fn another_field_or_version_does_not_open_it() {
         let mut sealed = Vec::new();
         key().seal(0x08, &[1], &mut sealed);
-        let other = SealKey::derive(KeyId(7), &Material::new([1; 32]), FieldId::of("shop.customers", "card"));
-        assert_eq!(other.open(&sealed, &mut Vec::new()), Err(OpenError::Tampered));
-        let other = SealKey::derive(KeyId(7), &Material::new([2; 32]), FieldId::of("shop.customers", "ssn"));
-        assert_eq!(other.open(&sealed, &mut Vec::new()), Err(OpenError::Tampered));
+        let other = SealKey::derive(
+            KeyId(7),
+            &Material::new([1; 32]),
+            FieldId::of("shop.customers", "card"),
+        );
+        assert_eq!(
+            other.open(&sealed, &mut Vec::new()),
+            Err(OpenError::Tampered)
+        );
+        let other = SealKey::derive(
+            KeyId(7),
+            &Material::new([2; 32]),
+            FieldId::of("shop.customers", "ssn"),
+        );
+        assert_eq!(
+            other.open(&sealed, &mut Vec::new()),
+            Err(OpenError::Tampered)
+        );
     }
 }

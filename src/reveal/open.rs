@@ -1,0 +1,302 @@
+//! Opening the sealed values of a reply, in one pass.
+
+use memchr::memmem;
+
+use super::broken;
+use crate::policy::{Collection, Field, Policy};
+use crate::raw::{Doc, Element, Malformed, Splicer, kind};
+use crate::refusal::{Refusal, RefusalKind};
+use crate::schema::{NodeId, OnPlaintext, Step};
+use crate::seal::{Header, NEEDLE, SUBTYPE};
+
+/// Deeper than MongoDB stores, so that its own wrapping still fits.
+const DEEPEST: usize = 256;
+
+/// Finds and opens the sealed values of one frame.
+pub(super) struct Opener<'f> {
+    policy: &'f Policy,
+    frame: &'f [u8],
+    /// Where the next sealed value may be; none if no more follow.
+    next: Option<usize>,
+}
+
+/// A sealed value in a reply, with or without tokens beside it.
+struct Sealed<'e> {
+    header: Header,
+    payload: &'e [u8],
+}
+
+impl<'f> Opener<'f> {
+    pub(super) fn new(policy: &'f Policy, frame: &'f [u8]) -> Self {
+        Self {
+            policy,
+            frame,
+            next: memmem::find(frame, &NEEDLE),
+        }
+    }
+
+    /// Whether the frame may hold a sealed value at all.
+    pub(super) fn holds_any(&self) -> bool {
+        self.next.is_some()
+    }
+
+    /// Whether a sealed value may lie before `end`, at or after what was passed.
+    fn may_hold(&mut self, element: &Element<'_>) -> bool {
+        while let Some(next) = self.next {
+            if next >= element.end {
+                return false;
+            }
+            if next >= element.start {
+                return true;
+            }
+            let from = next + 1;
+            self.next = self
+                .frame
+                .get(from..)
+                .and_then(|rest| memmem::find(rest, &NEEDLE))
+                .map(|found| from + found);
+        }
+        false
+    }
+
+    /// Opens every sealed value in `doc`, wherever it stands.
+    pub(super) fn anywhere(
+        &mut self,
+        splicer: &mut Splicer<'_, '_>,
+        doc: Doc<'_>,
+        depth: usize,
+    ) -> Result<(), Refusal> {
+        deep(depth)?;
+        let mark = splicer.mark();
+        for element in doc.elements() {
+            let element = element.map_err(broken)?;
+            self.element_anywhere(splicer, &element, depth)?;
+        }
+        splicer.mend_length(doc.start(), mark).map_err(broken)
+    }
+
+    fn element_anywhere(
+        &mut self,
+        splicer: &mut Splicer<'_, '_>,
+        element: &Element<'_>,
+        depth: usize,
+    ) -> Result<(), Refusal> {
+        if !self.may_hold(element) {
+            return Ok(());
+        }
+        if let Some(sealed) = Self::sealed(element).map_err(broken)? {
+            return self.replace(splicer, element, &sealed, None, element.key);
+        }
+        match element.kind {
+            kind::DOCUMENT | kind::ARRAY => {
+                self.anywhere(splicer, element.doc().map_err(broken)?, depth + 1)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Opens a document of `collection` whose top level is at `node`.
+    pub(super) fn document(
+        &mut self,
+        splicer: &mut Splicer<'_, '_>,
+        doc: Doc<'_>,
+        collection: &Collection,
+        node: NodeId,
+        depth: usize,
+    ) -> Result<(), Refusal> {
+        deep(depth)?;
+        let mark = splicer.mark();
+        for element in doc.elements() {
+            let element = element.map_err(broken)?;
+            match collection.tree.element(node, element.key) {
+                Step::Sealed(leaf) => {
+                    self.field(splicer, &element, collection, collection.field(leaf), 0)?;
+                }
+                Step::Inner(next) => self.below(splicer, &element, collection, next, depth)?,
+                Step::Open | Step::Ambiguous => self.element_anywhere(splicer, &element, depth)?,
+            }
+        }
+        splicer.mend_length(doc.start(), mark).map_err(broken)
+    }
+
+    fn below(
+        &mut self,
+        splicer: &mut Splicer<'_, '_>,
+        element: &Element<'_>,
+        collection: &Collection,
+        node: NodeId,
+        depth: usize,
+    ) -> Result<(), Refusal> {
+        match element.kind {
+            kind::DOCUMENT => self.document(
+                splicer,
+                element.doc().map_err(broken)?,
+                collection,
+                node,
+                depth + 1,
+            ),
+            kind::ARRAY => self.array(
+                splicer,
+                element.doc().map_err(broken)?,
+                collection,
+                node,
+                depth + 1,
+            ),
+            _ => self.element_anywhere(splicer, element, depth),
+        }
+    }
+
+    /// Opens the documents of an array, each of which is at `node`.
+    pub(super) fn array(
+        &mut self,
+        splicer: &mut Splicer<'_, '_>,
+        array: Doc<'_>,
+        collection: &Collection,
+        node: NodeId,
+        depth: usize,
+    ) -> Result<(), Refusal> {
+        deep(depth)?;
+        let mark = splicer.mark();
+        for element in array.elements() {
+            let element = element.map_err(broken)?;
+            self.below(splicer, &element, collection, node, depth)?;
+        }
+        splicer.mend_length(array.start(), mark).map_err(broken)
+    }
+
+    /// Opens what stands at a sealed field: a value, or an array of them.
+    fn field(
+        &mut self,
+        splicer: &mut Splicer<'_, '_>,
+        element: &Element<'_>,
+        collection: &Collection,
+        field: &Field,
+        depth: usize,
+    ) -> Result<(), Refusal> {
+        deep(depth)?;
+        if element.is_null() {
+            return Ok(());
+        }
+        if let Some(sealed) = Self::sealed(element).map_err(broken)? {
+            if sealed.header.field != field.id {
+                return Err(Refusal::new(
+                    RefusalKind::CannotOpen,
+                    format_args!(
+                        "{}: the value in `{}` was sealed for another field or collection and moved there",
+                        collection.namespace, field.path
+                    ),
+                ));
+            }
+            return self.replace(splicer, element, &sealed, Some(field), &field.path);
+        }
+        if element.kind == kind::ARRAY {
+            let array = element.doc().map_err(broken)?;
+            let mark = splicer.mark();
+            for item in array.elements() {
+                self.field(
+                    splicer,
+                    &item.map_err(broken)?,
+                    collection,
+                    field,
+                    depth + 1,
+                )?;
+            }
+            return splicer.mend_length(array.start(), mark).map_err(broken);
+        }
+        match collection.on_plaintext {
+            OnPlaintext::Allow => Ok(()),
+            OnPlaintext::Reject => Err(Refusal::new(
+                RefusalKind::CannotOpen,
+                format_args!(
+                    "{}: plaintext is stored in the sealed field `{}`; while a migration is under way set on_plaintext = \"allow\"",
+                    collection.namespace, field.path
+                ),
+            )),
+        }
+    }
+
+    /// The sealed value that an element is: a Binary, or a sealed document.
+    fn sealed<'e>(element: &Element<'e>) -> Result<Option<Sealed<'e>>, Malformed> {
+        if element.kind == kind::DOCUMENT {
+            return Self::sealed_document(element.doc()?);
+        }
+        Ok(binary(element))
+    }
+
+    /// A sealed document is `{c: <sealed>, e1: <token>, …}` and nothing else.
+    fn sealed_document<'e>(doc: Doc<'e>) -> Result<Option<Sealed<'e>>, Malformed> {
+        let mut elements = doc.elements();
+        let Some(first) = elements.next().transpose()? else {
+            return Ok(None);
+        };
+        let Some(sealed) = Some(first)
+            .filter(|first| first.key == "c")
+            .as_ref()
+            .and_then(binary)
+        else {
+            return Ok(None);
+        };
+        let mut tokens = 0;
+        for element in elements {
+            let element = element?;
+            if element.kind != kind::BINARY || !is_token(element.key) {
+                return Ok(None);
+            }
+            tokens += 1;
+        }
+        Ok(Some(sealed).filter(|_| tokens > 0))
+    }
+
+    fn replace(
+        &self,
+        splicer: &mut Splicer<'_, '_>,
+        element: &Element<'_>,
+        sealed: &Sealed<'_>,
+        field: Option<&Field>,
+        path: &str,
+    ) -> Result<(), Refusal> {
+        splicer
+            .replace(element.start, element.end, |out| {
+                // The opened bytes are the type and the value. The type comes
+                // to lie where the name's zero belongs, and is moved from there.
+                let start = out.len();
+                out.push(0);
+                out.extend_from_slice(element.key.as_bytes());
+                let type_at = out.len();
+                self.policy
+                    .open(sealed.header, sealed.payload, field, out)?;
+                out[start] = out[type_at];
+                out[type_at] = 0;
+                Ok(())
+            })
+            .map_err(|unopened: crate::policy::Unopened| {
+                Refusal::new(
+                    RefusalKind::CannotOpen,
+                    format_args!("`{path}` cannot be opened: {unopened}"),
+                )
+            })
+    }
+}
+
+fn binary<'e>(element: &Element<'e>) -> Option<Sealed<'e>> {
+    let (subtype, payload) = element.binary()?;
+    if subtype != SUBTYPE {
+        return None;
+    }
+    Header::read(payload).map(|header| Sealed { header, payload })
+}
+
+/// Whether a name is that of a token: `e`, `r` or `t` and the number of an epoch.
+fn is_token(name: &str) -> bool {
+    let mut bytes = name.bytes();
+    matches!(bytes.next(), Some(b'e' | b'r' | b't'))
+        && name.len() > 1
+        && bytes.all(|byte| byte.is_ascii_digit())
+}
+
+fn deep(depth: usize) -> Result<(), Refusal> {
+    if depth > DEEPEST {
+        return Err(broken(Malformed("documents are nested too deep")));
+    }
+    Ok(())
+}
