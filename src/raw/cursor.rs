@@ -147,7 +147,9 @@ impl<'a> Elements<'a> {
     fn read(&mut self) -> Result<Element<'a>, Malformed> {
         let start = self.at;
         let rest = &self.buffer[start..self.end];
-        let (&kind, rest) = rest.split_first().ok_or(Malformed("an element is cut off"))?;
+        let (&kind, rest) = rest
+            .split_first()
+            .ok_or(Malformed("an element is cut off"))?;
         let key_length = memchr::memchr(0, rest).ok_or(Malformed("a field name does not end"))?;
         let key = std::str::from_utf8(&rest[..key_length])
             .map_err(|_| Malformed("a field name is not UTF-8"))?;
@@ -303,7 +305,8 @@ impl<'a> Element<'a> {
                     clippy::cast_possible_truncation,
                     reason = "checked to be whole and well inside the range of i64"
                 )]
-                let whole = (number.fract() == 0.0 && number.abs() < 9.0e15).then_some(number as i64);
+                let whole =
+                    (number.fract() == 0.0 && number.abs() < 9.0e15).then_some(number as i64);
                 whole
             }
             _ => None,

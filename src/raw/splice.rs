@@ -56,7 +56,12 @@ impl<'i, 'o> Splicer<'i, 'o> {
     /// Replaces the input from `from` to `to` by what `write` appends to the output.
     ///
     /// Ranges must come in ascending order.
-    pub fn replace<R>(&mut self, from: usize, to: usize, write: impl FnOnce(&mut Vec<u8>) -> R) -> R {
+    pub fn replace<R>(
+        &mut self,
+        from: usize,
+        to: usize,
+        write: impl FnOnce(&mut Vec<u8>) -> R,
+    ) -> R {
         debug_assert!(self.copied <= from && from <= to && to <= self.input.len());
         self.out.extend_from_slice(&self.input[self.copied..from]);
         self.copied = to;

@@ -24,7 +24,12 @@ pub enum Revealed {
 /// Opens what is sealed in one uncompressed reply frame (`OP_MSG`), into `out`.
 ///
 /// An error means that the client must not get this reply, but the error.
-pub fn reveal(frame: &[u8], plan: &ReplyPlan, policy: &Policy, out: &mut Vec<u8>) -> Result<Revealed, Refusal> {
+pub fn reveal(
+    frame: &[u8],
+    plan: &ReplyPlan,
+    policy: &Policy,
+    out: &mut Vec<u8>,
+) -> Result<Revealed, Refusal> {
     let _ = (frame, plan, policy, out);
     Ok(Revealed::Unchanged)
 }

@@ -35,7 +35,11 @@ pub enum Decision<'a> {
 /// Decides on one request. A rewritten frame is built in `scratch`.
 ///
 /// The frame is never compressed, and carries a valid checksum if it has one.
-pub fn decide<'a>(message: &Message<'a>, policy: &Policy, scratch: &'a mut Vec<u8>) -> Decision<'a> {
+pub fn decide<'a>(
+    message: &Message<'a>,
+    policy: &Policy,
+    scratch: &'a mut Vec<u8>,
+) -> Decision<'a> {
     let _ = (policy, scratch);
     match message {
         Message::Msg(message) => Decision::Forward {

@@ -86,9 +86,11 @@ impl Tree {
                 });
             }
             if !node.children.is_empty() || node.any.is_some() {
-                let inner = seen
-                    .iter()
-                    .find(|other| other.strip_prefix(path).is_some_and(|rest| rest.starts_with('.')));
+                let inner = seen.iter().find(|other| {
+                    other
+                        .strip_prefix(path)
+                        .is_some_and(|rest| rest.starts_with('.'))
+                });
                 return Err(TreeError::Nested {
                     outer: path.to_owned(),
                     inner: inner.map_or_else(|| path.to_owned(), ToString::to_string),
@@ -103,7 +105,12 @@ impl Tree {
         Ok(tree)
     }
 
-    fn child_or_new(&mut self, at: NodeId, component: &str, path: &str) -> Result<NodeId, TreeError> {
+    fn child_or_new(
+        &mut self,
+        at: NodeId,
+        component: &str,
+        path: &str,
+    ) -> Result<NodeId, TreeError> {
         let next = NodeId(u32::try_from(self.nodes.len()).unwrap_or(u32::MAX));
         let node = &mut self.nodes[at.0 as usize];
         if component == "*" {

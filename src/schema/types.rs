@@ -35,8 +35,17 @@ const ALIASES: &[(&str, &[u8])] = &[
 
 /// The types whose values can be compared by a token: scalars with one canonical form.
 const EQUALITY: &[&str] = &[
-    "double", "string", "binData", "objectId", "bool", "date", "int", "timestamp", "long",
-    "decimal", "number",
+    "double",
+    "string",
+    "binData",
+    "objectId",
+    "bool",
+    "date",
+    "int",
+    "timestamp",
+    "long",
+    "decimal",
+    "number",
 ];
 
 fn bit(kind: u8) -> u32 {
