@@ -18,7 +18,7 @@ class BuildFailure(Exception):
 
 @dataclass
 class Driver:
-    """One program; `{out}` in its commands is the folder of what it compiles to."""
+    """One program; `{out}` in its commands is the folder of what it compiles to, `{uri}` where it works."""
 
     name: str
     command: list
@@ -83,6 +83,7 @@ def pkg_config(*words):
 def all_drivers(root: pathlib.Path) -> list:
     here = root / "tests/drivers"
     node = here / "node"
+    mongosh = node / "node_modules/mongosh/bin/mongosh.js"
     go = {"GO111MODULE": "off", "GOPATH": GO_PATH, "GOCACHE": str(root / "target/go-cache"), "CGO_ENABLED": "0"}
     classes = ":".join(JAVA_JARS)
     return [
@@ -94,8 +95,8 @@ def all_drivers(root: pathlib.Path) -> list:
         ),
         Driver(
             "mongosh",
-            ["node", node / "node_modules/mongosh/bin/mongosh.js", "--quiet", "--norc", "--nodb", "--file", here / "mongosh/people.js"],
-            missing_file(node / "node_modules/mongosh/bin/mongosh.js", "package mongosh (npm)", "node"),
+            ["node", mongosh, "{uri}", "--norc", "--file", here / "mongosh/people.js"],
+            missing_file(mongosh, "package mongosh (npm)", "node"),
         ),
         Driver(
             "go",

@@ -46,7 +46,7 @@ def attempt(driver, uri, direct_uri, sealed, scratch):
     }
     try:
         done = subprocess.run(
-            driver.command,
+            [word.replace("{uri}", uri) for word in driver.command],
             env=environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,
