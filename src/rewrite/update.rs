@@ -261,7 +261,11 @@ fn each<'m>(
                 }
             }
             (other, _) => {
-                return Err(scope.refuse(element.key, &format!("`{other}` in `$push`"), BY_CONTENT));
+                return Err(scope.refuse(
+                    element.key,
+                    &format!("`{other}` in `$push`"),
+                    BY_CONTENT,
+                ));
             }
         }
     }

@@ -1,0 +1,89 @@
+# The commands of this repository; `make` lists them.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules
+
+CARGO ?= cargo
+PYTHON ?= python3
+ARGS ?=
+
+# The mongod of the demo, the tests and the benches: the one you name, else the
+# one on PATH, else the one that `make mongod` installs.
+FIELDSEAL_MONGOD ?= $(or $(shell command -v mongod 2>/dev/null),$(CURDIR)/.mongod/mongod)
+export FIELDSEAL_MONGOD
+
+VENV := $(CURDIR)/.venv
+VENV_READY := $(VENV)/.ready
+NODE := tests/drivers/node
+NODE_READY := $(NODE)/node_modules/.ready
+
+.PHONY: help mongod build demo test rust-test driver-test fmt lint bench check clean toolchains node
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-12s %s\n", $$1, $$2 }'
+
+mongod: $(FIELDSEAL_MONGOD) ## install a mongod in .mongod/, unless there is one
+	@echo "mongod: $(FIELDSEAL_MONGOD)"
+
+build: ## build fieldseal, optimised
+	$(CARGO) build --locked --release
+
+demo: mongod ## a guided tour, with its own mongod; ARGS=--exit ends it by itself
+	$(CARGO) run --locked --quiet -- demo $(ARGS)
+
+test: $(if $(filter true,$(CI)),toolchains) ## everything: lint, unit and integration tests, drivers
+	@$(MAKE) --no-print-directory lint
+	@$(MAKE) --no-print-directory rust-test
+	@$(MAKE) --no-print-directory driver-test
+
+rust-test: mongod ## the Rust tests, those against a real mongod included
+	$(CARGO) test --locked $(ARGS)
+
+driver-test: mongod $(VENV_READY) node ## the drivers of other languages, through the proxy
+	$(CARGO) build --locked
+	$(VENV)/bin/python tests/drivers/run.py $(ARGS)
+
+fmt: ## format the code
+	$(CARGO) fmt
+
+lint: ## is it formatted, does clippy agree
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+
+bench: ## the criterion benches
+	$(CARGO) bench --locked $(ARGS)
+
+check: lint ## what needs no mongod: lint and unit tests
+	$(CARGO) test --locked --lib
+
+clean: ## remove what was built and installed here
+	$(CARGO) clean
+	rm -rf .mongod .venv $(NODE)/node_modules
+
+toolchains: ## install, with apt-get, what the driver tests need (CI does)
+	@tests/tools/install_toolchains.sh
+
+ifneq ($(FIELDSEAL_MONGOD),$(CURDIR)/.mongod/mongod)
+$(FIELDSEAL_MONGOD):
+	@echo "there is no mongod at $@, which FIELDSEAL_MONGOD names" >&2; exit 1
+endif
+
+$(CURDIR)/.mongod/mongod: | $(VENV_READY)
+	@$(VENV)/bin/python tests/tools/install_mongod.py $@
+
+$(VENV_READY): tests/tools/requirements.txt
+	@$(PYTHON) -m venv $(VENV) || { echo "$(PYTHON) has no venv module (Debian, Ubuntu: python3-venv)" >&2; exit 1; }
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
+# Without npm, or when it fails, the driver tests say that Node was left out.
+node:
+	@if ! command -v npm >/dev/null; then echo "npm is not here: no Node packages"; \
+	else $(MAKE) --no-print-directory $(NODE_READY) || echo "npm failed: no Node packages"; fi
+
+$(NODE_READY): $(NODE)/package.json $(NODE)/package-lock.json
+	@echo "installing the Node packages"
+	@cd $(NODE) && npm ci --ignore-scripts --omit=optional --no-audit --no-fund --loglevel=error
+	@touch $@

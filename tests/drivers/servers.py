@@ -1,0 +1,186 @@
+"""A mongod replica set of one member, and the proxy before it."""
+
+import contextlib
+import json
+import os
+import pathlib
+import re
+import shutil
+import socket
+import subprocess
+import time
+
+import pymongo
+
+# A server that takes longer to start does not start.
+PATIENCE = 60
+
+# Runs "$@" and kills it when standard input closes, as it does when the runner
+# is killed: nothing is left running.
+WATCH = """
+exec 3<&0 </dev/null
+"$@" 3<&- &
+server=$!
+{ read -r _ <&3; kill -s KILL $server; } 2>/dev/null &
+obey=$!
+wait $server
+status=$?
+kill $obey 2>/dev/null
+exit $status
+"""
+
+
+def settle(remainder):
+    """Asks again until nothing remains; what two logs say of one moment comes at two."""
+    deadline = time.monotonic() + 5
+    while (left := remainder()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return left
+
+
+class Server:
+    """A process that ends with this one."""
+
+    def __init__(self, command, output, environment=None):
+        self.output = output
+        with open(output, "wb") as target:
+            self.process = subprocess.Popen(
+                ["sh", "-c", WATCH, "watch", *map(str, command)],
+                stdin=subprocess.PIPE,
+                stdout=target,
+                stderr=target,
+                env=environment,
+                start_new_session=True,
+            )
+
+    def wait_for(self, path, condition):
+        """Waits until `condition` holds of the text of a log; false when the process ended before."""
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            if path.exists() and condition(path.read_text(errors="replace")):
+                return True
+            if self.process.poll() is not None:
+                return False
+            time.sleep(0.05)
+        raise TimeoutError(f"{self.process.args[4]} does not start: see {path}")
+
+    def stop(self):
+        self.process.stdin.close()
+        self.process.wait()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+
+
+class Mongod(Server):
+    """A replica set of one member, `rs`."""
+
+    def __init__(self, scratch):
+        # Between the look for a free port and mongod's bind, another may take it.
+        for _ in range(5):
+            self.port = free_port()
+            folder = scratch / f"mongod-{self.port}"
+            folder.mkdir()
+            self.log = folder / "mongod.log"
+            super().__init__(mongod_command(self.port, folder, self.log), folder / "output")
+            if self.wait_for(self.log, lambda text: '"Waiting for connections"' in text):
+                break
+            print((folder / "output").read_text(errors="replace"))
+        else:
+            raise RuntimeError("mongod does not start")
+        self.initiate()
+
+    def initiate(self):
+        with pymongo.MongoClient(self.direct_uri()) as client:
+            members = [{"_id": 0, "host": f"127.0.0.1:{self.port}"}]
+            client.admin.command("replSetInitiate", {"_id": "rs", "members": members})
+            deadline = time.monotonic() + PATIENCE
+            while not client.admin.command("hello")["isWritablePrimary"]:
+                if time.monotonic() > deadline:
+                    raise TimeoutError("the replica set has no primary")
+                time.sleep(0.05)
+
+    def uri(self):
+        return f"mongodb://127.0.0.1:{self.port}/?replicaSet=rs"
+
+    def direct_uri(self):
+        """Its connections say in mongod's log that they are not the driver's under test."""
+        return f"mongodb://127.0.0.1:{self.port}/?directConnection=true&appName=direct"
+
+    def log_length(self):
+        return self.log.stat().st_size
+
+    def connections(self, since):
+        """The client addresses accepted since then, and those of them that said `appName=direct`."""
+        accepted, direct = set(), set()
+        with open(self.log, "rb") as log:
+            log.seek(since)
+            for line in log:
+                entry = json.loads(line)
+                attributes = entry.get("attr", {})
+                if entry["msg"] == "Connection accepted":
+                    accepted.add(attributes["remote"])
+                elif entry["msg"] == "client metadata":
+                    if attributes["doc"].get("application", {}).get("name") == "direct":
+                        direct.add(attributes["remote"])
+        return accepted, direct
+
+
+class Proxy(Server):
+    """`fieldseal serve`, with a key file of its own, on a port that the system picks."""
+
+    def __init__(self, program, scratch, mongod, schema):
+        self.folder = scratch / "proxy"
+        self.folder.mkdir()
+        (self.folder / "schema.toml").write_text(schema)
+        (self.folder / "unseal").write_text("5a" * 32)
+        configuration = self.folder / "fieldseal.toml"
+        configuration.write_text(
+            'schema = "schema.toml"\n'
+            '[keyring]\nfile = "keyring.json"\nunseal = { file = "unseal" }\n'
+            f'[[route]]\nlisten = "127.0.0.1:0"\nupstream = "127.0.0.1:{mongod.port}"\n'
+            '[log]\nlevel = "debug"\n'
+        )
+        environment = {**os.environ, "NO_COLOR": "1"}
+        subprocess.run([program, "keys", "init", "-c", configuration], check=True, cwd=self.folder, env=environment)
+        self.log = self.folder / "log"
+        super().__init__([program, "serve", "-c", configuration], self.log, environment)
+        listening = re.compile(r'listening .*?address="?([0-9.]+:[0-9]+)')
+        if not self.wait_for(self.log, listening.search):
+            raise RuntimeError(f"the proxy does not start:\n{self.log_tail()}")
+        self.address = listening.search(self.log.read_text(errors="replace"))[1]
+
+    def uri(self):
+        return f"mongodb://{self.address}/?replicaSet=rs"
+
+    def upstream_ports(self):
+        """The addresses from which the proxy connected to mongod."""
+        text = self.log.read_text(errors="replace")
+        return set(re.findall(r'upstream_local="?([0-9.]+:[0-9]+)', text))
+
+    def log_tail(self):
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-30:])
+
+
+def proxy_or_none(program, scratch, mongod, schema):
+    """The proxy, or an empty context when no program is named."""
+    return contextlib.nullcontext() if program is None else Proxy(program, scratch, mongod, schema)
+
+
+def mongod_command(port, folder, log):
+    root = pathlib.Path(__file__).resolve().parents[2]
+    program = os.environ.get("FIELDSEAL_MONGOD") or shutil.which("mongod") or root / ".mongod/mongod"
+    return [
+        *(program, "--replSet", "rs", "--bind_ip", "127.0.0.1", "--nounixsocket", "--port", port),
+        *("--dbpath", folder, "--logpath", log, "--oplogSize", 64, "--wiredTigerCacheSizeGB", 0.25),
+        *("--setParameter", "diagnosticDataCollectionEnabled=false"),
+    ]
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]

@@ -1,0 +1,6 @@
+//! The tests against a real mongod, by what a user sees. One binary, so that it
+//! links once and its modules share one replica set.
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
+
+mod harness;
+mod support;

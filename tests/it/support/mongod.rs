@@ -1,0 +1,292 @@
+//! A mongod replica set of one member or of three.
+
+use std::fs::{self, Permissions};
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use mongodb::Client;
+use mongodb::bson::{Bson, Document, doc};
+use mongodb::options::ClientOptions;
+
+use super::process::{PATIENCE, Process, new_directory};
+
+/// The name of the replica set.
+pub(crate) const SET: &str = "rs";
+/// The user of a set with `auth`, who may do everything.
+pub(crate) const USER: &str = "root";
+/// The password of [`USER`].
+pub(crate) const PASSWORD: &str = "not a secret";
+
+/// What a test needs of its mongod.
+#[derive(Debug, Clone)]
+pub(crate) struct ReplicaSetOptions {
+    /// 1 or 3.
+    pub(crate) members: usize,
+    /// Clients have to authenticate as [`USER`].
+    pub(crate) auth: bool,
+    /// False stores data and journal uncompressed, so that a search in the files finds all.
+    pub(crate) compress: bool,
+    /// Logs every operation, as slower than 0 ms, and profiles it.
+    pub(crate) log_everything: bool,
+    /// Further arguments of mongod.
+    pub(crate) arguments: Vec<String>,
+}
+
+impl Default for ReplicaSetOptions {
+    fn default() -> Self {
+        Self {
+            members: 1,
+            auth: false,
+            compress: true,
+            log_everything: false,
+            arguments: Vec::new(),
+        }
+    }
+}
+
+/// A running replica set with a primary. Dropping it ends it and removes its files.
+pub(crate) struct ReplicaSet {
+    members: Vec<Member>,
+    auth: bool,
+}
+
+/// One mongod of a set.
+pub(crate) struct Member {
+    process: Process,
+    port: u16,
+}
+
+impl ReplicaSet {
+    /// Starts the members, initiates the set and waits until it has a primary.
+    ///
+    /// # Panics
+    /// When that fails.
+    pub(crate) async fn start(options: ReplicaSetOptions) -> Self {
+        let mut members = Vec::new();
+        for _ in 0..options.members {
+            members.push(Member::start(&options).await);
+        }
+        let set = Self {
+            members,
+            auth: options.auth,
+        };
+        set.initiate().await;
+        set
+    }
+
+    /// The members, the first of which was the first primary.
+    pub(crate) fn members(&self) -> &[Member] {
+        &self.members
+    }
+
+    /// The members, to stop and start them.
+    pub(crate) fn members_mut(&mut self) -> &mut [Member] {
+        &mut self.members
+    }
+
+    /// `host:port` of each member.
+    pub(crate) fn addresses(&self) -> Vec<String> {
+        self.members.iter().map(Member::address).collect()
+    }
+
+    /// The connection string of the whole set, with the user's name if there is one.
+    pub(crate) fn uri(&self) -> String {
+        self.uri_through(&self.addresses())
+    }
+
+    /// The same with other addresses for the members: those of a proxy.
+    pub(crate) fn uri_through(&self, addresses: &[String]) -> String {
+        let user = if self.auth {
+            format!("{USER}:{}@", PASSWORD.replace(' ', "%20"))
+        } else {
+            String::new()
+        };
+        let addresses = addresses.join(",");
+        format!("mongodb://{user}{addresses}/?replicaSet={SET}")
+    }
+
+    /// A client that goes straight to the set.
+    pub(crate) async fn client(&self) -> Client {
+        Client::with_uri_str(self.uri()).await.unwrap()
+    }
+
+    async fn initiate(&self) {
+        let first = self.members[0].direct_client(None).await;
+        let admin = first.database("admin");
+        let members: Vec<Bson> = (0_i32..)
+            .zip(self.addresses())
+            // The first member is the only one that stands for election until told otherwise.
+            .map(|(id, host)| {
+                Bson::Document(
+                    doc! { "_id": id, "host": host, "priority": if id == 0 { 2 } else { 1 } },
+                )
+            })
+            .collect();
+        let settings = doc! { "electionTimeoutMillis": 2000, "heartbeatIntervalMillis": 200 };
+        admin
+            .run_command(doc! { "replSetInitiate": { "_id": SET, "members": members, "settings": settings } })
+            .await
+            .unwrap();
+        self.members[0].wait_for_primary(&first).await;
+        if self.auth {
+            // The exception for a first user made over localhost.
+            admin
+                .run_command(doc! { "createUser": USER, "pwd": PASSWORD, "roles": ["root"] })
+                .await
+                .unwrap();
+        }
+    }
+}
+
+impl Member {
+    async fn start(options: &ReplicaSetOptions) -> Self {
+        // Between the look for a free port and mongod's bind, another may take it.
+        for _ in 0..5 {
+            let directory = new_directory("mongod");
+            let port = free_port();
+            let command = command(options, &directory, port);
+            let process = Process::start(&command, directory);
+            let mut member = Self { process, port };
+            if member.listening().await {
+                return member;
+            }
+            eprintln!("mongod did not start:\n{}", member.log_tail());
+        }
+        panic!("{} does not start", mongod_path().display());
+    }
+
+    /// `host:port`.
+    pub(crate) fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Where it keeps its data files and journal.
+    pub(crate) fn database_path(&self) -> PathBuf {
+        self.process.directory().join("db")
+    }
+
+    /// Its log so far.
+    pub(crate) fn log(&self) -> String {
+        String::from_utf8_lossy(&fs::read(self.log_path()).unwrap_or_default()).into_owned()
+    }
+
+    /// A client of this member alone, not of the set; `app_name` shows in mongod's log.
+    pub(crate) async fn direct_client(&self, app_name: Option<&str>) -> Client {
+        let mut options = ClientOptions::parse(format!("mongodb://{}/", self.address()))
+            .await
+            .unwrap();
+        options.direct_connection = Some(true);
+        options.app_name = app_name.map(str::to_owned);
+        Client::with_options(options).unwrap()
+    }
+
+    /// Crashes the member: no shutdown, its connections are cut.
+    pub(crate) fn crash(&mut self) {
+        self.process.kill_and_keep();
+    }
+
+    /// Starts it again after [`Member::crash`], with the same port and data.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub(crate) async fn restart(&mut self) {
+        fs::remove_file(self.log_path()).unwrap();
+        self.process.start_again();
+        assert!(self.listening().await, "{}", self.log_tail());
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.process.directory().join("mongod.log")
+    }
+
+    fn log_tail(&self) -> String {
+        let log = self.log() + &self.process.output();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(10)..].join("\n")
+    }
+
+    async fn listening(&mut self) -> bool {
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline && self.process.ended().is_none() {
+            if self.log().contains("\"msg\":\"Waiting for connections\"") {
+                return true;
+            }
+            tokio::time::sleep(Duration::from_millis(30)).await;
+        }
+        false
+    }
+
+    async fn wait_for_primary(&self, client: &Client) {
+        let admin = client.database("admin");
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let hello: Document = admin.run_command(doc! { "hello": 1 }).await.unwrap();
+            if hello.get_bool("isWritablePrimary").unwrap() {
+                return;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "no primary:\n{}",
+                self.log_tail()
+            );
+            tokio::time::sleep(Duration::from_millis(30)).await;
+        }
+    }
+}
+
+/// The mongod that `FIELDSEAL_MONGOD` names, else the one on `PATH`, else the one
+/// that `make mongod` installed.
+pub(crate) fn mongod_path() -> PathBuf {
+    if let Some(named) = std::env::var_os("FIELDSEAL_MONGOD") {
+        return named.into();
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .map(|folder| folder.join("mongod"))
+        .find(|program| program.exists())
+        .unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(".mongod/mongod"))
+}
+
+fn command(options: &ReplicaSetOptions, directory: &Path, port: u16) -> Command {
+    let database_path = directory.join("db");
+    fs::create_dir_all(&database_path).unwrap();
+    let mut command = Command::new(mongod_path());
+    command
+        .args(["--replSet", SET, "--bind_ip", "127.0.0.1", "--nounixsocket"])
+        .args(["--port", &port.to_string(), "--oplogSize", "64"])
+        .args(["--wiredTigerCacheSizeGB", "0.25"])
+        .args(["--setParameter", "enableTestCommands=1"])
+        .args(["--setParameter", "diagnosticDataCollectionEnabled=false"])
+        .arg("--dbpath")
+        .arg(database_path)
+        .arg("--logpath")
+        .arg(directory.join("mongod.log"))
+        .args(&options.arguments);
+    if !options.compress {
+        command
+            .args(["--wiredTigerCollectionBlockCompressor", "none"])
+            .args(["--wiredTigerJournalCompressor", "none"])
+            .args(["--wiredTigerIndexPrefixCompression", "false"]);
+    }
+    if options.log_everything {
+        command.args(["--slowms", "0", "--profile", "2"]);
+    }
+    if options.auth {
+        let key = directory.join("members.key");
+        fs::write(&key, "membersKnowEachOtherByThis==").unwrap();
+        fs::set_permissions(&key, Permissions::from_mode(0o600)).unwrap();
+        command.args(["--auth", "--keyFile"]).arg(key);
+    }
+    command
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind(("127.0.0.1", 0))
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
+}
