@@ -1,26 +1,373 @@
 //! What the data path needs of schema and keyring, compiled into one snapshot.
 
-use crate::keyring::Keyring;
-use crate::schema::Schema;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use crate::keyring::{KeyId, Keyring, Material, NamedKey, State};
+use crate::schema::{CollectionRule, FieldRule, OnPlaintext, Schema, Tree, Types};
+use crate::seal::{Domain, FieldId, Header, OpenError, SealKey, TokenKey, token_name};
+
+/// How many collections that match a pattern are kept compiled.
+const PATTERN_INSTANCES: usize = 4096;
 
 /// Schema and keys, compiled. Never changes; a reload makes a new one.
 #[derive(Debug)]
-pub struct Policy {}
+pub struct Policy {
+    schema: Arc<Schema>,
+    keyring: Arc<Keyring>,
+    exact: HashMap<String, Arc<Collection>>,
+    /// Collections that match a pattern, compiled when first met. Only
+    /// namespaces that match a pattern ever take this lock.
+    matched: Mutex<HashMap<String, Arc<Collection>>>,
+    fields: HashMap<FieldId, Arc<Field>>,
+}
+
+/// What is sealed in one collection.
+#[derive(Debug)]
+pub struct Collection {
+    /// `database.collection`.
+    pub namespace: String,
+    /// What a read does with a plain value where a sealed one belongs.
+    pub on_plaintext: OnPlaintext,
+    /// The sealed paths; a leaf is an index into [`Collection::field`].
+    pub tree: Tree,
+    fields: Vec<Arc<Field>>,
+}
+
+/// One sealed field, with its keys expanded.
+#[derive(Debug)]
+pub struct Field {
+    /// As the schema has it.
+    pub path: String,
+    /// The types that may be written.
+    pub types: Types,
+    /// Whether an array is sealed element by element.
+    pub elements: bool,
+    /// The id in sealed values.
+    pub id: FieldId,
+    /// What equality is answered by, if the schema asks for it.
+    pub equality: Option<Equality>,
+    active: SealKey,
+    /// Every version of the key, derived when a value under it is first met.
+    versions: Vec<(KeyId, OnceLock<SealKey>)>,
+}
+
+/// The tokens of one field.
+#[derive(Debug)]
+pub struct Equality {
+    /// Makes them.
+    pub key: TokenKey,
+    /// Their name in the sealed document: `e1`.
+    pub name: String,
+    /// A dot and their name, to put behind the field's path.
+    pub suffix: String,
+}
 
 /// Why schema and keyring do not fit together.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct PolicyError(pub String);
+pub enum PolicyError {
+    /// The schema names a key that the keyring does not have.
+    #[error(
+        "{namespace}: field `{path}` is sealed with the key `{key}`, which the keyring does not have; make it with `fieldseal keys init` or name another"
+    )]
+    UnknownKey {
+        /// The collection.
+        namespace: String,
+        /// The field.
+        path: String,
+        /// The name that was not found.
+        key: String,
+    },
+    /// A key has no version that may seal, or no index epoch.
+    #[error("the key `{key}` has no active {what}")]
+    NoActive {
+        /// The key's name.
+        key: String,
+        /// A version or an epoch.
+        what: &'static str,
+    },
+}
+
+/// Why a stored value was not opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unopened {
+    /// No version of this id is in the keyring.
+    #[error("it is sealed under key id {0}, which is not in the keyring")]
+    UnknownKey(u32),
+    /// The version is disabled.
+    #[error("it is sealed under key id {0}, which is disabled")]
+    Disabled(u32),
+    /// The version's material is gone.
+    #[error("it is sealed under key id {0}, which was destroyed")]
+    Destroyed(u32),
+    /// The value itself is wrong.
+    #[error("{0}")]
+    Value(#[from] OpenError),
+}
+
+impl Field {
+    fn compile(rule: &CollectionRule, field: &FieldRule, namespace: &str, keyring: &Keyring) -> Result<Self, PolicyError> {
+        let key = keyring.key(&field.key).ok_or_else(|| PolicyError::UnknownKey {
+            namespace: namespace.to_owned(),
+            path: field.path.clone(),
+            key: field.key.clone(),
+        })?;
+        let id = FieldId::of(
+            rule.identity.as_deref().unwrap_or(namespace),
+            field.identity.as_deref().unwrap_or(&field.path),
+        );
+        let (active, material) = active(key, &key.versions, "version")?;
+        let equality = if field.equality {
+            let (_, epoch) = active_epoch(key)?;
+            let domain = field.domain.as_deref().map_or(Domain::Field(&id.0), Domain::Named);
+            let name = token_name(active_epoch(key)?.0);
+            Some(Equality {
+                key: TokenKey::derive(epoch, domain),
+                suffix: format!(".{name}"),
+                name,
+            })
+        } else {
+            None
+        };
+        Ok(Self {
+            path: field.path.clone(),
+            types: field.types,
+            elements: field.elements || field.equality,
+            id,
+            equality,
+            active: SealKey::derive(active, material, id),
+            versions: key
+                .versions
+                .iter()
+                .map(|version| (version.id, OnceLock::new()))
+                .collect(),
+        })
+    }
+
+    /// Appends the sealed form of a value to `out`.
+    pub fn seal(&self, kind: u8, value: &[u8], out: &mut Vec<u8>) {
+        self.active.seal(kind, value, out);
+    }
+
+    /// How many bytes [`Field::seal`] appends.
+    pub fn sealed_length(length: usize) -> usize {
+        SealKey::sealed_length(length)
+    }
+}
+
+fn active<'k>(
+    key: &NamedKey,
+    versions: &'k [crate::keyring::KeyVersion],
+    what: &'static str,
+) -> Result<(KeyId, &'k Material), PolicyError> {
+    versions
+        .iter()
+        .find(|version| version.state == State::Active)
+        .and_then(|version| Some((version.id, version.material.as_ref()?)))
+        .ok_or_else(|| PolicyError::NoActive {
+            key: key.name.clone(),
+            what,
+        })
+}
+
+fn active_epoch(key: &NamedKey) -> Result<(u32, &Material), PolicyError> {
+    key.epochs
+        .iter()
+        .find(|epoch| epoch.state == State::Active)
+        .and_then(|epoch| Some((epoch.number, epoch.material.as_ref()?)))
+        .ok_or_else(|| PolicyError::NoActive {
+            key: key.name.clone(),
+            what: "index epoch",
+        })
+}
+
+impl Collection {
+    fn compile(rule: &CollectionRule, namespace: &str, keyring: &Keyring) -> Result<Self, PolicyError> {
+        let fields = rule
+            .fields
+            .iter()
+            .map(|field| Field::compile(rule, field, namespace, keyring).map(Arc::new))
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            namespace: namespace.to_owned(),
+            on_plaintext: rule.on_plaintext,
+            tree: rule.tree.clone(),
+            fields,
+        })
+    }
+
+    /// The field of a leaf of the tree.
+    pub fn field(&self, leaf: usize) -> &Arc<Field> {
+        &self.fields[leaf]
+    }
+}
 
 impl Policy {
     /// Compiles `schema` with the keys of `keyring`.
-    pub fn compile(schema: &Schema, keyring: &Keyring) -> Result<Self, PolicyError> {
-        let _ = (schema, keyring);
-        Ok(Self {})
+    pub fn compile(schema: Arc<Schema>, keyring: Arc<Keyring>) -> Result<Self, PolicyError> {
+        let mut exact = HashMap::new();
+        let mut fields = HashMap::new();
+        for rule in &schema.rules {
+            // A pattern is compiled as well, so that a key it lacks is found now.
+            let collection = Collection::compile(rule, &rule.pattern, &keyring)?;
+            if rule.pattern.contains('*') {
+                continue;
+            }
+            for field in &collection.fields {
+                fields.insert(field.id, Arc::clone(field));
+            }
+            exact.insert(rule.pattern.clone(), Arc::new(collection));
+        }
+        Ok(Self {
+            schema,
+            keyring,
+            exact,
+            matched: Mutex::default(),
+            fields,
+        })
     }
 
     /// Whether nothing is sealed anywhere, so that every message passes.
     pub fn is_empty(&self) -> bool {
-        true
+        self.schema.is_empty()
+    }
+
+    /// Whether a collection of this database may have sealed fields.
+    pub fn may_seal_in(&self, database: &str) -> bool {
+        self.schema.may_seal_in(database)
+    }
+
+    /// The keyring's generation.
+    pub fn generation(&self) -> u64 {
+        self.keyring.generation
+    }
+
+    /// What is sealed in a collection, if anything is.
+    pub fn collection(&self, namespace: &str) -> Option<Arc<Collection>> {
+        if let Some(collection) = self.exact.get(namespace) {
+            return Some(Arc::clone(collection));
+        }
+        let rule = self.schema.rule(namespace)?;
+        let mut matched = self.matched.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(collection) = matched.get(namespace) {
+            return Some(Arc::clone(collection));
+        }
+        let collection = Collection::compile(rule, namespace, &self.keyring)
+            .expect("the same rule was compiled with the same keyring when the policy was made");
+        let collection = Arc::new(collection);
+        if matched.len() >= PATTERN_INSTANCES {
+            matched.clear();
+        }
+        matched.insert(namespace.to_owned(), Arc::clone(&collection));
+        Some(collection)
+    }
+
+    /// The field that a header names, if the schema has it under an exact namespace.
+    pub fn field(&self, id: FieldId) -> Option<&Arc<Field>> {
+        self.fields.get(&id)
+    }
+
+    /// Opens a sealed value: appends its type byte and value to `out`.
+    ///
+    /// `field` is the field it was found at, where that is known; its expanded
+    /// keys are used then, after the ids were compared.
+    pub fn open(&self, header: Header, payload: &[u8], field: Option<&Field>, out: &mut Vec<u8>) -> Result<(), Unopened> {
+        let known = field
+            .filter(|field| field.id == header.field)
+            .or_else(|| self.field(header.field).map(|field| &**field));
+        let expanded = known.and_then(|field| field.versions.iter().find(|(id, _)| *id == header.key));
+        if let Some(key) = expanded.and_then(|(_, key)| key.get()) {
+            return Ok(key.open(payload, out)?);
+        }
+        let derived = SealKey::derive(header.key, self.material(header.key)?, header.field);
+        match expanded {
+            Some((_, key)) => Ok(key.get_or_init(|| derived).open(payload, out)?),
+            None => Ok(derived.open(payload, out)?),
+        }
+    }
+
+    fn material(&self, id: KeyId) -> Result<&Material, Unopened> {
+        let version = self
+            .keyring
+            .keys
+            .iter()
+            .flat_map(|key| &key.versions)
+            .find(|version| version.id == id)
+            .ok_or(Unopened::UnknownKey(id.0))?;
+        match version.state {
+            State::Disabled => Err(Unopened::Disabled(id.0)),
+            State::Destroyed => Err(Unopened::Destroyed(id.0)),
+            State::Staged | State::Active | State::Retired => {
+                version.material.as_ref().ok_or(Unopened::Destroyed(id.0))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod fixture {
+    //! A policy for tests of the data path.
+
+    use super::*;
+    use crate::keyring::KeyVersion;
+
+    /// A keyring with the key `default`: one version, one epoch, fixed material.
+    pub(crate) fn keyring() -> Keyring {
+        let version = |id: u32, number: u32, state| KeyVersion {
+            id: KeyId(id),
+            number,
+            created: "2026-01-01T00:00:00Z".to_owned(),
+            state,
+            material: Some(Material::new([u8::try_from(id).unwrap(); 32])),
+        };
+        Keyring {
+            generation: 1,
+            keys: vec![NamedKey {
+                name: "default".to_owned(),
+                versions: vec![version(1, 1, State::Retired), version(2, 2, State::Active)],
+                epochs: vec![version(3, 1, State::Active)],
+            }],
+        }
+    }
+
+    pub(crate) fn field(path: &str, types: Types, equality: bool) -> FieldRule {
+        FieldRule {
+            path: path.to_owned(),
+            types,
+            equality,
+            elements: equality,
+            domain: None,
+            identity: None,
+            key: "default".to_owned(),
+        }
+    }
+
+    /// `shop.customers`: `ssn`, `payment.card` and `tags` (strings) and `age` (a
+    /// number) with equality; `address` whole; `visits.note` a string;
+    /// `contacts.*.phone` a string with equality.
+    pub(crate) fn policy() -> Policy {
+        let string = Types::named("string").unwrap();
+        let fields = vec![
+            field("ssn", string, true),
+            field("payment.card", string, true),
+            field("tags", string, true),
+            field("age", Types::named("number").unwrap(), true),
+            field("address", Types::ANY, false),
+            field("visits.note", string, false),
+            field("contacts.*.phone", string, true),
+        ];
+        let rule = CollectionRule {
+            pattern: "shop.customers".to_owned(),
+            identity: None,
+            on_plaintext: OnPlaintext::Reject,
+            tree: Tree::build(fields.iter().map(|field| field.path.as_str())).unwrap(),
+            fields,
+        };
+        let schema = schema(vec![rule]);
+        Policy::compile(Arc::new(schema), Arc::new(keyring())).unwrap()
+    }
+
+    fn schema(rules: Vec<CollectionRule>) -> Schema {
+        Schema { rules }
     }
 }

@@ -129,6 +129,14 @@ impl<'a> Doc<'a> {
         Ok(None)
     }
 
+    /// Checks that the document holds together at every level, no deeper than `deepest`.
+    pub fn validate(&self, deepest: usize) -> Result<(), Malformed> {
+        let below = deepest
+            .checked_sub(1)
+            .ok_or(Malformed("documents are nested too deep"))?;
+        self.elements().try_for_each(|element| element?.validate(below))
+    }
+
     /// Whether the document has no element.
     pub fn is_empty(&self) -> bool {
         self.end - self.start == 5
@@ -276,6 +284,27 @@ impl<'a> Element<'a> {
         }
         let value = self.value();
         Some((*value.get(4)?, value.get(5..)?))
+    }
+
+    /// Checks that the value holds together at every level, no deeper than `deepest`.
+    pub fn validate(&self, deepest: usize) -> Result<(), Malformed> {
+        match self.kind {
+            kind::DOCUMENT | kind::ARRAY => self.doc()?.validate(deepest),
+            kind::JAVASCRIPT_WITH_SCOPE => self.scope()?.validate(deepest),
+            kind::STRING if self.str().is_none() => Err(Malformed("a string is not UTF-8")),
+            kind::BOOL if self.value() > &[1] => Err(Malformed("a truth value is neither 0 nor 1")),
+            _ => Ok(()),
+        }
+    }
+
+    /// The scope of JavaScript code with scope.
+    pub fn scope(&self) -> Result<Doc<'a>, Malformed> {
+        let code = length_at(self.buffer, self.value_start + 4, self.end)?;
+        let scope = Doc::at(self.buffer, self.value_start + 8 + code, self.end)?;
+        if scope.end != self.end {
+            return Err(Malformed("bytes follow the scope of code"));
+        }
+        Ok(scope)
     }
 
     /// Truth as MongoDB sees it for command options: `true`, or a number other than zero.

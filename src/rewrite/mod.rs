@@ -1,5 +1,7 @@
 //! Requests: what a command may do to sealed fields, and its form upstream.
 
+pub(crate) mod hello;
+
 use crate::policy::Policy;
 use crate::refusal::Refusal;
 use crate::reveal::ReplyPlan;
@@ -36,15 +38,26 @@ pub enum Decision<'a> {
 ///
 /// The frame is never compressed, and carries a valid checksum if it has one.
 pub fn decide<'a>(message: &Message<'a>, policy: &Policy, scratch: &'a mut Vec<u8>) -> Decision<'a> {
-    let _ = (policy, scratch);
-    match message {
-        Message::Msg(message) => Decision::Forward {
-            cleared: Cleared(message.frame),
-            plan: ReplyPlan::Relay,
-        },
-        Message::Query(message) => Decision::Forward {
-            cleared: Cleared(message.frame),
-            plan: ReplyPlan::Hello,
-        },
+    let _ = policy;
+    let (body, plan) = match message {
+        Message::Msg(message) => {
+            let name = hello::unwrapped(message.frame, message.body.clone())
+                .and_then(|command| command.first())
+                .ok()
+                .flatten();
+            let is_hello = name.is_some_and(|element| hello::is_hello(element.key));
+            (
+                message.body.clone(),
+                if is_hello { ReplyPlan::Hello } else { ReplyPlan::Relay },
+            )
+        }
+        Message::Query(query) => (query.query.clone(), ReplyPlan::Hello),
+    };
+    let frame = message.frame();
+    let stripped = matches!(plan, ReplyPlan::Hello)
+        && hello::strip_compression(frame, body, scratch).unwrap_or(false);
+    Decision::Forward {
+        cleared: Cleared(if stripped { scratch } else { frame }),
+        plan,
     }
 }

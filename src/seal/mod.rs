@@ -1,1 +1,17 @@
 //! Sealed values and tokens: pure functions, no I/O.
+//!
+//! A sealed value is the payload of a BSON Binary of subtype [`SUBTYPE`]:
+//!
+//! ```text
+//! magic 3 | suite 1 | key id 4 | field id 8 | nonce 12 | ciphertext | tag 16
+//! ```
+//!
+//! Integers are big-endian. The header, magic to nonce, is the associated data;
+//! the plaintext is the BSON type byte and the BSON value.
+
+mod canonical;
+mod token;
+mod value;
+
+pub use token::{Domain, Token, TokenKey, token_name};
+pub use value::{FieldId, HEADER, Header, MAGIC, NEEDLE, OpenError, SUBTYPE, SealKey, TAG};

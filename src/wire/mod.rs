@@ -1,6 +1,17 @@
 //! Frames of the MongoDB wire protocol: pure functions over bytes, no I/O.
 
+mod compress;
+mod frame;
+mod message;
+mod reply;
+#[cfg(test)]
+pub(crate) mod testing;
+
 use std::ops::Range;
+
+pub use compress::{Compressor, inflate};
+pub use frame::{HEADER, Header, MAX_MESSAGE, WireError, finish, flag, opcode};
+pub use reply::{OpReply, Reply, ReplyForm, error_reply};
 
 /// A request as recognised: every byte of the frame is accounted for.
 #[derive(Debug)]

@@ -1,0 +1,127 @@
+//! The accept loop of one route.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use super::session::{Ended, Session};
+use super::stream::{Listener, Stream};
+use super::upstream::Upstream;
+use super::{Shared, stopped};
+use crate::config::Address;
+
+/// The first pause after a failed accept; each further failure doubles it.
+const FIRST_PAUSE: Duration = Duration::from_millis(5);
+
+/// The longest pause after a failed accept.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// How long operations may still take when the proxy stops.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// A listener and what its clients reach.
+pub(super) struct Accept {
+    pub(super) listener: Listener,
+    pub(super) route: usize,
+    pub(super) upstream: Address,
+    pub(super) shared: Arc<Shared>,
+    /// One for each client that may be connected, over all routes.
+    pub(super) permits: Arc<Semaphore>,
+    pub(super) stop: watch::Receiver<bool>,
+}
+
+impl Accept {
+    /// Accepts clients until it is to stop, then waits for the operations under way.
+    pub(super) async fn run(mut self) {
+        let mut sessions = JoinSet::new();
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let accepted = tokio::select! {
+                accepted = self.listener.accept() => accepted,
+                Some(done) = sessions.join_next() => {
+                    if let Err(error) = done {
+                        tracing::error!(%error, "a session broke off");
+                    }
+                    continue;
+                }
+                () = stopped(&mut self.stop) => break,
+            };
+            match accepted {
+                Ok(client) => {
+                    pause = FIRST_PAUSE;
+                    self.admit(client, &mut sessions);
+                }
+                Err(error) => {
+                    tracing::warn!(listen = %self.listener, %error, "cannot accept a connection, trying again");
+                    tokio::select! {
+                        () = sleep(pause) => pause = LONGEST_PAUSE.min(pause * 2),
+                        () = stopped(&mut self.stop) => break,
+                    }
+                }
+            }
+        }
+        // Nobody is left waiting at a door that stays shut.
+        drop(self.listener);
+        if timeout(DRAIN, async {
+            while sessions.join_next().await.is_some() {}
+        })
+        .await
+        .is_err()
+        {
+            tracing::warn!(
+                route = self.route,
+                sessions = sessions.len(),
+                "operations were cut off"
+            );
+        }
+        sessions.shutdown().await;
+    }
+
+    /// Begins a session, unless there are too many: like MongoDB, which closes the
+    /// connection at once rather than leaving the client to wait.
+    fn admit(&self, client: Stream, sessions: &mut JoinSet<()>) {
+        let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
+            tracing::warn!(client = %client.peer, "too many connections (limits.connections); closed");
+            return;
+        };
+        let (shared, stop) = (Arc::clone(&self.shared), self.stop.clone());
+        let (upstream, route) = (self.upstream.clone(), self.route);
+        sessions.spawn(async move {
+            connection(client, &upstream, shared, route, stop).await;
+            drop(permit);
+        });
+    }
+}
+
+async fn connection(
+    client: Stream,
+    upstream: &Address,
+    shared: Arc<Shared>,
+    route: usize,
+    mut stop: watch::Receiver<bool>,
+) {
+    let name = client.peer.clone();
+    let within = shared.limits.handshake_timeout;
+    let connected = tokio::select! {
+        connected = Upstream::connect(upstream, &name, within) => connected,
+        () = stopped(&mut stop) => return,
+    };
+    let upstream = match connected {
+        Ok(upstream) => upstream,
+        Err(error) => {
+            tracing::warn!(client = %name, ?upstream, %error, "cannot connect to MongoDB");
+            return;
+        }
+    };
+    let ended: Ended = Session::new(client, upstream, shared, route, stop)
+        .run()
+        .await;
+    if ended.is_violation() {
+        tracing::warn!(client = %name, reason = %ended, "disconnected");
+    } else {
+        tracing::debug!(client = %name, reason = %ended, "disconnected");
+    }
+}

@@ -1,0 +1,191 @@
+//! Sockets: TCP and Unix, listening and connecting.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::FileTypeExt as _;
+use std::path::{Path, PathBuf};
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream, lookup_host};
+
+use crate::config::Address;
+
+/// What is read from a peer.
+pub(super) type ReadHalf = Box<dyn AsyncRead + Send + Unpin>;
+
+/// What is written to a peer.
+pub(super) type WriteHalf = Box<dyn AsyncWrite + Send + Unpin>;
+
+/// How many connections the system queues for the accept loop.
+const BACKLOG: u32 = 1024;
+
+/// Both directions of a connection.
+pub(super) struct Stream {
+    /// From the peer.
+    pub(super) read: ReadHalf,
+    /// To the peer.
+    pub(super) write: WriteHalf,
+    /// The peer's address.
+    pub(super) peer: String,
+    /// This side's address.
+    pub(super) local: String,
+}
+
+impl Stream {
+    fn tcp(stream: TcpStream, peer: SocketAddr) -> io::Result<Self> {
+        stream.set_nodelay(true)?;
+        let local = stream.local_addr()?.to_string();
+        let (read, write) = stream.into_split();
+        Ok(Self {
+            read: Box::new(read),
+            write: Box::new(write),
+            peer: peer.to_string(),
+            local,
+        })
+    }
+
+    fn unix(stream: UnixStream, path: &Path) -> Self {
+        let (read, write) = stream.into_split();
+        let name = format!("unix:{}", path.display());
+        Self {
+            read: Box::new(read),
+            write: Box::new(write),
+            peer: name.clone(),
+            local: name,
+        }
+    }
+
+    /// Connects to `address`; each address that its name stands for is tried.
+    pub(super) async fn connect(address: &Address) -> io::Result<Self> {
+        match address {
+            Address::Tcp(name) => {
+                let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+                for resolved in lookup_host(name).await? {
+                    match tcp_socket(resolved)?.connect(resolved).await {
+                        Ok(stream) => return Self::tcp(stream, resolved),
+                        Err(error) => last = error,
+                    }
+                }
+                Err(last)
+            }
+            Address::Unix(path) => Ok(Self::unix(UnixStream::connect(path).await?, path)),
+        }
+    }
+}
+
+/// A socket that notices, in the system's time, a peer that vanished without a word.
+fn tcp_socket(address: SocketAddr) -> io::Result<TcpSocket> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
+    }?;
+    // Accepted sockets inherit it from the listening one.
+    socket.set_keepalive(true)?;
+    Ok(socket)
+}
+
+/// A bound socket that clients connect to.
+pub(super) enum Listener {
+    /// TCP, with the address that was bound.
+    Tcp(TcpListener, SocketAddr),
+    /// A Unix socket, whose file goes when the listener goes.
+    Unix(UnixListener, SocketFile),
+}
+
+/// The file of a Unix socket.
+pub(super) struct SocketFile(PathBuf);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        // Best effort: a file that stays is found stale by the next start.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+impl Listener {
+    /// Listens on `address`.
+    pub(super) async fn bind(address: &Address) -> io::Result<Self> {
+        match address {
+            Address::Tcp(name) => {
+                let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+                for resolved in lookup_host(name).await? {
+                    match listen_tcp(resolved) {
+                        Ok(listener) => return Ok(listener),
+                        Err(error) => last = error,
+                    }
+                }
+                Err(last)
+            }
+            Address::Unix(path) => {
+                remove_stale(path).await?;
+                let listener = UnixListener::bind(path)?;
+                Ok(Self::Unix(listener, SocketFile(path.clone())))
+            }
+        }
+    }
+
+    /// The next client.
+    pub(super) async fn accept(&self) -> io::Result<Stream> {
+        match self {
+            Self::Tcp(listener, _) => {
+                let (stream, peer) = listener.accept().await?;
+                Stream::tcp(stream, peer)
+            }
+            Self::Unix(listener, SocketFile(path)) => {
+                let (stream, _) = listener.accept().await?;
+                Ok(Stream::unix(stream, path))
+            }
+        }
+    }
+
+    /// Whether it listens on every address of the machine, which is no address to advertise.
+    pub(super) fn is_unspecified(&self) -> bool {
+        matches!(self, Self::Tcp(_, address) if address.ip().is_unspecified())
+    }
+
+    /// What clients call this address: `configured`, with the port that was bound.
+    pub(super) fn name(&self, configured: &Address) -> String {
+        match (self, configured) {
+            (Self::Tcp(_, bound), Address::Tcp(name)) => match name.rsplit_once(':') {
+                Some((host, _)) => format!("{host}:{}", bound.port()),
+                None => bound.to_string(),
+            },
+            (Self::Tcp(_, bound), Address::Unix(_)) => bound.to_string(),
+            (Self::Unix(_, SocketFile(path)), _) => path.display().to_string(),
+        }
+    }
+}
+
+impl fmt::Display for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(_, address) => write!(f, "{address}"),
+            Self::Unix(_, SocketFile(path)) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+fn listen_tcp(address: SocketAddr) -> io::Result<Listener> {
+    let socket = tcp_socket(address)?;
+    // A restart need not wait for the connections of the last run to be forgotten.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    let listener = socket.listen(BACKLOG)?;
+    let bound = listener.local_addr()?;
+    Ok(Listener::Tcp(listener, bound))
+}
+
+/// Removes the file of a Unix socket that nobody listens on any more.
+async fn remove_stale(path: &Path) -> io::Result<()> {
+    let Ok(metadata) = std::fs::symlink_metadata(path) else {
+        return Ok(());
+    };
+    if metadata.file_type().is_socket()
+        && let Err(error) = UnixStream::connect(path).await
+        && error.kind() == io::ErrorKind::ConnectionRefused
+    {
+        std::fs::remove_file(path)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,138 @@
+//! Indexes, collections and views: what MongoDB keeps about documents.
+
+use super::command::Command;
+use super::crud::no_sequences;
+use super::options::{array, fields, filter, index_keys, open_filter};
+use super::pipeline;
+use super::scope::Scope;
+use crate::policy::Policy;
+use crate::raw::{Doc, Element, Splicer, kind};
+use crate::refusal::{Refusal, RefusalKind};
+
+type Result<T = ()> = std::result::Result<T, Refusal>;
+
+pub(super) fn create_indexes<'m>(splicer: &mut Splicer<'m, '_>, scope: &Scope<'_>, command: &Command<'m>) -> Result {
+    no_sequences(scope, command)?;
+    fields(splicer, scope, command.body, 1, |splicer, element| {
+        match element.key {
+            "indexes" => array(splicer, element, |splicer, index| one_index(splicer, scope, index))?,
+            "commitQuorum" | "ignoreUnknownIndexOptions" => {}
+            _ => return Ok(false),
+        }
+        Ok(true)
+    })
+}
+
+fn one_index<'m>(splicer: &mut Splicer<'m, '_>, scope: &Scope<'_>, index: Doc<'m>) -> Result {
+    let flag = |key: &str| -> Result<bool> { Ok(index.find(key)?.is_some_and(|flag| flag.truthy())) };
+    let mut tokens = false;
+    fields(splicer, scope, index, 0, |splicer, element| {
+        match element.key {
+            "key" => tokens |= index_keys(splicer, scope, element.doc()?)?,
+            "partialFilterExpression" => filter(splicer, scope, element)?,
+            "wildcardProjection" => return Ok(false),
+            "name" | "unique" | "sparse" | "expireAfterSeconds" | "collation" | "hidden" | "background" | "v" | "ns"
+            | "dropDups" | "storageEngine" | "weights" | "default_language" | "language_override"
+            | "textIndexVersion" | "2dsphereIndexVersion" | "bits" | "min" | "max" | "bucketSize"
+            | "prepareUnique" | "clustered" => {}
+            _ => return Ok(false),
+        }
+        Ok(true)
+    })?;
+    if !tokens {
+        return Ok(());
+    }
+    if index.find("expireAfterSeconds")?.is_some() {
+        return Err(scope.refuse_command("a TTL index on a sealed field", "index an open date"));
+    }
+    if flag("unique")? && flag("sparse")? {
+        return Err(scope.refuse_command(
+            "an index that is both unique and sparse on a sealed field",
+            "null has no token, so two nulls would pass: use partialFilterExpression: {field: {$exists: true}}",
+        ));
+    }
+    if let Some(collation) = index.find("collation")? {
+        let locale = collation.doc()?.find("locale")?;
+        if locale.and_then(|locale| locale.str()) != Some("simple") {
+            return Err(scope.refuse_command("an index with a collation on a sealed field", "leave the collation out"));
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn drop_indexes<'m>(splicer: &mut Splicer<'m, '_>, scope: &Scope<'_>, command: &Command<'m>) -> Result {
+    no_sequences(scope, command)?;
+    fields(splicer, scope, command.body, 1, |splicer, element| {
+        match element.key {
+            "index" => {
+                if element.kind == kind::DOCUMENT {
+                    index_keys(splicer, scope, element.doc()?)?;
+                }
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    })
+}
+
+/// `create` and `collMod` of a sealed collection.
+pub(super) fn create<'m>(splicer: &mut Splicer<'m, '_>, scope: &Scope<'_>, command: &Command<'m>) -> Result {
+    no_sequences(scope, command)?;
+    let input = splicer.input();
+    fields(splicer, scope, command.body, 1, |splicer, element| {
+        match element.key {
+            "validator" => open_filter(scope, element, input, "a validator")?,
+            "index" if element.kind == kind::DOCUMENT => modify_index(splicer, scope, element)?,
+            "collation" => {
+                let locale = element.doc()?.find("locale")?;
+                if locale.and_then(|locale| locale.str()) != Some("simple") {
+                    return Err(scope.refuse_command("a collation", "tokens are compared byte for byte; leave it out"));
+                }
+            }
+            "capped" | "size" | "max" | "autoIndexId" | "idIndex" | "storageEngine" | "validationLevel"
+            | "validationAction" | "indexOptionDefaults" | "clusteredIndex" | "changeStreamPreAndPostImages"
+            | "expireAfterSeconds" | "flags" | "temp" | "cappedSize" | "cappedMax" | "recordPreImages" | "dryRun" => {}
+            _ => return Ok(false),
+        }
+        Ok(true)
+    })
+}
+
+fn modify_index<'m>(splicer: &mut Splicer<'m, '_>, scope: &Scope<'_>, element: &Element<'m>) -> Result {
+    fields(splicer, scope, element.doc()?, 0, |splicer, element| {
+        match element.key {
+            "keyPattern" => {
+                index_keys(splicer, scope, element.doc()?)?;
+            }
+            "name" | "hidden" | "expireAfterSeconds" | "prepareUnique" | "unique" => {}
+            _ => return Ok(false),
+        }
+        Ok(true)
+    })
+}
+
+/// `create` and `collMod` of an open namespace: a view may not look at a sealed collection.
+pub(super) fn view(policy: &Policy, command: &Command<'_>) -> Result {
+    for element in command.body.elements() {
+        let element = element?;
+        match element.key {
+            "viewOn" => {
+                let sealed = element.str().and_then(|name| command.collection(policy, name));
+                if let Some(sealed) = sealed {
+                    return Err(Refusal::new(
+                        RefusalKind::NotSupported,
+                        format_args!(
+                            "{} of a view on {}, which has sealed fields, is not supported: filters on the view could not be rewritten; query the collection itself",
+                            command.name, sealed.namespace
+                        ),
+                    ));
+                }
+            }
+            "pipeline" if element.kind == kind::ARRAY => {
+                pipeline::reach(policy, command.name, command.database, element.doc()?, 0)?;
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,187 @@
+//! Documents on their way in: sealed fields are sealed, the rest is copied in ranges.
+
+use super::scope::{DEEPEST, Scope};
+use crate::policy::Field;
+use crate::raw::{Doc, Element, Malformed, Splicer, Writer, kind};
+use crate::refusal::{Refusal, RefusalKind};
+use crate::schema::{NodeId, Step};
+use crate::seal::SUBTYPE;
+
+/// Seals what is sealed in `doc`, a document whose top level is at `node`.
+pub(super) fn seal_document(
+    splicer: &mut Splicer<'_, '_>,
+    scope: &Scope<'_>,
+    doc: Doc<'_>,
+    node: NodeId,
+    depth: usize,
+) -> Result<(), Refusal> {
+    if depth > DEEPEST {
+        return Err(Malformed("documents are nested too deep").into());
+    }
+    let mark = splicer.mark();
+    for element in doc.elements() {
+        let element = element?;
+        match scope.tree().element(node, element.key) {
+            Step::Open => refuse_dotted(scope, node, element.key)?,
+            Step::Inner(next) => seal_below(splicer, scope, &element, next, depth)?,
+            Step::Sealed(leaf) => {
+                let field = scope.collection.field(leaf);
+                replace_field(splicer, scope, field, &element)?;
+            }
+            // Never in a document: `element` resolves it.
+            Step::Ambiguous => return Err(Malformed("a field name is ambiguous").into()),
+        }
+    }
+    splicer.mend_length(doc.start(), mark)?;
+    Ok(())
+}
+
+/// Seals within the value of a field that holds sealed fields.
+pub(super) fn seal_below(
+    splicer: &mut Splicer<'_, '_>,
+    scope: &Scope<'_>,
+    element: &Element<'_>,
+    node: NodeId,
+    depth: usize,
+) -> Result<(), Refusal> {
+    match element.kind {
+        kind::DOCUMENT => seal_document(splicer, scope, element.doc()?, node, depth + 1),
+        kind::ARRAY => seal_array(splicer, scope, element.doc()?, node, depth + 1),
+        _ => Ok(()),
+    }
+}
+
+/// Paths go through arrays: every element is where the array is.
+fn seal_array(
+    splicer: &mut Splicer<'_, '_>,
+    scope: &Scope<'_>,
+    array: Doc<'_>,
+    node: NodeId,
+    depth: usize,
+) -> Result<(), Refusal> {
+    if depth > DEEPEST {
+        return Err(Malformed("documents are nested too deep").into());
+    }
+    let mark = splicer.mark();
+    for element in array.elements() {
+        seal_below(splicer, scope, &element?, node, depth)?;
+    }
+    splicer.mend_length(array.start(), mark)?;
+    Ok(())
+}
+
+/// MongoDB takes field names that hold a dot, but no path leads to them: one
+/// that reads as the path of a sealed field would be stored in plain.
+fn refuse_dotted(scope: &Scope<'_>, node: NodeId, key: &str) -> Result<(), Refusal> {
+    if !key.contains('.') {
+        return Ok(());
+    }
+    let mut at = node;
+    for component in key.split('.') {
+        match scope.tree().element(at, component) {
+            Step::Inner(next) => at = next,
+            Step::Open => return Ok(()),
+            Step::Sealed(_) | Step::Ambiguous => break,
+        }
+    }
+    Err(scope.refuse(
+        key,
+        "a field name that holds a dot",
+        "nest documents instead of naming a field by a path",
+    ))
+}
+
+/// Puts the sealed form in the place of an element that stands at a sealed field.
+pub(super) fn replace_field(
+    splicer: &mut Splicer<'_, '_>,
+    scope: &Scope<'_>,
+    field: &Field,
+    element: &Element<'_>,
+) -> Result<(), Refusal> {
+    if element.is_null() {
+        return Ok(());
+    }
+    splicer.replace(element.start, element.end, |out| {
+        write_field(out, scope, element.key, field, element)
+    })
+}
+
+/// Appends `element` in sealed form, under the name `key`.
+pub(super) fn write_field(
+    out: &mut Vec<u8>,
+    scope: &Scope<'_>,
+    key: &str,
+    field: &Field,
+    element: &Element<'_>,
+) -> Result<(), Refusal> {
+    if element.kind == kind::ARRAY {
+        if field.elements {
+            let mut writer = Writer::new(out);
+            let open = writer.begin_array(key);
+            for item in element.doc()?.elements() {
+                let item = item?;
+                write_value(writer.buffer(), scope, item.key, field, &item)?;
+            }
+            writer.end(open);
+            return Ok(());
+        }
+        refuse_null_elements(scope, field, element)?;
+    }
+    write_value(out, scope, key, field, element)
+}
+
+/// Appends one value in sealed form: a Binary, or a document of a Binary and its token.
+pub(super) fn write_value(
+    out: &mut Vec<u8>,
+    scope: &Scope<'_>,
+    key: &str,
+    field: &Field,
+    element: &Element<'_>,
+) -> Result<(), Refusal> {
+    if element.is_null() {
+        Writer::new(out).value(element.kind, key, &[]);
+        return Ok(());
+    }
+    if !field.types.allows(element.kind) {
+        return Err(scope.wrong_type(&field.path, field, element.kind));
+    }
+    element.validate(DEEPEST)?;
+    let value = element.value();
+    let Some(equality) = &field.equality else {
+        return write_binary(out, key, field, element.kind, value);
+    };
+    let token = equality
+        .key
+        .equality(element.kind, value)
+        .ok_or_else(|| scope.wrong_type(&field.path, field, element.kind))?;
+    let mut writer = Writer::new(out);
+    let open = writer.begin_doc(key);
+    write_binary(writer.buffer(), "c", field, element.kind, value)?;
+    writer.binary(&equality.name, 0, &token);
+    writer.end(open);
+    Ok(())
+}
+
+fn write_binary(out: &mut Vec<u8>, key: &str, field: &Field, kind: u8, value: &[u8]) -> Result<(), Refusal> {
+    let length = i32::try_from(Field::sealed_length(value.len()))
+        .map_err(|_| Refusal::new(RefusalKind::TooLarge, "a value is too large to seal"))?;
+    Writer::new(out).name(kind::BINARY, key);
+    out.extend_from_slice(&length.to_le_bytes());
+    out.push(SUBTYPE);
+    field.seal(kind, value, out);
+    Ok(())
+}
+
+/// `{field: null}` matches an array that holds null. Sealed as one, it could not.
+fn refuse_null_elements(scope: &Scope<'_>, field: &Field, array: &Element<'_>) -> Result<(), Refusal> {
+    for item in array.doc()?.elements() {
+        if item?.is_null() {
+            return Err(scope.refuse(
+                &field.path,
+                "an array that holds null",
+                "a query for null would miss it: set `elements = true` in the schema, so that elements are sealed one by one",
+            ));
+        }
+    }
+    Ok(())
+}

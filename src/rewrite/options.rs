@@ -1,0 +1,244 @@
+//! The parts that many commands share: a body's fields, statements, sort, hint, collation.
+
+use super::command::{Command, is_generic};
+use super::filter::{Below, Filter, Purpose, UpsertEquality};
+use super::scope::{BY_CONTENT, Place, Scope};
+use crate::raw::{Doc, Element, Malformed, Splicer, Writer, kind};
+use crate::refusal::Refusal;
+use crate::schema::Tree;
+use crate::wire::Sequence;
+
+/// Goes through the fields of a command's body or of a statement. `take` says whether
+/// it knows the field; one that it does not know is refused, for it could carry anything.
+pub(super) fn fields<'m>(
+    splicer: &mut Splicer<'m, '_>,
+    scope: &Scope<'_>,
+    doc: Doc<'m>,
+    skip: usize,
+    mut take: impl FnMut(&mut Splicer<'m, '_>, &Element<'m>) -> Result<bool, Refusal>,
+) -> Result<(), Refusal> {
+    let mark = splicer.mark();
+    for element in doc.elements().skip(skip) {
+        let element = element?;
+        if !take(splicer, &element)? && !is_generic(element.key) {
+            return Err(scope.refuse_command(
+                &format!("the option `{}`", element.key),
+                "this version does not know it; leave it out",
+            ));
+        }
+    }
+    splicer.mend_length(doc.start(), mark)?;
+    Ok(())
+}
+
+/// Goes through the documents of an array in the body.
+pub(super) fn array<'m>(
+    splicer: &mut Splicer<'m, '_>,
+    element: &Element<'m>,
+    mut each: impl FnMut(&mut Splicer<'m, '_>, Doc<'m>) -> Result<(), Refusal>,
+) -> Result<(), Refusal> {
+    if element.kind != kind::ARRAY {
+        return Err(Malformed("an array was expected").into());
+    }
+    let array = element.doc()?;
+    let mark = splicer.mark();
+    for item in array.elements() {
+        let item = item?;
+        if item.kind != kind::DOCUMENT {
+            return Err(Malformed("an array of documents was expected").into());
+        }
+        each(splicer, item.doc()?)?;
+    }
+    splicer.mend_length(array.start(), mark)?;
+    Ok(())
+}
+
+/// Goes through the documents of a kind-1 section.
+pub(super) fn sequence<'m>(
+    splicer: &mut Splicer<'m, '_>,
+    sequence: &Sequence<'m>,
+    mut each: impl FnMut(&mut Splicer<'m, '_>, Doc<'m>) -> Result<(), Refusal>,
+) -> Result<(), Refusal> {
+    let mark = splicer.mark();
+    let mut at = sequence.documents.start;
+    while at < sequence.documents.end {
+        let doc = Doc::at(splicer.input(), at, sequence.documents.end)?;
+        each(splicer, doc)?;
+        at = doc.end();
+    }
+    splicer.mend_length(sequence.size_at, mark)?;
+    Ok(())
+}
+
+/// Goes through body and sections in the order in which they lie in the frame.
+///
+/// `body` treats the body; `statement` each document of a section named `identifier`.
+pub(super) fn sections<'m>(
+    splicer: &mut Splicer<'m, '_>,
+    scope: &Scope<'_>,
+    command: &Command<'m>,
+    identifier: &str,
+    mut body: impl FnMut(&mut Splicer<'m, '_>) -> Result<(), Refusal>,
+    mut statement: impl FnMut(&mut Splicer<'m, '_>, Doc<'m>) -> Result<(), Refusal>,
+) -> Result<(), Refusal> {
+    let mut body_done = false;
+    for section in command.sequences {
+        if section.identifier != identifier {
+            return Err(scope.refuse_command(
+                &format!("the document sequence `{}`", section.identifier),
+                "this version does not know it",
+            ));
+        }
+        if !body_done && command.body.start() < section.size_at {
+            body(splicer)?;
+            body_done = true;
+        }
+        sequence(splicer, section, &mut statement)?;
+    }
+    if body_done { Ok(()) } else { body(splicer) }
+}
+
+/// Rewrites the filter in `element`.
+pub(super) fn filter<'m>(
+    splicer: &mut Splicer<'m, '_>,
+    scope: &Scope<'_>,
+    element: &Element<'m>,
+) -> Result<(), Refusal> {
+    filter_for(splicer, scope, element, &mut Purpose::Match)
+}
+
+/// Rewrites the filter in `element`, for a purpose.
+pub(super) fn filter_for<'m>(
+    splicer: &mut Splicer<'m, '_>,
+    scope: &Scope<'_>,
+    element: &Element<'m>,
+    purpose: &mut Purpose<'_, 'm>,
+) -> Result<(), Refusal> {
+    if element.is_null() {
+        return Ok(());
+    }
+    let paths = Below(scope, Tree::ROOT);
+    Filter { scope, paths: &paths }.rewrite(splicer, element.doc()?, purpose, 0)
+}
+
+/// The equalities on sealed fields that an upsert with this filter puts into a new document.
+pub(super) fn upsert_equalities<'m>(
+    scope: &Scope<'_>,
+    filter: &Element<'m>,
+    input: &'m [u8],
+) -> Result<Vec<UpsertEquality<'m>>, Refusal> {
+    let mut scratch = Vec::new();
+    let mut equalities = Vec::new();
+    let mut dry = Splicer::new(input, &mut scratch);
+    filter_for(&mut dry, scope, filter, &mut Purpose::Upsert(&mut equalities))?;
+    Ok(equalities)
+}
+
+/// A filter that may not touch sealed fields at all, such as a validator.
+pub(super) fn open_filter(scope: &Scope<'_>, element: &Element<'_>, input: &[u8], what: &str) -> Result<(), Refusal> {
+    let mut scratch = Vec::new();
+    let mut dry = Splicer::new(input, &mut scratch);
+    let element = Doc::at(input, element.value_start, element.end)?;
+    let paths = Below(scope, Tree::ROOT);
+    Filter { scope, paths: &paths }.rewrite(&mut dry, element, &mut Purpose::Match, 0)?;
+    if dry.changed() {
+        return Err(scope.refuse_command(
+            &format!("{what} that compares sealed fields"),
+            "the proxy enforces the types that the schema names; leave sealed fields out of it",
+        ));
+    }
+    Ok(())
+}
+
+/// A sort order: by open fields only.
+pub(super) fn sort(scope: &Scope<'_>, element: &Element<'_>) -> Result<(), Refusal> {
+    if element.is_null() {
+        return Ok(());
+    }
+    open_keys(scope, element, "sort", "sort by an open field, or in the service")
+}
+
+/// A document whose names are paths of open fields.
+pub(super) fn open_keys(scope: &Scope<'_>, element: &Element<'_>, what: &str, advice: &str) -> Result<(), Refusal> {
+    for key in element.doc()?.elements() {
+        let key = key?;
+        if !matches!(scope.place(key.key)?, Place::Open) {
+            return Err(scope.refuse(key.key, what, &format!("{BY_CONTENT}: {advice}")));
+        }
+    }
+    Ok(())
+}
+
+/// An index by its keys, under the user's names.
+pub(super) fn hint<'m>(splicer: &mut Splicer<'m, '_>, scope: &Scope<'_>, element: &Element<'m>) -> Result<(), Refusal> {
+    match element.kind {
+        kind::DOCUMENT => index_keys(splicer, scope, element.doc()?).map(|_| ()),
+        _ => Ok(()),
+    }
+}
+
+/// Puts tokens in the place of sealed fields in an index's keys. Returns whether there were any.
+pub(super) fn index_keys<'m>(splicer: &mut Splicer<'m, '_>, scope: &Scope<'_>, keys: Doc<'m>) -> Result<bool, Refusal> {
+    let mark = splicer.mark();
+    let mut tokens = false;
+    for key in keys.elements() {
+        let key = key?;
+        if key.key.contains("$**") {
+            return Err(scope.refuse_command("a wildcard index", "index the open fields by name"));
+        }
+        match scope.place(key.key)? {
+            Place::Open => {}
+            Place::Sealed { field, element: false } => {
+                let Some(equality) = &field.equality else {
+                    return Err(scope.refuse(
+                        key.key,
+                        "an index",
+                        "it has no tokens to index; `queries = [\"equality\"]` in the schema adds them",
+                    ));
+                };
+                if matches!(key.str(), Some(name) if name != "hashed") {
+                    return Err(scope.refuse(key.key, "a text or geo index", BY_CONTENT));
+                }
+                tokens = true;
+                splicer.replace(key.start, key.end, |out| {
+                    let mut writer = Writer::new(out);
+                    writer.joined_name(key.kind, key.key, &equality.suffix);
+                    writer.buffer().extend_from_slice(key.value());
+                });
+            }
+            Place::Inner(_) | Place::Sealed { .. } => {
+                return Err(scope.refuse(key.key, "an index", "index its fields one by one"));
+            }
+        }
+    }
+    splicer.mend_length(keys.start(), mark)?;
+    Ok(tokens)
+}
+
+/// A collation that is not the simple one makes MongoDB's equality another than that of tokens.
+#[derive(Debug, Default)]
+pub(super) struct Collation {
+    given: bool,
+}
+
+impl Collation {
+    /// Notes the `collation` of a command or statement.
+    pub(super) fn note(&mut self, element: &Element<'_>) -> Result<(), Refusal> {
+        if element.kind == kind::DOCUMENT {
+            let locale = element.doc()?.find("locale")?;
+            self.given |= locale.and_then(|locale| locale.str()) != Some("simple");
+        }
+        Ok(())
+    }
+
+    /// Refuses the collation if sealed fields were compared.
+    pub(super) fn check(&self, scope: &Scope<'_>) -> Result<(), Refusal> {
+        if self.given && scope.compared.get() {
+            return Err(scope.refuse_command(
+                "`collation` with a comparison of sealed fields",
+                "tokens are compared byte for byte; leave it out or use {locale: \"simple\"}",
+            ));
+        }
+        Ok(())
+    }
+}

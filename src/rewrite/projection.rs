@@ -1,0 +1,99 @@
+//! Projections: which fields a reply holds. Paths of sealed fields stay what they are.
+
+use super::expression::refuse_sealed;
+use super::filter::{Below, Filter, Purpose};
+use super::scope::{BY_CONTENT, Place, Scope};
+use crate::raw::{Doc, Element, Splicer, kind};
+use crate::refusal::Refusal;
+use crate::schema::{NodeId, Tree};
+
+/// Rewrites the projection in `element`; every field of the reply keeps its path.
+pub(super) fn rewrite<'m>(splicer: &mut Splicer<'m, '_>, scope: &Scope<'_>, element: &Element<'m>) -> Result<(), Refusal> {
+    if element.is_null() {
+        return Ok(());
+    }
+    level(splicer, scope, element.doc()?, Some(Tree::ROOT))
+}
+
+/// One level of a projection; `node` is none below an open field.
+fn level<'m>(
+    splicer: &mut Splicer<'m, '_>,
+    scope: &Scope<'_>,
+    doc: Doc<'m>,
+    node: Option<NodeId>,
+) -> Result<(), Refusal> {
+    let mark = splicer.mark();
+    for element in doc.elements() {
+        let element = element?;
+        let place = match node {
+            Some(node) => scope.place_from(node, element.key)?,
+            None => Place::Open,
+        };
+        match element.kind {
+            kind::BOOL | kind::INT32 | kind::INT64 | kind::DOUBLE | kind::DECIMAL128 => {}
+            kind::DOCUMENT => document(splicer, scope, &element, place)?,
+            _ => computed(scope, &element, place)?,
+        }
+    }
+    splicer.mend_length(doc.start(), mark)?;
+    Ok(())
+}
+
+fn document<'m>(
+    splicer: &mut Splicer<'m, '_>,
+    scope: &Scope<'_>,
+    element: &Element<'m>,
+    place: Place<'_>,
+) -> Result<(), Refusal> {
+    let operator = match element.doc()?.first()? {
+        Some(first) if first.key.starts_with('$') => first,
+        _ => {
+            return match place {
+                Place::Open => level(splicer, scope, element.doc()?, None),
+                Place::Inner(node) => level(splicer, scope, element.doc()?, Some(node)),
+                Place::Sealed { .. } => Err(scope.refuse(
+                    element.key,
+                    "a projection of its parts",
+                    "project the field as a whole",
+                )),
+            };
+        }
+    };
+    match (operator.key, place) {
+        ("$slice", Place::Sealed { field, .. }) if !field.elements => Err(scope.refuse(
+            element.key,
+            "`$slice`",
+            "an array is sealed as one value; set `elements = true` in the schema",
+        )),
+        ("$slice", _) if numbers_only(&operator)? => Ok(()),
+        ("$elemMatch", Place::Open) | ("$meta", Place::Open) => Ok(()),
+        ("$elemMatch", Place::Inner(node)) => {
+            let mark = splicer.mark();
+            let paths = Below(scope, node);
+            Filter { scope, paths: &paths }.rewrite(splicer, operator.doc()?, &mut Purpose::Match, 0)?;
+            splicer.mend_length(element.doc()?.start(), mark)?;
+            Ok(())
+        }
+        _ => computed(scope, element, place),
+    }
+}
+
+fn numbers_only(slice: &Element<'_>) -> Result<bool, Refusal> {
+    if slice.kind != kind::ARRAY {
+        return Ok(slice.integer().is_some());
+    }
+    for item in slice.doc()?.elements() {
+        if item?.integer().is_none() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// A field that the projection computes: an open one, from open ones.
+fn computed(scope: &Scope<'_>, element: &Element<'_>, place: Place<'_>) -> Result<(), Refusal> {
+    match place {
+        Place::Open => refuse_sealed(scope, element, "a computed projection"),
+        _ => Err(scope.refuse(element.key, "a computed value in a projection", BY_CONTENT)),
+    }
+}

@@ -1,0 +1,149 @@
+//! What a rewrite of one command knows: whose command, on which collection.
+
+use std::cell::Cell;
+
+use crate::policy::{Collection, Field};
+use crate::raw::Malformed;
+use crate::refusal::{Refusal, RefusalKind};
+use crate::schema::{NodeId, Step, Tree};
+
+/// Documents nested deeper than this are refused, as MongoDB refuses them.
+pub(super) const DEEPEST: usize = 180;
+
+impl From<Malformed> for Refusal {
+    fn from(malformed: Malformed) -> Self {
+        Refusal::new(RefusalKind::Malformed, malformed)
+    }
+}
+
+/// The command and collection that a rewrite is about.
+#[derive(Debug)]
+pub(super) struct Scope<'c> {
+    /// The command's name.
+    pub(super) command: &'c str,
+    /// What is sealed in its collection.
+    pub(super) collection: &'c Collection,
+    /// Whether a comparison was turned into one of tokens, which know no collation.
+    pub(super) compared: Cell<bool>,
+}
+
+/// Where a dotted path of a query or an update leads.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Place<'c> {
+    /// Nothing sealed is there, above or below.
+    Open,
+    /// Sealed fields lie below.
+    Inner(NodeId),
+    /// A sealed field, or an element of one whose elements are sealed.
+    Sealed {
+        /// The field.
+        field: &'c Field,
+        /// Whether the path names an element of it.
+        element: bool,
+    },
+}
+
+impl<'c> Scope<'c> {
+    pub(super) fn new(command: &'c str, collection: &'c Collection) -> Self {
+        Self {
+            command,
+            collection,
+            compared: Cell::new(false),
+        }
+    }
+
+    pub(super) fn tree(&self) -> &'c Tree {
+        &self.collection.tree
+    }
+
+    /// Refuses what touches the field at `path`; `what` is the operator, stage or option.
+    pub(super) fn refuse(&self, path: &str, what: &str, advice: &str) -> Refusal {
+        Refusal::new(
+            RefusalKind::NotSupported,
+            format_args!(
+                "{} on {}: {what} cannot be used on the sealed field `{path}`; {advice}",
+                self.command, self.collection.namespace
+            ),
+        )
+    }
+
+    /// Refuses something of the command as a whole.
+    pub(super) fn refuse_command(&self, what: &str, advice: &str) -> Refusal {
+        Refusal::new(
+            RefusalKind::NotSupported,
+            format_args!(
+                "{} on {}: {what} is not supported on a collection with sealed fields; {advice}",
+                self.command, self.collection.namespace
+            ),
+        )
+    }
+
+    /// Refuses a value of a type that the schema does not name for the field.
+    pub(super) fn wrong_type(&self, path: &str, field: &Field, kind: u8) -> Refusal {
+        Refusal::new(
+            RefusalKind::WrongType,
+            format_args!(
+                "{} on {}: the sealed field `{path}` takes {}, not {}",
+                self.command,
+                self.collection.namespace,
+                field.types.describe(),
+                crate::schema::Types::alias_of(kind),
+            ),
+        )
+    }
+
+    /// Where `path` leads from the top level.
+    pub(super) fn place(&self, path: &str) -> Result<Place<'c>, Refusal> {
+        self.place_from(Tree::ROOT, path)
+    }
+
+    /// Where `path` leads from `node`.
+    pub(super) fn place_from(&self, node: NodeId, path: &str) -> Result<Place<'c>, Refusal> {
+        let mut at = node;
+        let mut components = path.split('.');
+        while let Some(component) = components.next() {
+            match self.tree().step(at, component) {
+                Step::Open => return Ok(Place::Open),
+                Step::Inner(next) => at = next,
+                Step::Sealed(leaf) => {
+                    let field: &'c Field = self.collection.field(leaf);
+                    return self.below(field, components, path);
+                }
+                Step::Ambiguous => {
+                    return Err(self.refuse(
+                        path,
+                        "a number or position below `*`",
+                        "name the field itself",
+                    ));
+                }
+            }
+        }
+        Ok(Place::Inner(at))
+    }
+
+    fn below<'p>(
+        &self,
+        field: &'c Field,
+        rest: impl Iterator<Item = &'p str>,
+        path: &str,
+    ) -> Result<Place<'c>, Refusal> {
+        let mut element = false;
+        for component in rest {
+            if !field.elements || !crate::schema::is_position(component) {
+                return Err(self.refuse(
+                    &field.path,
+                    &format!("the path `{path}`, which goes inside it,"),
+                    "the field is sealed as one value: read or write it whole",
+                ));
+            }
+            if element {
+                return Err(self.refuse(path, "a position in an array within an array", "address the element itself"));
+            }
+            element = true;
+        }
+        Ok(Place::Sealed { field, element })
+    }
+}
+
+/// Why a command's option is refused when it goes by content that is sealed.
+pub(super) const BY_CONTENT: &str = "MongoDB only has its ciphertext";

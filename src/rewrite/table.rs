@@ -1,0 +1,189 @@
+//! Every command that MongoDB has, and which rules it goes by.
+
+/// The rules that a command goes by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Family {
+    /// Handshake: the reply goes through the route table.
+    Hello,
+    /// Names no collection, or nothing of a collection's documents: passes.
+    Pass,
+    /// Names a collection and treats its documents as wholes: passes for strings.
+    Whole,
+    /// Refused where its collection is sealed; passes elsewhere.
+    Open(&'static str),
+    /// As `Open`, with `database.collection` in its first value.
+    OpenNamespace(&'static str),
+    /// Carries documents for any collection: refused as soon as anything is sealed.
+    Never(&'static str),
+    /// `insert`
+    Insert,
+    /// `find`
+    Find,
+    /// `update`
+    Update,
+    /// `delete`
+    Delete,
+    /// `findAndModify`
+    FindAndModify,
+    /// `count`
+    Count,
+    /// `distinct`
+    Distinct,
+    /// `aggregate`
+    Aggregate,
+    /// `explain`
+    Explain,
+    /// `create`
+    Create,
+    /// `collMod`
+    Modify,
+    /// `createIndexes`
+    CreateIndexes,
+    /// `listIndexes`
+    ListIndexes,
+    /// `dropIndexes`
+    DropIndexes,
+    /// `mapReduce`
+    MapReduce,
+    /// `bulkWrite`, for all collections at once (MongoDB 8)
+    BulkWrite,
+    /// `renameCollection`
+    Rename,
+    /// Not known to this version.
+    Unknown,
+}
+
+const ONE_BY_ONE: &str = "use insert, update and delete on the collections themselves";
+const DIRECT: &str = "it is not meant for clients";
+
+/// The family of the command `name`.
+pub(super) fn family(name: &str) -> Family {
+    match name {
+        "hello" | "isMaster" | "ismaster" => Family::Hello,
+        "insert" => Family::Insert,
+        "find" => Family::Find,
+        "update" => Family::Update,
+        "delete" => Family::Delete,
+        "findAndModify" | "findandmodify" => Family::FindAndModify,
+        "count" => Family::Count,
+        "distinct" => Family::Distinct,
+        "aggregate" => Family::Aggregate,
+        "explain" => Family::Explain,
+        "create" => Family::Create,
+        "collMod" => Family::Modify,
+        "createIndexes" => Family::CreateIndexes,
+        "listIndexes" => Family::ListIndexes,
+        "dropIndexes" | "deleteIndexes" => Family::DropIndexes,
+        "mapReduce" | "mapreduce" => Family::MapReduce,
+        "bulkWrite" => Family::BulkWrite,
+        "renameCollection" => Family::Rename,
+        "drop" | "collStats" | "collstats" | "validate" | "compact" | "reIndex" | "planCacheListFilters"
+        | "setIndexCommitQuorum" | "listSearchIndexes" | "emptycapped" | "captrunc" | "convertToCapped" => Family::Whole,
+        "planCacheClear" | "planCacheClearFilters" => {
+            Family::Open("its query would be compared in plain; clear the cache on MongoDB itself")
+        }
+        "planCacheSetFilter" => Family::Open("its query would be stored in plain; use hint"),
+        "createSearchIndexes" | "updateSearchIndex" | "dropSearchIndex" | "search" => {
+            Family::Open("search indexes cannot read what is sealed")
+        }
+        "cloneCollectionAsCapped" => Family::Open("the copy would have another identity; copy through the proxy"),
+        "compactStructuredEncryptionData" | "cleanupStructuredEncryptionData" => {
+            Family::Open("the collection has no MongoDB queryable encryption")
+        }
+        "shardCollection" | "reshardCollection" | "refineCollectionShardKey" | "split" | "splitVector"
+        | "splitChunk" | "moveChunk" | "moveRange" | "mergeChunks" | "checkShardingIndex" | "cleanupOrphaned"
+        | "autoSplitVector" | "clearJumboFlag" | "analyzeShardKey" | "configureQueryAnalyzer" | "dataSize" | "datasize" => {
+            Family::OpenNamespace("its keys could be values of sealed fields; run it on MongoDB itself")
+        }
+        "applyOps" | "doTxn" => Family::Never(ONE_BY_ONE),
+        "godinsert" | "stageDebug" | "testReshardCloneCollection" | "internalRenameIfOptionsAndIndexesMatch"
+        | "makeSnapshot" | "pinHistoryReplicated" | "validateDBMetadata" => Family::Never(DIRECT),
+        name if name.starts_with('_') || name.starts_with("cluster") => Family::Never(DIRECT),
+        name if PASSES.contains(&name) => Family::Pass,
+        _ => Family::Unknown,
+    }
+}
+
+/// Commands about sessions, users, the server and the cluster, which hold no document of a collection.
+const PASSES: &[&str] = &[
+    "abortReshardCollection", "abortShardSplit", "abortTransaction", "addShard", "addShardToZone",
+    "appendOplogNote", "authenticate", "availableQueryOptions", "balancerCollectionStatus", "balancerStart",
+    "balancerStatus", "balancerStop", "buildInfo", "buildinfo", "cleanupReshardCollection", "clearLog",
+    "commitReshardCollection", "commitShardSplit", "commitTransaction", "configureFailPoint", "connPoolStats",
+    "connPoolSync", "connectionStatus", "coordinateCommitTransaction", "cpuload", "createRole", "createUser",
+    "currentOp", "dbCheck", "dbHash", "dbStats", "dbstats", "donorAbortMigration", "donorForgetMigration",
+    "donorStartMigration", "driverOIDTest", "dropAllRolesFromDatabase", "dropAllUsersFromDatabase",
+    "dropConnections", "dropDatabase", "dropRole", "dropUser", "echo", "enableSharding", "endSessions",
+    "features", "filemd5", "flushRouterConfig", "forgetShardSplit", "fsync", "fsyncUnlock",
+    "getAuditConfig", "getClusterParameter", "getCmdLineOpts", "getDatabaseVersion", "getDefaultRWConcern",
+    "getDiagnosticData", "getFreeMonitoringStatus", "getLastError", "getLog", "getMore", "getParameter",
+    "getShardMap", "getShardVersion", "getlasterror", "getnonce", "grantPrivilegesToRole", "grantRolesToRole",
+    "grantRolesToUser", "hostInfo", "httpClientRequest", "invalidateUserCache", "isdbgrid", "killAllSessions",
+    "killAllSessionsByPattern", "killCursors", "killOp", "killSessions", "listCollections", "listCommands",
+    "listDatabases", "listShards", "lockInfo", "logApplicationMessage", "logMessage", "logRotate", "logout",
+    "movePrimary", "netstat", "ping", "prepareTransaction", "profile", "reapLogicalSessionCacheNow",
+    "recipientForgetMigration", "recipientSyncData", "recipientVoteImportedFiles",
+    "refreshLogicalSessionCacheNow", "refreshSessions", "removeShard", "removeShardFromZone",
+    "replSetAbortPrimaryCatchUp", "replSetFreeze", "replSetGetConfig", "replSetGetRBID", "replSetGetStatus",
+    "replSetHeartbeat", "replSetInitiate", "replSetMaintenance", "replSetReconfig", "replSetRequestVotes",
+    "replSetResizeOplog", "replSetStepDown", "replSetStepUp", "replSetSyncFrom", "replSetTest",
+    "replSetTestEgress", "replSetUpdatePosition", "revokePrivilegesFromRole", "revokeRolesFromRole",
+    "revokeRolesFromUser", "rolesInfo", "rotateCertificates", "saslContinue", "saslStart", "serverStatus",
+    "setAuditConfig", "setClusterParameter", "setCommittedSnapshot", "setDefaultRWConcern",
+    "setFeatureCompatibilityVersion", "setFreeMonitoring", "setParameter", "setProfilingFilterGlobally",
+    "setShardVersion", "setUserWriteBlockMode", "shardingState", "shutdown", "sleep", "startRecordingTraffic",
+    "startSession", "stopRecordingTraffic", "testDeprecation", "testDeprecationInVersion2",
+    "testInternalTransactions", "testRemoval", "testVersion2", "testVersions1And2", "top",
+    "updateRole", "updateUser", "updateZoneKeyRange", "usersInfo", "voteCommitIndexBuild", "waitForFailPoint",
+    "waitForOngoingChunkSplits", "whatsmysni", "whatsmyuri",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What `listCommands` of MongoDB 6.0 names, without those that begin with `_`.
+    const MONGODB_6: &str = "abortShardSplit abortTransaction aggregate appendOplogNote applyOps authenticate \
+        autoSplitVector availableQueryOptions buildInfo captrunc checkShardingIndex cleanupOrphaned clearLog \
+        cloneCollectionAsCapped clusterAbortTransaction clusterAggregate clusterCommitTransaction clusterDelete \
+        clusterFind clusterGetMore clusterInsert clusterUpdate collMod collStats commitShardSplit commitTransaction \
+        compact compactStructuredEncryptionData configureFailPoint connPoolStats connPoolSync connectionStatus \
+        convertToCapped coordinateCommitTransaction count cpuload create createIndexes createRole createUser currentOp \
+        dataSize dbCheck dbHash dbStats delete distinct donorAbortMigration donorForgetMigration donorStartMigration \
+        driverOIDTest drop dropAllRolesFromDatabase dropAllUsersFromDatabase dropConnections dropDatabase dropIndexes \
+        dropRole dropUser echo emptycapped endSessions explain features filemd5 find findAndModify flushRouterConfig \
+        forgetShardSplit fsync fsyncUnlock getClusterParameter getCmdLineOpts getDatabaseVersion getDefaultRWConcern \
+        getDiagnosticData getFreeMonitoringStatus getLastError getLog getMore getParameter getShardMap getShardVersion \
+        getnonce godinsert grantPrivilegesToRole grantRolesToRole grantRolesToUser hello hostInfo httpClientRequest \
+        insert internalRenameIfOptionsAndIndexesMatch invalidateUserCache isMaster killAllSessions \
+        killAllSessionsByPattern killCursors killOp killSessions listCollections listCommands listDatabases \
+        listIndexes lockInfo logMessage logRotate logout makeSnapshot mapReduce mergeChunks pinHistoryReplicated ping \
+        planCacheClear planCacheClearFilters planCacheListFilters planCacheSetFilter prepareTransaction profile reIndex \
+        reapLogicalSessionCacheNow recipientForgetMigration recipientSyncData recipientVoteImportedFiles \
+        refreshLogicalSessionCacheNow refreshSessions renameCollection replSetAbortPrimaryCatchUp replSetFreeze \
+        replSetGetConfig replSetGetRBID replSetGetStatus replSetHeartbeat replSetInitiate replSetMaintenance \
+        replSetReconfig replSetRequestVotes replSetResizeOplog replSetStepDown replSetStepUp replSetSyncFrom replSetTest \
+        replSetTestEgress replSetUpdatePosition revokePrivilegesFromRole revokeRolesFromRole revokeRolesFromUser \
+        rolesInfo rotateCertificates saslContinue saslStart serverStatus setClusterParameter setCommittedSnapshot \
+        setDefaultRWConcern setFeatureCompatibilityVersion setFreeMonitoring setIndexCommitQuorum setParameter \
+        setProfilingFilterGlobally setShardVersion setUserWriteBlockMode shardingState shutdown sleep splitChunk \
+        splitVector stageDebug startRecordingTraffic startSession stopRecordingTraffic testDeprecation \
+        testDeprecationInVersion2 testInternalTransactions testRemoval testReshardCloneCollection testVersion2 \
+        testVersions1And2 top update updateRole updateUser usersInfo validate validateDBMetadata voteCommitIndexBuild \
+        waitForFailPoint waitForOngoingChunkSplits whatsmysni whatsmyuri";
+
+    #[test]
+    fn every_command_of_mongodb_6_has_a_row() {
+        for name in MONGODB_6.split_whitespace() {
+            assert_ne!(family(name), Family::Unknown, "{name}");
+        }
+    }
+
+    #[test]
+    fn commands_that_carry_documents_for_any_collection_never_pass() {
+        for name in ["applyOps", "clusterInsert", "clusterUpdate", "clusterFind", "clusterAggregate", "godinsert", "_migrateClone"] {
+            assert!(matches!(family(name), Family::Never(_)), "{name}");
+        }
+        assert_eq!(family("insertt"), Family::Unknown);
+    }
+}

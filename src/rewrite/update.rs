@@ -1,0 +1,487 @@
+//! Updates: what is set is sealed, what would compute on a sealed field is refused.
+
+use super::document::{replace_field, seal_below, seal_document, write_field, write_value};
+use super::expression::refuse_sealed;
+use super::filter::{Below, Filter, Purpose, UpsertEquality, is_operators};
+use super::scope::{BY_CONTENT, Place, Scope};
+use crate::policy::Field;
+use crate::raw::{Doc, Element, Malformed, Splicer, Writer, kind};
+use crate::refusal::Refusal;
+use crate::schema::{NodeId, Tree};
+
+const WHOLE: &str = "set the field as a whole with $set";
+
+/// Rewrites the update in `element`: a replacement, a document of operators or a pipeline.
+///
+/// `equalities` are those of an upsert's filter: `$setOnInsert` puts them into the new document.
+pub(super) fn rewrite<'m>(
+    splicer: &mut Splicer<'m, '_>,
+    scope: &Scope<'_>,
+    element: &Element<'m>,
+    equalities: &[UpsertEquality<'m>],
+) -> Result<(), Refusal> {
+    match element.kind {
+        kind::DOCUMENT if is_operators(element)? => operators(splicer, scope, element.doc()?, equalities),
+        // A replacement takes only `_id` from the filter.
+        kind::DOCUMENT if !element.doc()?.is_empty() || equalities.is_empty() => {
+            seal_document(splicer, scope, element.doc()?, Tree::ROOT, 0)
+        }
+        kind::DOCUMENT => Ok(()),
+        kind::ARRAY => pipeline(scope, element.doc()?, equalities),
+        _ => Err(Malformed("an update is neither a document nor a pipeline").into()),
+    }
+}
+
+fn operators<'m>(
+    splicer: &mut Splicer<'m, '_>,
+    scope: &Scope<'_>,
+    update: Doc<'m>,
+    equalities: &[UpsertEquality<'m>],
+) -> Result<(), Refusal> {
+    let missing = not_set(scope, update, equalities)?;
+    let mark = splicer.mark();
+    let mut inserted = missing.is_empty();
+    for operator in update.elements() {
+        let operator = operator?;
+        let fields = operator.doc()?;
+        let inner = splicer.mark();
+        for field in fields.elements() {
+            let field = field?;
+            one(splicer, scope, operator.key, &field)?;
+        }
+        if operator.key == "$setOnInsert" && !inserted {
+            inserted = true;
+            let at = fields.end() - 1;
+            splicer.replace(at, at, |out| write_equalities(out, scope, &missing))?;
+        }
+        splicer.mend_length(fields.start(), inner)?;
+    }
+    if !inserted {
+        let at = update.end() - 1;
+        splicer.replace(at, at, |out| {
+            let open = Writer::new(out).begin_doc("$setOnInsert");
+            write_equalities(out, scope, &missing)?;
+            Writer::new(out).end(open);
+            Ok::<_, Refusal>(())
+        })?;
+    }
+    splicer.mend_length(update.start(), mark)?;
+    Ok(())
+}
+
+fn write_equalities(out: &mut Vec<u8>, scope: &Scope<'_>, equalities: &[UpsertEquality<'_>]) -> Result<(), Refusal> {
+    for equality in equalities {
+        if let Place::Sealed { field, .. } = scope.place(equality.path)? {
+            write_value(out, scope, equality.path, field, &equality.value)?;
+        }
+    }
+    Ok(())
+}
+
+/// The equalities that the update itself does not decide.
+fn not_set<'m>(
+    scope: &Scope<'_>,
+    update: Doc<'m>,
+    equalities: &[UpsertEquality<'m>],
+) -> Result<Vec<UpsertEquality<'m>>, Refusal> {
+    let mut missing = Vec::new();
+    for (index, equality) in equalities.iter().enumerate() {
+        let path = equality.path;
+        if path.split('.').any(crate::schema::is_position) {
+            return Err(scope.refuse(path, "an upsert by an array's element", "set the field in the update"));
+        }
+        if equalities.iter().skip(index + 1).any(|other| within(path, other.path) || within(other.path, path)) {
+            return Err(scope.refuse(path, "an upsert that compares it twice", "compare it once"));
+        }
+        if !decided(scope, update, path)? {
+            missing.push(*equality);
+        }
+    }
+    Ok(missing)
+}
+
+/// Whether the update sets or unsets `path`, so that the filter's value does not stay.
+fn decided(scope: &Scope<'_>, update: Doc<'_>, path: &str) -> Result<bool, Refusal> {
+    for operator in update.elements() {
+        let operator = operator?;
+        for field in operator.doc()?.elements() {
+            let field = field?;
+            let sets = matches!(operator.key, "$set" | "$setOnInsert" | "$unset");
+            if sets && within(path, field.key) {
+                return Ok(true);
+            }
+            if within(path, field.key) || within(field.key, path) {
+                return Err(scope.refuse(
+                    path,
+                    &format!("an upsert whose filter compares it and whose update has `{}`", operator.key),
+                    "set it in the update with $set or $setOnInsert",
+                ));
+            }
+        }
+    }
+    Ok(false)
+}
+
+/// Whether `path` is `outer` or lies below it.
+fn within(path: &str, outer: &str) -> bool {
+    path.strip_prefix(outer)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
+/// One field of one operator.
+fn one<'m>(
+    splicer: &mut Splicer<'m, '_>,
+    scope: &Scope<'_>,
+    operator: &str,
+    element: &Element<'m>,
+) -> Result<(), Refusal> {
+    if operator == "$rename" {
+        return rename(scope, element);
+    }
+    let path = element.key;
+    match scope.place(path)? {
+        Place::Open => known(scope, operator),
+        Place::Inner(node) => parent(splicer, scope, operator, element, node),
+        Place::Sealed { field, element: false } => sealed(splicer, scope, operator, element, field),
+        Place::Sealed { field, element: true } => position(splicer, scope, operator, element, field),
+    }
+}
+
+/// An operator on open fields: any that MongoDB has.
+fn known(scope: &Scope<'_>, operator: &str) -> Result<(), Refusal> {
+    match operator {
+        "$set" | "$setOnInsert" | "$unset" | "$inc" | "$mul" | "$min" | "$max" | "$bit" | "$currentDate" | "$push"
+        | "$pull" | "$pullAll" | "$addToSet" | "$pop" => Ok(()),
+        other => Err(scope.refuse_command(&format!("the update operator `{other}`"), "use $set")),
+    }
+}
+
+fn rename(scope: &Scope<'_>, element: &Element<'_>) -> Result<(), Refusal> {
+    let to = element.str().ok_or(Malformed("$rename takes a string"))?;
+    for path in [element.key, to] {
+        if !matches!(scope.place(path)?, Place::Open) {
+            return Err(scope.refuse(path, "`$rename`", "a sealed value belongs to its path: read it and $set it"));
+        }
+    }
+    Ok(())
+}
+
+/// An operator on a field that holds sealed fields.
+fn parent<'m>(
+    splicer: &mut Splicer<'m, '_>,
+    scope: &Scope<'_>,
+    operator: &str,
+    element: &Element<'m>,
+    node: NodeId,
+) -> Result<(), Refusal> {
+    match operator {
+        "$set" | "$setOnInsert" => seal_below(splicer, scope, element, node, 0),
+        "$unset" | "$pop" | "$currentDate" | "$inc" | "$mul" | "$bit" => Ok(()),
+        "$push" => push_documents(splicer, scope, element, node),
+        "$pull" if element.kind == kind::DOCUMENT => {
+            let condition = element.doc()?;
+            if is_operators(element)? {
+                return Err(scope.refuse(element.key, "`$pull` with operators", "name the fields to compare: {field: value}"));
+            }
+            let paths = Below(scope, node);
+            Filter { scope, paths: &paths }.rewrite(splicer, condition, &mut Purpose::Match, 0)
+        }
+        "$min" | "$max" | "$addToSet" | "$pull" if !matches!(element.kind, kind::DOCUMENT | kind::ARRAY) => Ok(()),
+        other => Err(scope.refuse(
+            element.key,
+            &format!("`{other}` of whole documents"),
+            "it holds sealed fields, whose ciphertext never compares equal",
+        )),
+    }
+}
+
+/// The `$each` list of a `$push`, with its other modifiers checked; none if it has no modifiers.
+fn each<'m>(scope: &Scope<'_>, element: &Element<'m>, node: Option<NodeId>) -> Result<Option<Element<'m>>, Refusal> {
+    if element.kind != kind::DOCUMENT || element.doc()?.find("$each")?.is_none() {
+        return Ok(None);
+    }
+    let mut list = None;
+    for modifier in element.doc()?.elements() {
+        let modifier = modifier?;
+        match (modifier.key, node) {
+            ("$each", _) if list.is_some() || modifier.kind != kind::ARRAY => {
+                return Err(Malformed("$each takes one array").into());
+            }
+            ("$each", _) => list = Some(modifier),
+            ("$slice" | "$position", _) => {}
+            ("$sort", Some(node)) if modifier.kind == kind::DOCUMENT => {
+                for key in modifier.doc()?.elements() {
+                    let key = key?;
+                    if !matches!(scope.place_from(node, key.key)?, Place::Open) {
+                        return Err(scope.refuse(key.key, "`$sort` in `$push`", BY_CONTENT));
+                    }
+                }
+            }
+            (other, _) => return Err(scope.refuse(element.key, &format!("`{other}` in `$push`"), BY_CONTENT)),
+        }
+    }
+    Ok(list)
+}
+
+fn push_documents<'m>(
+    splicer: &mut Splicer<'m, '_>,
+    scope: &Scope<'_>,
+    element: &Element<'m>,
+    node: NodeId,
+) -> Result<(), Refusal> {
+    let Some(list) = each(scope, element, Some(node))? else {
+        return seal_below(splicer, scope, element, node, 0);
+    };
+    let modifiers = element.doc()?;
+    let mark = splicer.mark();
+    seal_below(splicer, scope, &list, node, 1)?;
+    splicer.mend_length(modifiers.start(), mark)?;
+    Ok(())
+}
+
+/// An operator on a sealed field.
+fn sealed<'m>(
+    splicer: &mut Splicer<'m, '_>,
+    scope: &Scope<'_>,
+    operator: &str,
+    element: &Element<'m>,
+    field: &Field,
+) -> Result<(), Refusal> {
+    match operator {
+        "$set" | "$setOnInsert" => replace_field(splicer, scope, field, element),
+        "$unset" => Ok(()),
+        "$pop" if field.elements => Ok(()),
+        "$push" if field.elements => push_elements(splicer, scope, element, field),
+        "$pull" if field.elements => pull_elements(splicer, scope, element, field),
+        other => Err(scope.refuse(element.key, &format!("`{other}`"), WHOLE)),
+    }
+}
+
+fn push_elements<'m>(
+    splicer: &mut Splicer<'m, '_>,
+    scope: &Scope<'_>,
+    element: &Element<'m>,
+    field: &Field,
+) -> Result<(), Refusal> {
+    match each(scope, element, None)? {
+        None => splicer.replace(element.start, element.end, |out| {
+            write_value(out, scope, element.key, field, element)
+        }),
+        Some(list) => {
+            let modifiers = element.doc()?;
+            let mark = splicer.mark();
+            splicer.replace(list.start, list.end, |out| {
+                write_field(out, scope, list.key, field, &list)
+            })?;
+            splicer.mend_length(modifiers.start(), mark)?;
+            Ok(())
+        }
+    }
+}
+
+/// `$pull` of sealed elements: a condition on their tokens, which null elements never meet.
+fn pull_elements<'m>(
+    splicer: &mut Splicer<'m, '_>,
+    scope: &Scope<'_>,
+    element: &Element<'m>,
+    field: &Field,
+) -> Result<(), Refusal> {
+    if element.is_null() {
+        return Ok(());
+    }
+    let refuse = |what: &str| {
+        Err(scope.refuse(
+            element.key,
+            &format!("`$pull` {what}"),
+            "with equality it takes a value, {$eq: value} or {$in: [values]} without null",
+        ))
+    };
+    let Some(equality) = &field.equality else {
+        return refuse("of elements without equality");
+    };
+    if scope.collection.on_plaintext == crate::schema::OnPlaintext::Allow {
+        return refuse("while the collection allows plaintext");
+    }
+    scope.compared.set(true);
+    let mut tokens = Vec::new();
+    if is_operators(element)? {
+        for operator in element.doc()?.elements() {
+            let operator = operator?;
+            match operator.key {
+                "$in" => {
+                    for value in operator.doc()?.elements() {
+                        tokens.push(value?);
+                    }
+                }
+                "$eq" => tokens.push(operator),
+                other => return refuse(&format!("with `{other}`")),
+            }
+        }
+        if element.doc()?.elements().count() != 1 {
+            return refuse("with several operators");
+        }
+    } else {
+        tokens.push(*element);
+    }
+    let mut made = Vec::with_capacity(tokens.len());
+    for value in tokens {
+        match equality.key.equality(value.kind, value.value()) {
+            Some(token) => made.push(token),
+            None => return refuse("of null, a document, an array or a pattern among others"),
+        }
+    }
+    splicer.replace(element.start, element.end, |out| {
+        let mut writer = Writer::new(out);
+        let condition = writer.begin_doc(element.key);
+        let by_token = writer.begin_doc(&equality.name);
+        super::filter::write_tokens(&mut writer, "$in", &made);
+        writer.end(by_token);
+        writer.end(condition);
+    });
+    Ok(())
+}
+
+/// An operator on one element of a sealed field, by its position.
+fn position<'m>(
+    splicer: &mut Splicer<'m, '_>,
+    scope: &Scope<'_>,
+    operator: &str,
+    element: &Element<'m>,
+    field: &Field,
+) -> Result<(), Refusal> {
+    match operator {
+        "$set" | "$setOnInsert" => splicer.replace(element.start, element.end, |out| {
+            write_value(out, scope, element.key, field, element)
+        }),
+        "$unset" => Ok(()),
+        other => Err(scope.refuse(element.key, &format!("`{other}`"), WHOLE)),
+    }
+}
+
+/// A pipeline may change open fields from open fields.
+fn pipeline(scope: &Scope<'_>, stages: Doc<'_>, equalities: &[UpsertEquality<'_>]) -> Result<(), Refusal> {
+    if let Some(equality) = equalities.first() {
+        return Err(scope.refuse(
+            equality.path,
+            "an upsert by a pipeline whose filter compares it",
+            "use update operators",
+        ));
+    }
+    for stage in stages.elements() {
+        let stage = stage?.doc()?;
+        for operator in stage.elements() {
+            let operator = operator?;
+            match operator.key {
+                "$set" | "$addFields" => {
+                    for field in operator.doc()?.elements() {
+                        let field = field?;
+                        open_target(scope, field.key, operator.key)?;
+                        refuse_sealed(scope, &field, operator.key)?;
+                    }
+                }
+                "$unset" if operator.kind == kind::STRING => {
+                    scope.place(operator.str().unwrap_or_default())?;
+                }
+                "$unset" => {
+                    for path in operator.doc()?.elements() {
+                        scope.place(path?.str().ok_or(Malformed("$unset takes strings"))?)?;
+                    }
+                }
+                other => {
+                    return Err(scope.refuse_command(
+                        &format!("the stage `{other}` in an update"),
+                        "use $set, $addFields or $unset on open fields",
+                    ));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn open_target(scope: &Scope<'_>, path: &str, stage: &str) -> Result<(), Refusal> {
+    match scope.place(path)? {
+        Place::Open => Ok(()),
+        _ => Err(scope.refuse(path, &format!("`{stage}` in an update by pipeline"), "use the update operator $set")),
+    }
+}
+
+/// The array filters of an update: conditions on elements, by identifier.
+pub(super) fn array_filters<'m>(
+    splicer: &mut Splicer<'m, '_>,
+    scope: &Scope<'_>,
+    filters: &Element<'m>,
+    update: Option<&Element<'m>>,
+) -> Result<(), Refusal> {
+    let array = filters.doc()?;
+    let paths = Identifiers { scope, update };
+    let mark = splicer.mark();
+    for filter in array.elements() {
+        let filter = filter?.doc()?;
+        Filter { scope, paths: &paths }.rewrite(splicer, filter, &mut Purpose::Match, 0)?;
+    }
+    splicer.mend_length(array.start(), mark)?;
+    Ok(())
+}
+
+/// Resolves the identifiers of array filters by the paths `a.$[identifier]` of the update.
+struct Identifiers<'s, 'c, 'e, 'm> {
+    scope: &'s Scope<'c>,
+    update: Option<&'e Element<'m>>,
+}
+
+impl<'c> super::filter::Paths<'c> for Identifiers<'_, 'c, '_, '_> {
+    fn place(&self, path: &str) -> Result<Place<'c>, Refusal> {
+        let (identifier, rest) = match path.split_once('.') {
+            Some((identifier, rest)) => (identifier, Some(rest)),
+            None => (path, None),
+        };
+        let mut found: Option<Place<'c>> = None;
+        let update = match self.update {
+            Some(update) if update.kind == kind::DOCUMENT => update.doc()?,
+            _ => return Err(self.scope.refuse_command("`arrayFilters` without update operators", "use $set")),
+        };
+        for operator in update.elements() {
+            for field in operator?.doc()?.elements() {
+                let Some(target) = bound(field?.key, identifier) else {
+                    continue;
+                };
+                let place = match rest {
+                    Some(rest) => self.scope.place(&format!("{target}.{rest}"))?,
+                    None => self.scope.place(target)?,
+                };
+                match (found, place) {
+                    (None, _) | (Some(Place::Open), Place::Open) => found = Some(place),
+                    (Some(Place::Inner(one)), Place::Inner(other)) if one == other => {}
+                    (Some(Place::Sealed { field: one, .. }), Place::Sealed { field: other, .. })
+                        if one.id == other.id => {}
+                    _ => {
+                        return Err(self.scope.refuse(
+                            path,
+                            "an array filter whose identifier stands for several fields",
+                            "use an identifier for each",
+                        ));
+                    }
+                }
+            }
+        }
+        found.ok_or_else(|| {
+            self.scope
+                .refuse_command(&format!("the array filter `{identifier}`, which the update does not use,"), "remove it")
+        })
+    }
+}
+
+/// The part of an update's path up to and with `$[identifier]`.
+fn bound<'p>(path: &'p str, identifier: &str) -> Option<&'p str> {
+    let mut end = 0;
+    for component in path.split('.') {
+        end += component.len();
+        let name = component.strip_prefix("$[").and_then(|rest| rest.strip_suffix(']'));
+        if name == Some(identifier) {
+            return path.get(..end);
+        }
+        end += 1;
+    }
+    None
+}

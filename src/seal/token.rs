@@ -1,0 +1,112 @@
+//! Equality tokens: what MongoDB compares and indexes in place of a value.
+
+use std::fmt;
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+
+use super::canonical::{Canonical, canonical};
+use crate::keyring::Material;
+
+/// 16 bytes that are the same for equal values of one domain, and only for them.
+pub type Token = [u8; 16];
+
+/// The key of a domain's equality tokens in one index epoch.
+#[derive(Clone)]
+pub struct TokenKey {
+    /// HMAC with the key absorbed; cloned for each token.
+    keyed: Hmac<Sha256>,
+}
+
+impl fmt::Debug for TokenKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TokenKey(..)")
+    }
+}
+
+/// The name of an equality token of `epoch` in a sealed document: `e1`, `e2`…
+pub fn token_name(epoch: u32) -> String {
+    format!("e{epoch}")
+}
+
+impl TokenKey {
+    /// Derives the token key of a domain from the material of an index epoch.
+    ///
+    /// `domain` is the schema's domain or, without one, the field id; the two
+    /// are told apart by the byte before them.
+    pub fn derive(epoch: &Material, domain: Domain<'_>) -> Self {
+        let (tag, bytes): (&[u8], &[u8]) = match domain {
+            Domain::Named(name) => (b"\x01", name.as_bytes()),
+            Domain::Field(id) => (b"\x00", id),
+        };
+        let key = epoch.derive(&[b"fieldseal/v1/equality", tag, bytes]);
+        Self {
+            keyed: Hmac::new_from_slice(key.expose()).expect("HMAC takes keys of any length"),
+        }
+    }
+
+    /// The token of a BSON value; none for types that cannot be compared by a token.
+    pub fn equality(&self, kind: u8, value: &[u8]) -> Option<Token> {
+        let mut mac = self.keyed.clone();
+        match canonical(kind, value)? {
+            Canonical::Bytes { class, bytes } => {
+                mac.update(&[class]);
+                mac.update(bytes);
+            }
+            Canonical::Binary { subtype, bytes } => {
+                mac.update(&[b'x', subtype]);
+                mac.update(bytes);
+            }
+            Canonical::Number(number) => {
+                let mut form = [0; 26];
+                let length = number.encode(&mut form);
+                mac.update(b"n");
+                mac.update(form.get(..length)?);
+            }
+        }
+        mac.finalize().into_bytes().first_chunk().copied()
+    }
+}
+
+/// What token keys are shared by.
+#[derive(Debug, Clone, Copy)]
+pub enum Domain<'a> {
+    /// The fields that name this domain.
+    Named(&'a str),
+    /// One field alone, by its id.
+    Field(&'a [u8; 8]),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn token(key: &TokenKey, value: impl Into<bson::Bson>) -> Option<Token> {
+        let bytes = bson::serialize_to_vec(&bson::doc! {"v": value.into()}).unwrap();
+        let element = crate::raw::Doc::whole(&bytes).unwrap().first().unwrap().unwrap();
+        key.equality(element.kind, element.value())
+    }
+
+    #[test]
+    fn equal_values_have_equal_tokens_across_number_types_only() {
+        let key = TokenKey::derive(&Material::new([3; 32]), Domain::Named("phone"));
+        assert_eq!(token(&key, 5_i32), token(&key, 5.0));
+        assert_ne!(token(&key, 5_i32), token(&key, "5"));
+        assert_ne!(token(&key, 1_i32), token(&key, true));
+        assert_ne!(token(&key, "a"), token(&key, "a\0"));
+        assert_eq!(token(&key, bson::doc! {}), None);
+        assert_eq!(token(&key, bson::Bson::Null), None);
+    }
+
+    #[test]
+    fn domains_and_epochs_have_tokens_of_their_own() {
+        let one = TokenKey::derive(&Material::new([3; 32]), Domain::Named("phone"));
+        let other = TokenKey::derive(&Material::new([3; 32]), Domain::Named("email"));
+        let later = TokenKey::derive(&Material::new([4; 32]), Domain::Named("phone"));
+        let field = TokenKey::derive(&Material::new([3; 32]), Domain::Field(b"phonexxx"));
+        let named = TokenKey::derive(&Material::new([3; 32]), Domain::Named("phonexxx"));
+        assert_ne!(token(&one, "a"), token(&other, "a"));
+        assert_ne!(token(&one, "a"), token(&later, "a"));
+        assert_ne!(token(&field, "a"), token(&named, "a"));
+    }
+}
