@@ -1,12 +1,14 @@
 //! A mongod of our own, for commands that need none of the user's.
 
 use std::ffi::OsString;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bson::doc;
 use mongodb::Client;
 use mongodb::options::ClientOptions;
+use rand::RngExt;
 use tokio::process::{Child, Command};
 
 /// The environment variable that names the mongod to start.
@@ -54,8 +56,9 @@ struct Folder(PathBuf);
 
 impl Folder {
     fn new() -> std::io::Result<Self> {
-        let path = std::env::temp_dir().join(format!("fieldseal-{}", std::process::id()));
-        std::fs::create_dir_all(&path)?;
+        let name = format!("fieldseal-{:016x}", rand::rng().random::<u64>());
+        let path = std::env::temp_dir().join(name);
+        std::fs::DirBuilder::new().mode(0o700).create(&path)?;
         Ok(Self(path))
     }
 }
