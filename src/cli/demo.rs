@@ -9,6 +9,7 @@ use bson::spec::BinarySubtype;
 use bson::{Bson, Document, doc};
 use mongodb::{Client, Database};
 
+use super::Failure;
 use super::embedded::{Embedded, EmbeddedError};
 use crate::config::{Address, Config, KeyringConfig, Limits, Log, Route};
 use crate::keyring::{KeyFile, Keyring, KeyringError, Material, UnsealSecret, UnsealSource};
@@ -23,27 +24,27 @@ const DATABASE: &str = "musiccorp";
 
 /// Why the tour ended early.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum DemoError {
-    #[error("demo: {0}")]
+enum DemoError {
+    #[error("{0}")]
     Embedded(#[from] EmbeddedError),
-    #[error("demo: {0}")]
+    #[error("{0}")]
     Keyring(#[from] KeyringError),
-    #[error("demo: {0}")]
+    #[error("{0}")]
     Unseal(#[from] crate::keyring::UnsealError),
-    #[error("demo: {0}")]
+    #[error("{0}")]
     Schema(#[from] SchemaErrors),
-    #[error("demo: {0}")]
+    #[error("{0}")]
     Policy(#[from] PolicyError),
-    #[error("demo: {0}")]
+    #[error("{0}")]
     Bind(#[from] BindError),
-    #[error("demo: {0}")]
+    #[error("{0}")]
     Driver(#[from] mongodb::error::Error),
-    #[error("demo: cannot make a random secret: {0}")]
+    #[error("cannot make a random secret: {0}")]
     Random(#[from] getrandom::Error),
-    #[error("demo: {0}")]
+    #[error("{0}")]
     System(#[from] std::io::Error),
     /// The tour saw something that it must not see.
-    #[error("demo: {0}; please report this")]
+    #[error("{0}; please report this")]
     Wrong(&'static str),
 }
 
@@ -62,7 +63,15 @@ struct Stage {
 }
 
 /// Runs the tour; then stays until Ctrl-C, unless `exit` says to end.
-pub(crate) async fn run(exit: bool) -> Result<(), DemoError> {
+pub(super) fn run(exit: bool) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(Failure::new)?;
+    runtime.block_on(show(exit)).map_err(Failure::new)
+}
+
+async fn show(exit: bool) -> Result<(), DemoError> {
     say("Fieldseal demo: MusicCorp keeps its customers' secrets from its database.\n");
     say("Starting a mongod of its own …");
     let (stage, proxy) = Stage::set().await?;
