@@ -66,11 +66,17 @@ def attempt(driver, uri, direct_uri, sealed, scratch):
 
 def prove_no_way_round(mongod, proxy, since):
     """Every connection that mongod accepted since then is the proxy's, or says that it looks only."""
-    accepted, direct = mongod.connections(since)
-    strangers = servers.settle(lambda: accepted - direct - proxy.upstream_ports())
-    if strangers:
-        raise Failure(f"connections past the proxy: {sorted(strangers)}")
-    if not accepted & proxy.upstream_ports():
+    since_mongod, since_proxy = since
+
+    def strangers():
+        accepted, direct = mongod.connections(since_mongod)
+        return accepted - direct - proxy.upstream_addresses(since_proxy)
+
+    left = servers.settle(strangers)
+    if left:
+        raise Failure(f"connections past the proxy: {sorted(left)}")
+    accepted, _ = mongod.connections(since_mongod)
+    if not accepted & proxy.upstream_addresses(since_proxy):
         raise Failure("no connection came from the proxy: this proves nothing")
 
 
@@ -83,7 +89,7 @@ def run_driver(driver, mongod, proxy, scratch):
         return driver.name, "?", "failed", "-", f"the driver cannot talk to this mongod: {failure}"
     if proxy is None:
         return driver.name, version, "passed", "-", None
-    since = mongod.log_length()
+    since = (mongod.log_length(), proxy.log_length())
     try:
         attempt(driver, proxy.uri(), mongod.direct_uri(), True, scratch)
         prove_no_way_round(mongod, proxy, since)
