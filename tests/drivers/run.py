@@ -16,6 +16,7 @@ import drivers
 import servers
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+BUILT = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "debug/fieldseal"
 
 SCHEMA = """
 [collections."drivers_*.people".fields]
@@ -124,7 +125,7 @@ def report(rows, skipped):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--direct-only", action="store_true", help="leave the proxy out")
-    parser.add_argument("--fieldseal", type=pathlib.Path, default=ROOT / "target/debug/fieldseal")
+    parser.add_argument("--fieldseal", type=pathlib.Path, default=BUILT, help="the program, default: the debug build")
     parser.add_argument("drivers", nargs="*", metavar="DRIVER", help="default: all")
     arguments = parser.parse_args()
     known = {driver.name: driver for driver in drivers.all_drivers(ROOT)}
@@ -139,7 +140,7 @@ def main():
     with tempfile.TemporaryDirectory(prefix="fieldseal-drivers-") as folder:
         scratch = pathlib.Path(folder)
         with servers.Mongod(scratch) as mongod, servers.proxy_or_none(
-            None if arguments.direct_only else arguments.fieldseal, scratch, mongod, SCHEMA
+            None if arguments.direct_only else arguments.fieldseal.resolve(), scratch, mongod, SCHEMA
         ) as proxy:
             for driver in present:
                 print(f"{driver.name} ...", flush=True)
