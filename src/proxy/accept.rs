@@ -7,7 +7,8 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use super::session::{Ended, Session};
+use super::link::Ended;
+use super::session::Session;
 use super::stream::{Listener, Stream};
 use super::upstream::Upstream;
 use super::{Shared, stopped};
