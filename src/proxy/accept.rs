@@ -110,14 +110,14 @@ async fn connection(
         connected = Upstream::connect(upstream, &name, within) => connected,
         () = stopped(&mut stop) => return,
     };
-    let upstream = match connected {
-        Ok(upstream) => upstream,
+    let connected = match connected {
+        Ok(connected) => connected,
         Err(error) => {
-            tracing::warn!(client = %name, ?upstream, %error, "cannot connect to MongoDB");
+            tracing::warn!(client = %name, upstream = %super::name(upstream), %error, "cannot connect to MongoDB");
             return;
         }
     };
-    let ended: Ended = Session::new(client, upstream, shared, route, stop)
+    let ended: Ended = Session::new(client, connected, shared, route, stop)
         .run()
         .await;
     if ended.is_violation() {
