@@ -1,0 +1,796 @@
+//! The configuration file and the environment, merged, then checked.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use config::{FileFormat, ValueKind};
+
+use super::address::host_and_port;
+use super::{Address, Config, ConfigErrors, KeyringConfig, Limits, Log, LogFormat, Route};
+use crate::document::{self, Entry, Format, Keys, Mistake, Node, Place, Reader, Table, Value};
+use crate::keyring::UnsealSource;
+
+/// `FIELDSEAL__KEYRING__FILE` stands for `file` in `[keyring]`.
+const PREFIX: &str = "FIELDSEAL__";
+const SEPARATOR: &str = "__";
+
+const TOP: Keys = Keys {
+    of: "the configuration",
+    known: &["schema", "keyring", "route", "limits", "log"],
+    later: &["tls", "access", "admin", "audit"],
+};
+
+const KEYRING: Keys = Keys {
+    of: "`keyring`",
+    known: &["file", "unseal"],
+    later: &[],
+};
+
+const UNSEAL: Keys = Keys {
+    of: "`unseal`",
+    known: &["file", "env", "command"],
+    later: &[],
+};
+
+const ROUTE: Keys = Keys {
+    of: "a route",
+    known: &["listen", "upstream", "advertise", "insecure"],
+    later: &[],
+};
+
+const LIMITS: Keys = Keys {
+    of: "`limits`",
+    known: &["connections", "message_bytes", "handshake_timeout_seconds"],
+    later: &[
+        "connections_per_ip",
+        "commands_per_second",
+        "document_depth",
+        "idle_timeout_seconds",
+    ],
+};
+
+const LOG: Keys = Keys {
+    of: "`log`",
+    known: &["format", "level"],
+    later: &[],
+};
+
+/// Room for the largest document and the command around it.
+const LEAST_MESSAGE_BYTES: i64 = (16 << 20) + (16 << 10);
+
+impl Config {
+    /// Loads the configuration at `path`, with what the environment says of it;
+    /// every mistake is reported.
+    pub fn load(path: &Path) -> Result<Self, ConfigErrors> {
+        let environment = std::env::vars_os().filter_map(|(name, value)| {
+            let name = name
+                .into_string()
+                .ok()
+                .filter(|name| name.starts_with(PREFIX))?;
+            Some((name, value.to_string_lossy().into_owned()))
+        });
+        let text = document::read(path).map_err(|mistake| ConfigErrors(vec![mistake]))?;
+        Self::parse(&text, path, environment)
+    }
+
+    /// Parses the text of the configuration file `path`, and of `environment`
+    /// what begins with `FIELDSEAL__`. Relative paths begin where the file is.
+    pub fn parse(
+        text: &str,
+        path: &Path,
+        environment: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigErrors> {
+        let name = path.display().to_string();
+        let raw = merge(text, &name, environment).map_err(|mistake| ConfigErrors(vec![mistake]))?;
+        let mut checker = Checker {
+            reader: Reader::new(&name),
+            directory: path.parent().unwrap_or(Path::new("")).to_owned(),
+        };
+        let config = checker.config(&raw);
+        checker.reader.finish(config)
+    }
+}
+
+/// The raw configuration: the file, and over it the environment.
+fn merge(
+    text: &str,
+    file: &str,
+    environment: impl IntoIterator<Item = (String, String)>,
+) -> Result<Node, Mistake> {
+    // Read twice: `config` merges, but only our own reading knows the lines.
+    let lines = document::parse(text, Format::Toml, file)?;
+    let failed = |error: config::ConfigError| {
+        let what = error
+            .to_string()
+            .split_whitespace()
+            .collect::<Vec<_>>()
+            .join(" ");
+        Mistake::of_file(file, what)
+    };
+    let mut from_file = config::Config::builder()
+        .add_source(config::File::from_str(text, FileFormat::Toml))
+        .build()
+        .map_err(failed)?;
+    let mut overrides = Vec::new();
+    for (name, value) in environment {
+        if name.starts_with(PREFIX) {
+            overrides.push((key_of(&name).unwrap_or_default(), value, name));
+        }
+    }
+    overrides.sort();
+    if overrides
+        .iter()
+        .any(|(key, ..)| key.starts_with("keyring.unseal"))
+    {
+        // One of several keys: what the environment says goes in place of the
+        // file's, rather than beside it.
+        remove(&mut from_file.cache, &["keyring", "unseal"]);
+    }
+    let mut builder = config::Config::builder().add_source(from_file);
+    for (key, value, name) in overrides {
+        builder = builder.set_override(key, value_of(&value)).map_err(|_| {
+            Mistake::of_file(
+                file,
+                format_args!("the environment variable {name} names no key"),
+            )
+        })?;
+    }
+    let merged = builder.build().map_err(failed)?;
+    Ok(node_of(merged.cache, Some(&lines)))
+}
+
+fn remove(value: &mut config::Value, path: &[&str]) {
+    if let (ValueKind::Table(table), [first, rest @ ..]) = (&mut value.kind, path) {
+        if rest.is_empty() {
+            table.remove(*first);
+        } else if let Some(inner) = table.get_mut(*first) {
+            remove(inner, rest);
+        }
+    }
+}
+
+/// `FIELDSEAL__ROUTE__0__LISTEN` is `route[0].listen`.
+fn key_of(name: &str) -> Option<String> {
+    let mut key = String::new();
+    for part in name.strip_prefix(PREFIX)?.split(SEPARATOR) {
+        let part = part.to_lowercase();
+        if part.is_empty() {
+            return None;
+        }
+        if part.bytes().all(|byte| byte.is_ascii_digit()) && !key.is_empty() {
+            key.push_str(&format!("[{part}]"));
+        } else {
+            if !key.is_empty() {
+                key.push('.');
+            }
+            key.push_str(&part);
+        }
+    }
+    Some(key)
+}
+
+/// What a variable holds: a list or table as TOML has it, a boolean, an integer, or else a string.
+fn value_of(text: &str) -> config::Value {
+    let kind = match text {
+        "true" => ValueKind::Boolean(true),
+        "false" => ValueKind::Boolean(false),
+        _ => text
+            .parse()
+            .map_or_else(|_| ValueKind::String(text.to_owned()), ValueKind::I64),
+    };
+    if !text.starts_with(['[', '{']) {
+        return config::Value::new(None, kind);
+    }
+    let parsed = config::Config::builder()
+        .add_source(config::File::from_str(
+            &format!("value = {text}"),
+            FileFormat::Toml,
+        ))
+        .build()
+        .and_then(|parsed| parsed.get::<config::Value>("value"));
+    parsed.unwrap_or_else(|_| config::Value::new(None, kind))
+}
+
+/// The merged value, with the lines of the file where it has them.
+fn node_of(value: config::Value, lines: Option<&Node>) -> Node {
+    let value = match value.kind {
+        ValueKind::Nil => Value::Null,
+        ValueKind::Boolean(value) => Value::Bool(value),
+        ValueKind::I64(value) => Value::Integer(value),
+        ValueKind::String(value) => Value::Text(value),
+        ValueKind::Array(list) => Value::List(
+            list.into_iter()
+                .enumerate()
+                .map(|(index, value)| {
+                    let lines = lines.and_then(|node| match &node.value {
+                        Value::List(nodes) => nodes.get(index),
+                        _ => None,
+                    });
+                    node_of(value, lines)
+                })
+                .collect(),
+        ),
+        ValueKind::Table(table) => {
+            let entry = |(key, value): (String, config::Value)| {
+                let found = lines.and_then(|node| match &node.value {
+                    Value::Table(entries) => entries.iter().find(|entry| entry.key == key),
+                    _ => None,
+                });
+                Entry {
+                    node: node_of(value, found.map(|entry| &entry.node)),
+                    line: found.and_then(|entry| entry.line),
+                    key,
+                }
+            };
+            Value::Table(table.into_iter().map(entry).collect())
+        }
+        _ => Value::Other("a fraction"),
+    };
+    Node {
+        value,
+        line: lines.and_then(|node| node.line),
+    }
+}
+
+/// Checks the raw configuration, and notes all that is wrong with it.
+struct Checker {
+    reader: Reader,
+    directory: PathBuf,
+}
+
+impl Checker {
+    fn config(&mut self, raw: &Node) -> Option<Config> {
+        let top = Place::default();
+        let table = self.reader.table(&top, raw, &TOP);
+        let schema = self
+            .required(&top, table, "schema")
+            .and_then(|(at, node)| self.path(&at, node));
+        let keyring = self
+            .required(&top, table, "keyring")
+            .and_then(|(at, node)| self.keyring(&at, node));
+        let routes = self
+            .required(&top, table, "route")
+            .and_then(|(at, node)| self.routes(&at, node));
+        let limits = match table.entry(&top, "limits") {
+            Some((at, node)) => self.limits(&at, node),
+            None => Limits::default(),
+        };
+        let log = match table.entry(&top, "log") {
+            Some((at, node)) => self.log(&at, node),
+            None => Log::default(),
+        };
+        Some(Config {
+            schema: schema?,
+            keyring: keyring?,
+            routes: routes?,
+            limits,
+            log,
+        })
+    }
+
+    fn required<'n>(
+        &mut self,
+        place: &Place,
+        table: Table<'n>,
+        key: &str,
+    ) -> Option<(Place, &'n Node)> {
+        let entry = table.entry(place, key);
+        if entry.is_none() {
+            self.reader
+                .mistake(place, format_args!("`{key}` is missing"));
+        }
+        entry
+    }
+
+    /// A path, from where the configuration file is.
+    fn path(&mut self, place: &Place, node: &Node) -> Option<PathBuf> {
+        let path = self.reader.name(place, node)?;
+        Some(self.directory.join(path))
+    }
+
+    fn keyring(&mut self, place: &Place, node: &Node) -> Option<KeyringConfig> {
+        let table = self.reader.table(place, node, &KEYRING);
+        let file = self
+            .required(place, table, "file")
+            .and_then(|(at, node)| self.path(&at, node));
+        let unseal = self
+            .required(place, table, "unseal")
+            .and_then(|(at, node)| self.unseal(&at, node));
+        Some(KeyringConfig {
+            file: file?,
+            unseal: unseal?,
+        })
+    }
+
+    fn unseal(&mut self, place: &Place, node: &Node) -> Option<UnsealSource> {
+        // Someone may write the secret itself here: it is not repeated.
+        let Value::Table(entries) = &node.value else {
+            let forms =
+                "{ file = \"…\" }, { env = \"NAME\" } or { command = [\"program\", \"argument\"] }";
+            self.reader.mistake(
+                place,
+                format_args!("must be {forms}, not {}", node.value.kind()),
+            );
+            return None;
+        };
+        let table = self.reader.table(place, node, &UNSEAL);
+        let sources: Vec<_> = UNSEAL
+            .known
+            .iter()
+            .filter_map(|key| table.entry(place, key))
+            .collect();
+        if sources.len() != 1 && entries.len() == sources.len() {
+            self.reader
+                .mistake(place, "must have one of `file`, `env` and `command`");
+        }
+        if let Some((at, node)) = table.entry(place, "file") {
+            return self.path(&at, node).map(UnsealSource::File);
+        }
+        if let Some((at, node)) = table.entry(place, "env") {
+            return self
+                .reader
+                .name(&at, node)
+                .map(|name| UnsealSource::Env(name.to_owned()));
+        }
+        let (at, node) = table.entry(place, "command")?;
+        let words = match &node.value {
+            Value::List(words) => words.as_slice(),
+            _ => &[],
+        };
+        let words: Option<Vec<String>> = words
+            .iter()
+            .enumerate()
+            .map(|(index, word)| {
+                self.reader
+                    .text(&at.element(index, word), word)
+                    .map(str::to_owned)
+            })
+            .collect();
+        let words = words?;
+        if words.first().is_none_or(String::is_empty) {
+            self.reader
+                .mistake(&at, "must be a list of a program and its arguments");
+            return None;
+        }
+        Some(UnsealSource::Command(words))
+    }
+
+    fn routes(&mut self, place: &Place, node: &Node) -> Option<Vec<Route>> {
+        let nodes = self.reader.list(place, node);
+        if nodes.is_empty() {
+            self.reader.mistake(place, "needs at least one [[route]]");
+        }
+        let mut routes: Vec<Route> = Vec::new();
+        for (index, node) in nodes.iter().enumerate() {
+            let at = place.element(index, node);
+            let Some(route) = self.route(&at, node) else {
+                continue;
+            };
+            let twice =
+                |other: &Route| other.listen == route.listen && route.listen.port() != Some(0);
+            if routes.iter().any(twice) {
+                self.reader.mistake(
+                    &at,
+                    format_args!("listens on {}, as another route does", route.listen),
+                );
+            }
+            routes.push(route);
+        }
+        (routes.len() == nodes.len() && !routes.is_empty()).then_some(routes)
+    }
+
+    fn route(&mut self, place: &Place, node: &Node) -> Option<Route> {
+        let table = self.reader.table(place, node, &ROUTE);
+        let listen = self
+            .required(place, table, "listen")
+            .and_then(|(at, node)| self.address(&at, node));
+        let upstream = self
+            .required(place, table, "upstream")
+            .and_then(|(at, node)| {
+                let address = self.address(&at, node)?;
+                if address.port() == Some(0) {
+                    self.reader.mistake(&at, "must have a port other than 0");
+                }
+                Some(address)
+            });
+        let advertise = table
+            .entry(place, "advertise")
+            .and_then(|(at, node)| self.advertise(&at, node));
+        let insecure = table
+            .entry(place, "insecure")
+            .and_then(|(at, node)| self.reader.boolean(&at, node))
+            .unwrap_or(false);
+        let (listen, upstream) = (listen?, upstream?);
+        if listen == upstream && listen.port() != Some(0) {
+            self.reader.mistake(place, "listens where it connects to");
+        }
+        if !listen.is_local() && !insecure {
+            let what = "other machines can reach it, and without TLS, which this version does not have, they and \
+                        the network between see plaintext: listen on loopback or a unix socket, or say \
+                        `insecure = true`";
+            self.reader
+                .mistake(place, format_args!("listens on {listen}: {what}"));
+        }
+        Some(Route {
+            listen,
+            upstream,
+            advertise,
+            insecure,
+        })
+    }
+
+    fn address(&mut self, place: &Place, node: &Node) -> Option<Address> {
+        match self.reader.text(place, node)?.parse::<Address>() {
+            Ok(address) => Some(address.within(&self.directory)),
+            Err(error) => {
+                self.reader.mistake(place, error);
+                None
+            }
+        }
+    }
+
+    fn advertise(&mut self, place: &Place, node: &Node) -> Option<String> {
+        let text = self.reader.text(place, node)?;
+        match host_and_port(text) {
+            Some((_, port)) if port != 0 => Some(text.to_owned()),
+            _ => {
+                self.reader
+                    .mistake(place, "must be `host:port`, as drivers are to connect");
+                None
+            }
+        }
+    }
+
+    fn limits(&mut self, place: &Place, node: &Node) -> Limits {
+        let table = self.reader.table(place, node, &LIMITS);
+        let mut number = |key: &str, least: i64, most: i64| {
+            let (at, node) = table.entry(place, key)?;
+            self.reader.integer(&at, node, least, most)
+        };
+        let default = Limits::default();
+        let most_bytes = i64::try_from(Limits::MOST_MESSAGE_BYTES).unwrap_or(i64::MAX);
+        let connections = number("connections", 1, 1_000_000);
+        let message_bytes = number("message_bytes", LEAST_MESSAGE_BYTES, most_bytes);
+        let seconds = number("handshake_timeout_seconds", 1, 3600);
+        let size = |value: i64| usize::try_from(value).ok();
+        Limits {
+            connections: connections.and_then(size).unwrap_or(default.connections),
+            message_bytes: message_bytes
+                .and_then(size)
+                .unwrap_or(default.message_bytes),
+            handshake_timeout: seconds
+                .and_then(|seconds| u64::try_from(seconds).ok())
+                .map_or(default.handshake_timeout, Duration::from_secs),
+        }
+    }
+
+    fn log(&mut self, place: &Place, node: &Node) -> Log {
+        let table = self.reader.table(place, node, &LOG);
+        let format = table
+            .entry(place, "format")
+            .and_then(|(at, node)| self.reader.word(&at, node, &["text", "json"]));
+        let level = table.entry(place, "level").and_then(|(at, node)| {
+            self.reader
+                .word(&at, node, &["error", "warn", "info", "debug", "trace"])
+        });
+        let default = Log::default();
+        Log {
+            format: match format {
+                Some("json") => LogFormat::Json,
+                _ => default.format,
+            },
+            level: level
+                .and_then(|level| level.parse().ok())
+                .unwrap_or(default.level),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    const LEAST: &str = r#"
+schema = "schema.toml"
+[keyring]
+file = "keyring.json"
+unseal = { file = "/run/secrets/unseal" }
+[[route]]
+listen = "127.0.0.1:27117"
+upstream = "127.0.0.1:27017"
+"#;
+
+    fn parse(text: &str, environment: &[(&str, &str)]) -> Result<Config, ConfigErrors> {
+        let environment = environment
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Config::parse(
+            text,
+            Path::new("/etc/fieldseal/fieldseal.toml"),
+            environment,
+        )
+    }
+
+    fn mistakes(text: &str) -> Vec<String> {
+        match parse(text, &[]) {
+            Ok(_) => Vec::new(),
+            Err(errors) => errors.0.iter().map(ToString::to_string).collect(),
+        }
+    }
+
+    #[track_caller]
+    fn one(found: &[String], place: &str, what: &str) {
+        assert_eq!(found.len(), 1, "{found:#?}");
+        assert!(
+            found[0].starts_with(&format!("/etc/fieldseal/fieldseal.toml{place}")),
+            "{found:#?}"
+        );
+        assert!(found[0].contains(what), "{found:#?}");
+    }
+
+    #[test]
+    fn relative_paths_begin_where_the_file_is() {
+        let config = parse(&LEAST.replace("127.0.0.1:27017", "unix:mongod.sock"), &[]).unwrap();
+        assert_eq!(config.schema, Path::new("/etc/fieldseal/schema.toml"));
+        assert_eq!(
+            config.keyring.file,
+            Path::new("/etc/fieldseal/keyring.json")
+        );
+        assert_eq!(
+            config.keyring.unseal,
+            UnsealSource::File("/run/secrets/unseal".into())
+        );
+        assert_eq!(
+            config.routes[0].upstream,
+            Address::Unix("/etc/fieldseal/mongod.sock".into())
+        );
+        assert_eq!(config.routes[0].advertise, None);
+    }
+
+    #[test]
+    fn limits_and_log_have_defaults_and_can_be_set() {
+        let config = parse(LEAST, &[]).unwrap();
+        assert_eq!(config.limits.message_bytes, 48_000_000);
+        assert_eq!(
+            (config.log.format, config.log.level),
+            (LogFormat::Text, tracing::Level::INFO)
+        );
+        let text = format!(
+            "{LEAST}[limits]\nconnections = 7\nmessage_bytes = 20000000\nhandshake_timeout_seconds = 9\n[log]\nformat = \"json\"\nlevel = \"debug\"\n"
+        );
+        let config = parse(&text, &[]).unwrap();
+        assert_eq!(
+            (config.limits.connections, config.limits.message_bytes),
+            (7, 20_000_000)
+        );
+        assert_eq!(config.limits.handshake_timeout, Duration::from_secs(9));
+        assert_eq!(
+            (config.log.format, config.log.level),
+            (LogFormat::Json, tracing::Level::DEBUG)
+        );
+    }
+
+    #[test]
+    fn every_key_can_be_set_by_the_environment() {
+        let config = parse(
+            LEAST,
+            &[
+                ("FIELDSEAL__SCHEMA", "/other/schema"),
+                ("FIELDSEAL__KEYRING__FILE", "/other/keyring.json"),
+                ("FIELDSEAL__ROUTE__0__LISTEN", "127.0.0.1:1"),
+                ("FIELDSEAL__LIMITS__CONNECTIONS", "5"),
+                ("FIELDSEAL__LOG__LEVEL", "trace"),
+                ("FIELDSEAL_MONGOD", "/not/ours"),
+                ("PATH", "/bin"),
+            ],
+        )
+        .unwrap();
+        assert_eq!(config.schema, Path::new("/other/schema"));
+        assert_eq!(config.keyring.file, Path::new("/other/keyring.json"));
+        assert_eq!(config.routes[0].listen, Address::Tcp("127.0.0.1:1".into()));
+        assert_eq!(
+            config.routes[0].upstream,
+            Address::Tcp("127.0.0.1:27017".into())
+        );
+        assert_eq!(config.limits.connections, 5);
+        assert_eq!(config.log.level, tracing::Level::TRACE);
+    }
+
+    #[test]
+    fn the_environment_can_hold_lists_and_tables() {
+        let command = "{ command = [\"vault\", \"read\"] }";
+        let config = parse(LEAST, &[("FIELDSEAL__KEYRING__UNSEAL", command)]).unwrap();
+        assert_eq!(
+            config.keyring.unseal,
+            UnsealSource::Command(vec!["vault".into(), "read".into()])
+        );
+        let routes = "[{ listen = \"127.0.0.1:1\", upstream = \"db:2\" }]";
+        let config = parse(LEAST, &[("FIELDSEAL__ROUTE", routes)]).unwrap();
+        assert_eq!(config.routes[0].upstream, Address::Tcp("db:2".into()));
+    }
+
+    #[test]
+    fn the_unseal_source_of_the_environment_takes_the_place_of_the_files() {
+        let config = parse(LEAST, &[("FIELDSEAL__KEYRING__UNSEAL__ENV", "SECRET")]).unwrap();
+        assert_eq!(config.keyring.unseal, UnsealSource::Env("SECRET".into()));
+    }
+
+    #[test]
+    fn a_variable_that_names_no_key_is_a_mistake() {
+        for name in [
+            "FIELDSEAL__",
+            "FIELDSEAL____X",
+            "FIELDSEAL__LOG__",
+            "FIELDSEAL__LOG LEVEL",
+        ] {
+            let errors = parse(LEAST, &[(name, "secret value")])
+                .unwrap_err()
+                .to_string();
+            assert!(
+                errors.contains("FIELDSEAL__") || errors.contains("unknown key"),
+                "{errors}"
+            );
+            assert!(!errors.contains("secret value"), "{errors}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_variable_is_a_mistake_like_an_unknown_key() {
+        let errors = parse(LEAST, &[("FIELDSEAL__LIMITS__CONECTIONS", "5")])
+            .unwrap_err()
+            .to_string();
+        assert!(
+            errors.ends_with(
+                "limits.conections: unknown key of `limits`; did you mean `connections`?"
+            ),
+            "{errors}"
+        );
+    }
+
+    #[test]
+    fn an_unknown_key_is_an_error_that_names_the_nearest_known_one() {
+        one(
+            &mistakes(&LEAST.replace(
+                "upstream =",
+                "insecure = false\nupstrem = \"a:1\"\nupstream =",
+            )),
+            ":9: route[0].upstrem",
+            "did you mean `upstream`?",
+        );
+        one(
+            &mistakes(&format!("shema = 1\n{LEAST}")),
+            ":1: shema",
+            "did you mean `schema`?",
+        );
+    }
+
+    #[test]
+    fn all_mistakes_are_reported_together() {
+        let found =
+            mistakes("schema = 3\n[[route]]\nlisten = \"nowhere\"\n[log]\nlevel = \"infp\"\n");
+        assert_eq!(found.len(), 5, "{found:#?}");
+        for part in [
+            ": `keyring` is missing",
+            ":1: schema: must be a string, not an integer",
+            ":2: route[0]: `upstream` is missing",
+            ":3: route[0].listen: must be `host:port`",
+            ":5: log.level: unknown word \"infp\"; did you mean \"info\"?",
+        ] {
+            assert!(
+                found.iter().any(|mistake| mistake.contains(part)),
+                "{part}: {found:#?}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_a_later_version_does_is_refused_and_not_ignored() {
+        for section in ["tls.listen", "tls.upstream", "access", "admin", "audit"] {
+            let found = mistakes(&format!("{LEAST}[{section}]\nx = 1\n"));
+            one(&found, ":", "is not supported by this version of fieldseal");
+        }
+        for key in LIMITS.later {
+            one(
+                &mistakes(&format!("{LEAST}[limits]\n{key} = 1\n")),
+                ":10: limits.",
+                "not supported by this version",
+            );
+        }
+    }
+
+    #[test]
+    fn other_machines_are_let_in_without_tls_only_if_that_is_said() {
+        let open = LEAST.replace("127.0.0.1:27117", "0.0.0.0:27117");
+        one(
+            &mistakes(&open),
+            ":6: route[0]: listens on 0.0.0.0:27117",
+            "insecure = true",
+        );
+        let said = format!("{open}insecure = true\n");
+        assert!(parse(&said, &[]).unwrap().routes[0].insecure);
+        let far = LEAST.replace("127.0.0.1:27017", "db.example:27017");
+        assert!(mistakes(&far).is_empty());
+    }
+
+    #[test]
+    fn routes_that_cannot_work_are_refused() {
+        let second = "[[route]]\nlisten = \"127.0.0.1:27117\"\nupstream = \"127.0.0.1:27018\"\n";
+        one(
+            &mistakes(&format!("{LEAST}{second}")),
+            ":9: route[1]",
+            "as another route does",
+        );
+        one(
+            &mistakes(&LEAST.replace("27017", "27117")),
+            ":6: route[0]",
+            "where it connects to",
+        );
+        one(
+            &mistakes(&LEAST.replace("27017", "0")),
+            ":8: route[0].upstream",
+            "port",
+        );
+        one(
+            &mistakes(&format!("{LEAST}advertise = \"unix:/x\"\n")),
+            ":9: route[0].advertise",
+            "host:port",
+        );
+        let none = LEAST.split("[[route]]").next().unwrap();
+        one(&mistakes(none), "", "`route` is missing");
+    }
+
+    #[test]
+    fn the_unseal_secret_has_one_source_and_is_never_repeated() {
+        let with =
+            |unseal: &str| mistakes(&LEAST.replace("{ file = \"/run/secrets/unseal\" }", unseal));
+        let secret = with("\"the secret itself\"");
+        one(&secret, ":5: keyring.unseal", "must be { file");
+        assert!(!secret[0].contains("the secret itself"));
+        one(
+            &with("{ file = \"a\", env = \"B\" }"),
+            ":5: keyring.unseal",
+            "one of",
+        );
+        one(&with("{}"), ":5: keyring.unseal", "one of");
+        one(
+            &with("{ command = [] }"),
+            ":5: keyring.unseal.command",
+            "program",
+        );
+        one(
+            &with("{ command = \"vault read\" }"),
+            ":5: keyring.unseal.command",
+            "a list of a program",
+        );
+        one(
+            &with("{ fil = \"a\" }"),
+            ":5: keyring.unseal.fil",
+            "did you mean `file`?",
+        );
+    }
+
+    #[test]
+    fn a_syntax_error_and_a_missing_file_are_one_line() {
+        one(&mistakes("schema = \n"), ":1: is not valid TOML", "");
+        let missing = Config::load(Path::new("/no/such.toml"))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            missing.starts_with("/no/such.toml: cannot be read") && !missing.contains('\n'),
+            "{missing}"
+        );
+    }
+
+    #[test]
+    fn the_example_configuration_is_right() {
+        let path = Path::new(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/fieldseal.example.toml"
+        ));
+        let text = std::fs::read_to_string(path).unwrap();
+        let config = Config::parse(&text, path, []).unwrap();
+        assert!(config.schema.is_file(), "{:?}", config.schema);
+    }
+}

@@ -1,0 +1,103 @@
+//! `fieldseal.toml`.
+
+mod address;
+mod load;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use crate::document::Mistakes as ConfigErrors;
+pub use address::{Address, AddressError};
+
+use crate::keyring::UnsealSource;
+
+/// One MongoDB member or mongos.
+#[derive(Debug, Clone)]
+pub struct Route {
+    /// Where clients connect.
+    pub listen: Address,
+    /// The member.
+    pub upstream: Address,
+    /// What `hello` tells clients; none means the address that was bound.
+    pub advertise: Option<String>,
+    /// Whether clients may connect from other machines without TLS.
+    pub insecure: bool,
+}
+
+/// Bounds on what clients may ask for.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Client connections, over all routes.
+    pub connections: usize,
+    /// Bytes of one message, at most 48,000,000.
+    pub message_bytes: usize,
+    /// Time to the end of the first message.
+    pub handshake_timeout: Duration,
+}
+
+impl Limits {
+    /// MongoDB's own bound on a message.
+    pub const MOST_MESSAGE_BYTES: usize = 48_000_000;
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 10_000,
+            message_bytes: Self::MOST_MESSAGE_BYTES,
+            handshake_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Where the keys are, and what opens them.
+#[derive(Debug, Clone)]
+pub struct KeyringConfig {
+    /// The key file.
+    pub file: PathBuf,
+    /// Where the unseal secret is.
+    pub unseal: UnsealSource,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// What is logged, to standard error.
+#[derive(Debug, Clone)]
+pub struct Log {
+    /// How lines look.
+    pub format: LogFormat,
+    /// The least important level that is logged.
+    pub level: tracing::Level,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            format: LogFormat::default(),
+            level: tracing::Level::INFO,
+        }
+    }
+}
+
+/// The service's configuration, checked.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The schema file or directory.
+    pub schema: PathBuf,
+    /// Where the keys are.
+    pub keyring: KeyringConfig,
+    /// The members.
+    pub routes: Vec<Route>,
+    /// Bounds on what clients may ask for.
+    pub limits: Limits,
+    /// What is logged.
+    pub log: Log,
+}
