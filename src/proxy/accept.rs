@@ -113,7 +113,7 @@ async fn connection(
     let connected = match connected {
         Ok(connected) => connected,
         Err(error) => {
-            tracing::warn!(client = %name, upstream = %super::name(upstream), %error, "cannot connect to MongoDB");
+            tracing::warn!(client = %name, %upstream, %error, "cannot connect to MongoDB");
             return;
         }
     };

@@ -78,7 +78,7 @@ impl Proxy {
             let listener = Listener::bind(&route.listen)
                 .await
                 .map_err(|source| BindError {
-                    address: name(&route.listen),
+                    address: route.listen.to_string(),
                     source,
                 })?;
             if route.advertise.is_none() && listener.is_unspecified() {
@@ -189,20 +189,12 @@ async fn probe_unknown(upstreams: &[Address], shared: &Arc<Shared>) {
                 Ok(Some(name)) => shared.routes.learn(route, &name),
                 Ok(None) => tracing::debug!(route, "the upstream is in no replica set"),
                 Err(error) => {
-                    tracing::warn!(upstream = %name(&upstream), %error, "cannot ask a member for its name");
+                    tracing::warn!(%upstream, %error, "cannot ask a member for its name");
                 }
             }
         });
     }
     while probes.join_next().await.is_some() {}
-}
-
-/// An address as it is configured.
-fn name(address: &Address) -> String {
-    match address {
-        Address::Tcp(name) => name.clone(),
-        Address::Unix(path) => format!("unix:{}", path.display()),
-    }
 }
 
 #[cfg(test)]
@@ -216,8 +208,8 @@ mod tests {
     use tokio::sync::oneshot;
 
     use super::*;
-    use crate::config::Route;
-    use crate::keyring::Keyring;
+    use crate::config::{KeyringConfig, Log, Route};
+    use crate::keyring::{Keyring, UnsealSource};
     use crate::schema::Schema;
 
     fn policy() -> PolicyCell {
@@ -233,10 +225,16 @@ mod tests {
     fn config(listen: Address, upstream: &str) -> Config {
         Config {
             schema: PathBuf::new(),
+            keyring: KeyringConfig {
+                file: PathBuf::new(),
+                unseal: UnsealSource::Env(String::new()),
+            },
+            log: Log::default(),
             routes: vec![Route {
                 listen,
                 upstream: Address::Tcp(upstream.to_owned()),
                 advertise: None,
+                insecure: false,
             }],
             limits: Limits {
                 connections: 2,
