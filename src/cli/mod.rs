@@ -2,6 +2,7 @@
 
 mod check;
 mod demo;
+mod embedded;
 mod keys;
 mod load;
 mod serve;

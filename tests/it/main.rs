@@ -3,4 +3,5 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
 
 mod harness;
+mod rust_driver;
 mod support;
