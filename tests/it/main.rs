@@ -3,5 +3,6 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
 
 mod harness;
+mod leak;
 mod rust_driver;
 mod support;
