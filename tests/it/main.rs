@@ -6,3 +6,4 @@ mod harness;
 mod leak;
 mod rust_driver;
 mod support;
+mod untouched;
