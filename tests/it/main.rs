@@ -2,6 +2,7 @@
 //! links once and its modules share one replica set.
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
 
+mod cli;
 mod harness;
 mod leak;
 mod rust_driver;

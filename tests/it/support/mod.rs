@@ -12,9 +12,9 @@ mod process;
 mod proxy;
 mod relay;
 
-pub(crate) use mongod::{Member, ReplicaSet, ReplicaSetOptions};
+pub(crate) use mongod::{Member, ReplicaSet, ReplicaSetOptions, mongod_path};
 pub(crate) use process::{PATIENCE, Process, new_directory};
-pub(crate) use proxy::{Proxy, ProxyOptions, error_text, fieldseal, write_configuration};
+pub(crate) use proxy::{Proxy, ProxyOptions, command, error_text, fieldseal, write_configuration};
 pub(crate) use relay::{Recorded, Relay};
 
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -232,7 +232,8 @@ pub(crate) fn error_text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-fn command(arguments: &[&str], configuration: &Path) -> Command {
+/// A `fieldseal` command with a configuration, to run or to serve.
+pub(crate) fn command(arguments: &[&str], configuration: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_fieldseal"));
     command
         .args(arguments)
