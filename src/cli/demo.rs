@@ -11,6 +11,7 @@ use mongodb::{Client, Database};
 
 use super::Failure;
 use super::embedded::{Embedded, EmbeddedError};
+use super::serve::Stop;
 use crate::config::{Address, Config, KeyringConfig, Limits, Log, Route};
 use crate::keyring::{KeyFile, Keyring, KeyringError, Material, UnsealSecret, UnsealSource};
 use crate::policy::{Policy, PolicyError};
@@ -41,8 +42,6 @@ enum DemoError {
     Driver(#[from] mongodb::error::Error),
     #[error("cannot make a random secret: {0}")]
     Random(#[from] getrandom::Error),
-    #[error("{0}")]
-    System(#[from] std::io::Error),
     /// The tour saw something that it must not see.
     #[error("{0}; please report this")]
     Wrong(&'static str),
@@ -68,22 +67,33 @@ pub(super) fn run(exit: bool) -> Result<(), Failure> {
         .enable_all()
         .build()
         .map_err(Failure::new)?;
-    runtime.block_on(show(exit)).map_err(Failure::new)
+    runtime.block_on(async {
+        let mut stop = Stop::new()?;
+        show(exit, &mut stop).await.map_err(Failure::new)
+    })
 }
 
-async fn show(exit: bool) -> Result<(), DemoError> {
+async fn show(exit: bool, stop: &mut Stop) -> Result<(), DemoError> {
     say("Fieldseal demo: MusicCorp keeps its customers' secrets from its database.\n");
     say("Starting a mongod of its own …");
-    let (stage, proxy) = Stage::set().await?;
-    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let running = tokio::spawn(proxy.run(stopped));
+    let (stage, proxy) = tokio::select! {
+        set = Stage::set() => set?,
+        () = stop.asked() => return Ok(()),
+    };
+    let (end, ended) = tokio::sync::oneshot::channel::<()>();
+    let running = tokio::spawn(proxy.run(ended));
     let tour = async {
         stage.tour().await?;
-        stage.farewell(exit).await
+        stage.farewell(exit).await;
+        Ok(())
     };
-    let outcome = tour.await;
+    // However it is ended, nothing is left behind.
+    let outcome = tokio::select! {
+        outcome = tour => outcome,
+        () = stop.asked() => Ok(()),
+    };
     // Fails only if the proxy has ended already.
-    let _ = stop.send(());
+    let _ = end.send(());
     let Stage {
         mongod,
         through,
@@ -300,7 +310,8 @@ impl Stage {
         Ok(())
     }
 
-    async fn farewell(&self, exit: bool) -> Result<(), DemoError> {
+    /// Says where to connect; then stays, unless `exit` says to end.
+    async fn farewell(&self, exit: bool) {
         chapter(6, "Try it");
         say(&format!(
             "   through Fieldseal   {}",
@@ -311,13 +322,12 @@ impl Stage {
             Embedded::uri(&self.mongod.address())
         ));
         if exit {
-            return Ok(());
+            return;
         }
         say(
             "\n   mongosh with either; database `musiccorp`. Ctrl-C ends the demo and removes its data.",
         );
-        tokio::signal::ctrl_c().await?;
-        Ok(())
+        std::future::pending::<()>().await;
     }
 }
 

@@ -63,6 +63,17 @@ impl Folder {
     }
 }
 
+impl Drop for Embedded {
+    fn drop(&mut self) {
+        // Fails only if it is gone already.
+        let _ = self.child.start_kill();
+        // What still runs could write to the folder while that is removed.
+        while let Ok(None) = self.child.try_wait() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
 impl Drop for Folder {
     fn drop(&mut self) {
         // What cannot be removed is left to the system, in its folder for temporary files.

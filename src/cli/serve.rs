@@ -86,21 +86,23 @@ fn listen_for(kind: SignalKind) -> Result<Signal, Failure> {
     signal(kind).map_err(|error| Failure::new(format_args!("cannot listen for signals: {error}")))
 }
 
-/// SIGINT and SIGTERM.
-struct Stop {
+/// SIGINT and SIGTERM, which end the process no more by themselves.
+pub(super) struct Stop {
     interrupt: Signal,
     terminate: Signal,
 }
 
 impl Stop {
-    fn new() -> Result<Self, Failure> {
+    /// Listens from now on.
+    pub(super) fn new() -> Result<Self, Failure> {
         Ok(Self {
             interrupt: listen_for(SignalKind::interrupt())?,
             terminate: listen_for(SignalKind::terminate())?,
         })
     }
 
-    async fn asked(&mut self) {
+    /// Waits for either.
+    pub(super) async fn asked(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
