@@ -35,8 +35,10 @@ pub enum KeyringFault {
         "has the format {0:?}, which this version of fieldseal does not know; it knows {FORMAT:?}"
     )]
     Format(String),
-    /// Sealed with another secret.
-    #[error("the unseal secret is wrong: this file was sealed with another one")]
+    /// Sealed with another secret. A file of which no secret is as it was looks the same.
+    #[error(
+        "the unseal secret is wrong: this file was sealed with another one, or edited so that nothing in it opens"
+    )]
     WrongSecret,
     /// Not as it was written.
     #[error("was edited: its contents do not match its MAC; restore it from a copy")]
