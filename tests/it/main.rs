@@ -2,5 +2,6 @@
 //! links once and its modules share one replica set.
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
 
+mod differential;
 mod harness;
 mod support;
