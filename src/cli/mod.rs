@@ -1,8 +1,259 @@
 //! The commands, one file each.
 
+mod check;
+mod demo;
+mod embedded;
+mod keys;
+mod load;
+mod serve;
+mod table;
+
+use std::fmt;
+use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Runs the command that the arguments name.
+use clap::{Args, Parser, Subcommand};
+
+use crate::document::Mistakes;
+use crate::keyring::{KeyringError, UnsealError};
+use crate::policy::PolicyError;
+use crate::proxy::BindError;
+
+/// An encrypting proxy for MongoDB: seals the fields that a schema names.
+#[derive(Debug, Parser)]
+#[command(name = "fieldseal", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the proxy.
+    Serve {
+        #[command(flatten)]
+        file: ConfigFile,
+    },
+    /// Validate configuration, schema and keyring; print what is sealed and how.
+    Check {
+        #[command(flatten)]
+        file: ConfigFile,
+        /// Print JSON instead of a table.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make, list and rotate keys.
+    #[command(subcommand)]
+    Keys(keys::Command),
+    /// A guided tour with a MongoDB of its own.
+    Demo {
+        /// End after the tour instead of staying until Ctrl-C.
+        #[arg(long)]
+        exit: bool,
+    },
+}
+
+/// The configuration file of a command.
+#[derive(Debug, Args)]
+struct ConfigFile {
+    /// The configuration file.
+    #[arg(
+        short = 'c',
+        long = "config",
+        value_name = "FILE",
+        default_value = "fieldseal.toml"
+    )]
+    path: PathBuf,
+}
+
+/// Why a command did not do its work: one line for each thing that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure(Vec<String>);
+
+impl Failure {
+    /// A failure of one reason, which says what is wrong, where, and what to do.
+    pub fn new(reason: impl fmt::Display) -> Self {
+        // Messages of the system may have several lines.
+        let line = reason
+            .to_string()
+            .split_whitespace()
+            .collect::<Vec<_>>()
+            .join(" ");
+        Self(vec![line])
+    }
+
+    /// The reasons, each on one line.
+    pub fn lines(&self) -> &[String] {
+        &self.0
+    }
+
+    /// Both failures in one.
+    #[must_use]
+    fn and(mut self, other: Self) -> Self {
+        self.0.extend(other.0);
+        self
+    }
+}
+
+impl From<Mistakes> for Failure {
+    fn from(mistakes: Mistakes) -> Self {
+        Self(
+            mistakes
+                .0
+                .iter()
+                .flat_map(|mistake| Self::new(mistake).0)
+                .collect(),
+        )
+    }
+}
+
+impl From<KeyringError> for Failure {
+    fn from(error: KeyringError) -> Self {
+        Self::new(error)
+    }
+}
+
+impl From<UnsealError> for Failure {
+    fn from(error: UnsealError) -> Self {
+        Self::new(error)
+    }
+}
+
+impl From<PolicyError> for Failure {
+    fn from(error: PolicyError) -> Self {
+        Self::new(error)
+    }
+}
+
+impl From<BindError> for Failure {
+    fn from(error: BindError) -> Self {
+        Self::new(error)
+    }
+}
+
+/// Runs the command that the arguments name. 0: done; 1: refused or failed; 2: usage.
 pub fn run() -> ExitCode {
-    ExitCode::from(2)
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help that was asked for counts as done.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    let done = match cli.command {
+        Command::Serve { file } => serve::run(&file.path),
+        Command::Check { file, json } => check::run(&file.path, json).and_then(|report| {
+            warn(&report.warnings);
+            print(&report.text)
+        }),
+        Command::Keys(command) => keys::run(command).and_then(|report| {
+            warn(&report.warnings);
+            print(&report.text)
+        }),
+        Command::Demo { exit } => demo::run(exit),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            complain("fieldseal", failure.lines());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What a command has to say.
+#[derive(Debug)]
+struct Report {
+    /// For standard output.
+    text: String,
+    /// For standard error.
+    warnings: Vec<String>,
+}
+
+fn print(text: &str) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        // Whoever reads had enough.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        Err(error) => Err(Failure::new(format_args!(
+            "cannot write to standard output: {error}"
+        ))),
+        Ok(()) => Ok(()),
+    }
+}
+
+fn warn(lines: &[String]) {
+    complain("fieldseal: warning", lines);
+}
+
+#[expect(
+    clippy::print_stderr,
+    reason = "the one place where commands speak to the terminal's error side"
+)]
+fn complain(who: &str, lines: &[String]) {
+    for line in lines {
+        eprintln!("{who}: {line}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    fn exit_code(arguments: &[&str]) -> i32 {
+        Cli::try_parse_from(arguments).map_or_else(|error| error.exit_code(), |_| 0)
+    }
+
+    #[test]
+    fn the_arguments_hold_together() {
+        use clap::CommandFactory as _;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn wrong_usage_is_exit_code_2_and_help_is_0() {
+        for usage in [
+            &["fieldseal"][..],
+            &["fieldseal", "sreve"],
+            &["fieldseal", "serve", "extra"],
+            &["fieldseal", "keys"],
+            &["fieldseal", "keys", "rotate"],
+            &["fieldseal", "keys", "rotate", "a", "--all"],
+            &["fieldseal", "keys", "stage", "a"],
+        ] {
+            assert_eq!(exit_code(usage), 2, "{usage:?}");
+        }
+        for usage in [
+            &["fieldseal", "--help"][..],
+            &["fieldseal", "--version"],
+            &["fieldseal", "serve", "-c", "x.toml"],
+            &["fieldseal", "check", "--json"],
+            &[
+                "fieldseal",
+                "keys",
+                "init",
+                "-c",
+                "x.toml",
+                "--key",
+                "a",
+                "--key",
+                "b",
+            ],
+            &["fieldseal", "keys", "rotate", "a"],
+            &["fieldseal", "keys", "rotate", "--all"],
+            &["fieldseal", "demo", "--exit"],
+        ] {
+            assert_eq!(exit_code(usage), 0, "{usage:?}");
+        }
+    }
+
+    #[test]
+    fn a_failure_is_one_line_for_each_thing_that_is_wrong() {
+        let failure = Failure::new("first\n  and more").and(Failure::new("second"));
+        assert_eq!(failure.lines(), ["first and more", "second"]);
+    }
 }

@@ -7,7 +7,8 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use super::session::{Ended, Session};
+use super::link::Ended;
+use super::session::Session;
 use super::stream::{Listener, Stream};
 use super::upstream::Upstream;
 use super::{Shared, stopped};
@@ -109,14 +110,14 @@ async fn connection(
         connected = Upstream::connect(upstream, &name, within) => connected,
         () = stopped(&mut stop) => return,
     };
-    let upstream = match connected {
-        Ok(upstream) => upstream,
+    let connected = match connected {
+        Ok(connected) => connected,
         Err(error) => {
-            tracing::warn!(client = %name, ?upstream, %error, "cannot connect to MongoDB");
+            tracing::warn!(client = %name, %upstream, %error, "cannot connect to MongoDB");
             return;
         }
     };
-    let ended: Ended = Session::new(client, upstream, shared, route, stop)
+    let ended: Ended = Session::new(client, connected, shared, route, stop)
         .run()
         .await;
     if ended.is_violation() {

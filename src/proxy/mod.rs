@@ -3,6 +3,7 @@
 mod accept;
 mod frames;
 mod hello;
+mod link;
 mod routes;
 mod session;
 mod stream;
@@ -77,7 +78,7 @@ impl Proxy {
             let listener = Listener::bind(&route.listen)
                 .await
                 .map_err(|source| BindError {
-                    address: name(&route.listen),
+                    address: route.listen.to_string(),
                     source,
                 })?;
             if route.advertise.is_none() && listener.is_unspecified() {
@@ -188,7 +189,7 @@ async fn probe_unknown(upstreams: &[Address], shared: &Arc<Shared>) {
                 Ok(Some(name)) => shared.routes.learn(route, &name),
                 Ok(None) => tracing::debug!(route, "the upstream is in no replica set"),
                 Err(error) => {
-                    tracing::warn!(upstream = %name(&upstream), %error, "cannot ask a member for its name");
+                    tracing::warn!(%upstream, %error, "cannot ask a member for its name");
                 }
             }
         });
@@ -196,10 +197,135 @@ async fn probe_unknown(upstreams: &[Address], shared: &Arc<Shared>) {
     while probes.join_next().await.is_some() {}
 }
 
-/// An address as it is configured.
-fn name(address: &Address) -> String {
-    match address {
-        Address::Tcp(name) => name.clone(),
-        Address::Unix(path) => format!("unix:{}", path.display()),
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use std::path::PathBuf;
+
+    use tokio::io::AsyncReadExt as _;
+    use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::config::{KeyringConfig, Log, Route};
+    use crate::keyring::{Keyring, UnsealSource};
+    use crate::schema::Schema;
+
+    fn policy() -> PolicyCell {
+        let keyring = Keyring {
+            generation: 0,
+            keys: Vec::new(),
+        };
+        let policy = Policy::compile(Arc::new(Schema::default()), Arc::new(keyring));
+        Arc::new(ArcSwap::from_pointee(policy.unwrap()))
+    }
+
+    /// A proxy's configuration with one route, to an upstream that accepts and says nothing.
+    fn config(listen: Address, upstream: &str) -> Config {
+        Config {
+            schema: PathBuf::new(),
+            keyring: KeyringConfig {
+                file: PathBuf::new(),
+                unseal: UnsealSource::Env(String::new()),
+            },
+            log: Log::default(),
+            routes: vec![Route {
+                listen,
+                upstream: Address::Tcp(upstream.to_owned()),
+                advertise: None,
+                insecure: false,
+            }],
+            limits: Limits {
+                connections: 2,
+                message_bytes: 1000,
+                handshake_timeout: Duration::from_secs(60),
+            },
+        }
+    }
+
+    fn tcp(name: &str) -> Address {
+        Address::Tcp(name.to_owned())
+    }
+
+    #[tokio::test]
+    async fn an_address_in_use_is_named_in_one_line() {
+        let other = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = other.local_addr().unwrap().to_string();
+        let taken = config(tcp(&address), "127.0.0.1:1");
+        let error = Proxy::bind(&taken, policy())
+            .await
+            .err()
+            .unwrap()
+            .to_string();
+        assert!(
+            error.starts_with(&format!("cannot listen on {address}: it is in use")),
+            "{error}"
+        );
+        assert!(!error.contains('\n'));
+    }
+
+    #[tokio::test]
+    async fn clients_are_told_the_host_of_the_configuration_and_the_port_that_was_bound() {
+        let proxy = Proxy::bind(&config(tcp("localhost:0"), "127.0.0.1:1"), policy())
+            .await
+            .unwrap();
+        let [address] = proxy.addresses() else {
+            panic!("one route has one address");
+        };
+        let port = address.rsplit_once(':').unwrap().1;
+        assert_ne!(port, "0");
+        assert_eq!(proxy.advertised(), [format!("localhost:{port}")]);
+    }
+
+    #[tokio::test]
+    async fn a_unix_socket_replaces_a_stale_file_but_not_a_live_one() {
+        let path = std::env::temp_dir().join(format!("fieldseal-test-{}.sock", std::process::id()));
+        let at = config(Address::Unix(path.clone()), "127.0.0.1:1");
+        drop(UnixListener::bind(&path).unwrap());
+        let proxy = Proxy::bind(&at, policy()).await.unwrap();
+        assert_eq!(proxy.addresses(), [format!("unix:{}", path.display())]);
+        UnixStream::connect(&path).await.unwrap();
+        let error = Proxy::bind(&at, policy()).await.err().unwrap().to_string();
+        assert!(error.contains("in use"), "{error}");
+        drop(proxy);
+        assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn a_client_beyond_the_limit_is_turned_away_at_once_and_others_stay() {
+        let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let name = upstream.local_addr().unwrap().to_string();
+        // The probe is turned away; sessions are kept open.
+        let mongodb = tokio::spawn(async move {
+            drop(upstream.accept().await.unwrap());
+            let mut kept = Vec::new();
+            loop {
+                kept.push(upstream.accept().await.unwrap());
+            }
+        });
+        let proxy = Proxy::bind(&config(tcp("127.0.0.1:0"), &name), policy())
+            .await
+            .unwrap();
+        let address = proxy.addresses()[0].clone();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let running = tokio::spawn(proxy.run(stopped));
+
+        let mut admitted = Vec::new();
+        for _ in 0..2 {
+            admitted.push(TcpStream::connect(&address).await.unwrap());
+        }
+        let mut third = TcpStream::connect(&address).await.unwrap();
+        assert_eq!(third.read(&mut [0]).await.unwrap(), 0);
+        for client in &admitted {
+            let open = client.try_read(&mut [0]).unwrap_err();
+            assert_eq!(open.kind(), io::ErrorKind::WouldBlock);
+        }
+        stop.send(()).unwrap();
+        running.await.unwrap();
+        for client in &mut admitted {
+            assert_eq!(client.read(&mut [0]).await.unwrap(), 0);
+        }
+        mongodb.abort();
     }
 }

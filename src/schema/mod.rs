@@ -9,6 +9,7 @@ mod types;
 use std::collections::HashMap;
 
 pub use crate::document::{Format, Mistake, Mistakes as SchemaErrors};
+pub(crate) use load::files_of;
 pub(crate) use tree::is_position;
 pub use tree::{NodeId, Step, Tree, TreeError};
 pub use types::Types;

@@ -108,16 +108,59 @@ impl Types {
         self.0 & bit(kind) != 0
     }
 
-    /// The aliases in the set, for messages: `string`, `int or long`, `any type`.
-    pub fn describe(self) -> String {
+    /// The aliases of the set, `number` for its four; none if every type is in it.
+    pub fn names(self) -> Option<Vec<&'static str>> {
         if self == Self::ANY {
-            return "any type".to_owned();
+            return None;
         }
-        let names: Vec<&str> = ALIASES
+        let number = Self::named("number").filter(|number| number.within(self));
+        let shown = |name: &str, kinds: &[u8]| {
+            let whole = kinds.iter().all(|kind| self.allows(*kind));
+            let in_number =
+                number.is_some_and(|number| kinds.iter().all(|kind| number.allows(*kind)));
+            whole && in_number == (name == "number")
+        };
+        let names = ALIASES.iter().filter(|(name, kinds)| shown(name, kinds));
+        Some(names.map(|(name, _)| *name).collect())
+    }
+
+    /// The aliases of the set, for messages: `string`, `int or long`, `any type`.
+    pub fn describe(self) -> String {
+        self.names()
+            .map_or_else(|| "any type".to_owned(), |names| names.join(" or "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    fn types(aliases: &[&str]) -> Types {
+        aliases
             .iter()
-            .filter(|(_, kinds)| kinds.len() == 1 && kinds.iter().all(|kind| self.allows(*kind)))
-            .map(|(name, _)| *name)
-            .collect();
-        names.join(" or ")
+            .map(|alias| Types::named(alias).unwrap())
+            .fold(Types::NONE, Types::union)
+    }
+
+    #[test]
+    fn a_set_is_described_by_the_names_it_was_made_of() {
+        for alias in Types::aliases() {
+            assert_eq!(types(&[alias]).describe(), alias);
+        }
+        assert_eq!(types(&["int", "long"]).describe(), "int or long");
+        assert_eq!(
+            types(&["string", "number", "int"]).describe(),
+            "string or number"
+        );
+        assert_eq!(Types::ANY.describe(), "any type");
+    }
+
+    #[test]
+    fn number_is_the_four_types_that_mongodb_compares() {
+        let four = types(&["double", "int", "long", "decimal"]);
+        assert_eq!(Types::named("number"), Some(four));
+        assert!(!four.allows(kind::STRING) && four.within(Types::with_equality()));
     }
 }

@@ -123,9 +123,4 @@ def all_drivers(root: pathlib.Path) -> list:
             ["php", here / "php/people.php"],
             succeeds(["php", "-r", "exit(extension_loaded('mongodb') ? 0 : 1);"], "php-mongodb", "php"),
         ),
-        Driver(
-            "ruby",
-            ["ruby", here / "ruby/people.rb"],
-            succeeds(["ruby", "-e", "require 'mongo'"], "ruby-mongo", "ruby"),
-        ),
     ]

@@ -16,6 +16,7 @@ import drivers
 import servers
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+BUILT = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "debug/fieldseal"
 
 SCHEMA = """
 [collections."drivers_*.people".fields]
@@ -66,11 +67,17 @@ def attempt(driver, uri, direct_uri, sealed, scratch):
 
 def prove_no_way_round(mongod, proxy, since):
     """Every connection that mongod accepted since then is the proxy's, or says that it looks only."""
-    accepted, direct = mongod.connections(since)
-    strangers = servers.settle(lambda: accepted - direct - proxy.upstream_ports())
-    if strangers:
-        raise Failure(f"connections past the proxy: {sorted(strangers)}")
-    if not accepted & proxy.upstream_ports():
+    since_mongod, since_proxy = since
+
+    def strangers():
+        accepted, direct = mongod.connections(since_mongod)
+        return accepted - direct - proxy.upstream_addresses(since_proxy)
+
+    left = servers.settle(strangers)
+    if left:
+        raise Failure(f"connections past the proxy: {sorted(left)}")
+    accepted, _ = mongod.connections(since_mongod)
+    if not accepted & proxy.upstream_addresses(since_proxy):
         raise Failure("no connection came from the proxy: this proves nothing")
 
 
@@ -83,7 +90,7 @@ def run_driver(driver, mongod, proxy, scratch):
         return driver.name, "?", "failed", "-", f"the driver cannot talk to this mongod: {failure}"
     if proxy is None:
         return driver.name, version, "passed", "-", None
-    since = mongod.log_length()
+    since = (mongod.log_length(), proxy.log_length())
     try:
         attempt(driver, proxy.uri(), mongod.direct_uri(), True, scratch)
         prove_no_way_round(mongod, proxy, since)
@@ -118,7 +125,7 @@ def report(rows, skipped):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--direct-only", action="store_true", help="leave the proxy out")
-    parser.add_argument("--fieldseal", type=pathlib.Path, default=ROOT / "target/debug/fieldseal")
+    parser.add_argument("--fieldseal", type=pathlib.Path, default=BUILT, help="the program, default: the debug build")
     parser.add_argument("drivers", nargs="*", metavar="DRIVER", help="default: all")
     arguments = parser.parse_args()
     known = {driver.name: driver for driver in drivers.all_drivers(ROOT)}
@@ -133,7 +140,7 @@ def main():
     with tempfile.TemporaryDirectory(prefix="fieldseal-drivers-") as folder:
         scratch = pathlib.Path(folder)
         with servers.Mongod(scratch) as mongod, servers.proxy_or_none(
-            None if arguments.direct_only else arguments.fieldseal, scratch, mongod, SCHEMA
+            None if arguments.direct_only else arguments.fieldseal.resolve(), scratch, mongod, SCHEMA
         ) as proxy:
             for driver in present:
                 print(f"{driver.name} ...", flush=True)

@@ -156,9 +156,12 @@ class Proxy(Server):
     def uri(self):
         return f"mongodb://{self.address}/?replicaSet=rs"
 
-    def upstream_ports(self):
-        """The addresses from which the proxy connected to mongod."""
-        text = self.log.read_text(errors="replace")
+    def log_length(self):
+        return self.log.stat().st_size
+
+    def upstream_addresses(self, since):
+        """The addresses from which the proxy connected to mongod since then."""
+        text = self.log.read_bytes()[since:].decode(errors="replace")
         return set(re.findall(r'upstream_local="?([0-9.]+:[0-9]+)', text))
 
     def log_tail(self):

@@ -50,7 +50,7 @@ async fn a_replica_set_with_users_turns_strangers_away() {
     let ping = doc! { "listDatabases": 1 };
     let member = set.client().await.database("admin");
     member.run_command(ping.clone()).await.unwrap();
-    let stranger = set.members()[0].direct_client(None).await.database("admin");
+    let stranger = set.members()[0].direct_client().await.database("admin");
     stranger.run_command(ping).await.unwrap_err();
 }
 

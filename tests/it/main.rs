@@ -4,4 +4,5 @@
 
 mod differential;
 mod harness;
+mod rust_driver;
 mod support;

@@ -25,7 +25,6 @@ packages=(
     libmongodb-java                            # Java
     gcc pkg-config libmongoc-dev               # C
     php-cli php-mongodb                        # PHP
-    ruby-mongo                                 # Ruby
 )
 command -v javac >/dev/null || packages+=(default-jdk-headless)
 command -v node >/dev/null || packages+=(nodejs)

@@ -29,7 +29,7 @@ function fails(action, isExpected) {
     if (!isExpected(error)) throw error;
     return;
   }
-  throw new Error('no error');
+  throw new Error(`no error from ${action}`);
 }
 
 const ids = (cursor) => cursor.toArray().map((document) => document._id).sort((a, b) => a - b);

@@ -1,5 +1,6 @@
 //! A mongod replica set of one member or of three.
 
+use std::collections::HashSet;
 use std::fs::{self, Permissions};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
@@ -19,6 +20,9 @@ pub(crate) const SET: &str = "rs";
 pub(crate) const USER: &str = "root";
 /// The password of [`USER`].
 pub(crate) const PASSWORD: &str = "not a secret";
+
+/// The application name of clients that go straight to mongod to look at what is stored.
+pub(crate) const LOOKER: &str = "looker";
 
 /// What a test needs of its mongod.
 #[derive(Debug, Clone)]
@@ -113,8 +117,25 @@ impl ReplicaSet {
         Client::with_uri_str(self.uri()).await.unwrap()
     }
 
+    /// How many connections each member has had so far, for [`ReplicaSet::connections_since`].
+    pub(crate) fn mark(&self) -> Vec<usize> {
+        self.members
+            .iter()
+            .map(|member| member.connections().len())
+            .collect()
+    }
+
+    /// The connections of clients to any member since the mark.
+    pub(crate) fn connections_since(&self, mark: &[usize]) -> Vec<String> {
+        self.members
+            .iter()
+            .zip(mark)
+            .flat_map(|(member, mark)| member.connections().split_off(*mark))
+            .collect()
+    }
+
     async fn initiate(&self) {
-        let first = self.members[0].direct_client(None).await;
+        let first = self.members[0].direct_client().await;
         let admin = first.database("admin");
         let members: Vec<Bson> = (0_i32..)
             .zip(self.addresses())
@@ -173,13 +194,36 @@ impl Member {
         String::from_utf8_lossy(&fs::read(self.log_path()).unwrap_or_default()).into_owned()
     }
 
-    /// A client of this member alone, not of the set; `app_name` shows in mongod's log.
-    pub(crate) async fn direct_client(&self, app_name: Option<&str>) -> Client {
-        let mut options = ClientOptions::parse(format!("mongodb://{}/", self.address()))
-            .await
-            .unwrap();
+    /// The clients that connected so far, in order: all but those that said an
+    /// application name [`LOOKER`] and mongod's own.
+    pub(crate) fn connections(&self) -> Vec<String> {
+        let mut accepted = Vec::new();
+        let mut known = HashSet::new();
+        for line in self.log().lines() {
+            // The last line may be half written.
+            let Ok(entry) = serde_json::from_str::<serde_json::Value>(line) else {
+                continue;
+            };
+            let attributes = &entry["attr"];
+            let remote = attributes["remote"].as_str().unwrap_or_default().to_owned();
+            match entry["msg"].as_str() {
+                Some("Connection accepted") => accepted.push(remote),
+                Some("client metadata") if is_known(&attributes["doc"]) => {
+                    known.insert(remote);
+                }
+                _ => {}
+            }
+        }
+        accepted.retain(|remote| !known.contains(remote));
+        accepted
+    }
+
+    /// A client of this member alone, not of the set. It looks at what is stored.
+    pub(crate) async fn direct_client(&self) -> Client {
+        let uri = format!("mongodb://{}/", self.address());
+        let mut options = ClientOptions::parse(uri).await.unwrap();
         options.direct_connection = Some(true);
-        options.app_name = app_name.map(str::to_owned);
+        options.app_name = Some(LOOKER.to_owned());
         Client::with_options(options).unwrap()
     }
 
@@ -281,6 +325,17 @@ fn command(options: &ReplicaSetOptions, directory: &Path, port: u16) -> Command 
         command.args(["--auth", "--keyFile"]).arg(key);
     }
     command
+}
+
+/// Whether a client's metadata is that of a test which looks, or of another mongod.
+fn is_known(metadata: &serde_json::Value) -> bool {
+    let own = ["NetworkInterfaceTL", "MongoDB Internal Client"];
+    metadata["application"]["name"] == LOOKER
+        || own.iter().any(|own| {
+            metadata["driver"]["name"]
+                .as_str()
+                .is_some_and(|name| name.starts_with(own))
+        })
 }
 
 fn free_port() -> u16 {

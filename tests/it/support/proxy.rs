@@ -1,5 +1,6 @@
 //! The real `fieldseal` binary in front of a replica set.
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -94,6 +95,41 @@ impl Proxy {
     /// Everything the proxy wrote so far, its log foremost.
     pub(crate) fn log(&self) -> String {
         self.process.output()
+    }
+
+    /// The addresses from which it connected to the members, as its log says.
+    pub(crate) fn upstream_addresses(&self) -> HashSet<String> {
+        self.log()
+            .split("upstream_local=")
+            .skip(1)
+            .filter_map(|rest| rest.split_whitespace().next())
+            .map(|address| address.trim_matches('"').to_owned())
+            .collect()
+    }
+
+    /// Asserts that no client has found a way round the proxy: since a `mark` made
+    /// with [`ReplicaSet::mark`], the members were connected to by the proxy alone,
+    /// and were so at all.
+    ///
+    /// # Panics
+    /// When a client has.
+    pub(crate) async fn assert_no_way_round(&self, set: &ReplicaSet, mark: &[usize]) {
+        let deadline = Instant::now() + Duration::from_secs(5);
+        loop {
+            let own = self.upstream_addresses();
+            let connections = set.connections_since(mark);
+            let strangers: Vec<&String> = connections
+                .iter()
+                .filter(|remote| !own.contains(*remote))
+                .collect();
+            if strangers.is_empty() {
+                assert!(!connections.is_empty(), "no connection proves nothing");
+                return;
+            }
+            // What two logs say of one moment comes at two.
+            assert!(Instant::now() < deadline, "past the proxy: {strangers:?}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     /// Where its files are: `fieldseal.toml`, `schema.toml`, `keyring.json`, `unseal`.

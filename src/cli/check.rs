@@ -1,0 +1,275 @@
+//! `fieldseal check`: what is sealed, how, under which key.
+
+use std::path::Path;
+
+use serde_json::json;
+
+use super::load::{self, Loaded};
+use super::table::table;
+use super::{Failure, Report};
+use crate::config::Config;
+use crate::keyring::Keyring;
+use crate::schema::{CollectionRule, FieldRule, OnPlaintext, Schema};
+
+pub(super) fn run(file: &Path, as_json: bool) -> Result<Report, Failure> {
+    let config = Config::load(file)?;
+    let loaded = load::load(&config)?;
+    let warnings = load::warnings(&config);
+    let text = if as_json {
+        format!("{:#}\n", describe(&loaded, &warnings))
+    } else {
+        show(&loaded)
+    };
+    Ok(Report { text, warnings })
+}
+
+fn fields(schema: &Schema) -> impl Iterator<Item = (&CollectionRule, &FieldRule)> {
+    schema
+        .rules
+        .iter()
+        .flat_map(|rule| rule.fields.iter().map(move |field| (rule, field)))
+}
+
+/// The number of the version that seals now.
+fn active(keyring: &Keyring, name: &str) -> Option<u32> {
+    keyring.key(name)?.active().map(|version| version.number)
+}
+
+fn show(loaded: &Loaded) -> String {
+    let Loaded {
+        schema, keyring, ..
+    } = loaded;
+    let generation = keyring.generation;
+    if schema.is_empty() {
+        return format!(
+            "nothing is sealed: the schema names no collection; keyring generation {generation}\n"
+        );
+    }
+    let dash = || "-".to_owned();
+    let rows: Vec<_> = fields(schema)
+        .map(|(rule, field)| {
+            [
+                rule.pattern.clone(),
+                field.path.clone(),
+                field.types.describe(),
+                if field.equality {
+                    "equality".to_owned()
+                } else {
+                    dash()
+                },
+                if field.elements {
+                    "by element".to_owned()
+                } else {
+                    "whole".to_owned()
+                },
+                active(keyring, &field.key).map_or_else(
+                    || field.key.clone(),
+                    |version| format!("{} v{version}", field.key),
+                ),
+                field.domain.clone().unwrap_or_else(dash),
+                identity(rule, field).unwrap_or_else(dash),
+            ]
+        })
+        .collect();
+    let heading = [
+        "namespace",
+        "field",
+        "type",
+        "queries",
+        "arrays",
+        "key",
+        "domain",
+        "identity",
+    ];
+    let mut text = table(heading, &rows);
+    for rule in &schema.rules {
+        if rule.on_plaintext == OnPlaintext::Allow {
+            text.push_str(&format!(
+                "{}: plaintext found on read is passed on (on_plaintext = \"allow\")\n",
+                rule.pattern
+            ));
+        }
+    }
+    let count = |number: usize, what: &str| {
+        format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+    };
+    text.push_str(&format!(
+        "{} of {} sealed; keyring generation {generation}\n",
+        count(rows.len(), "field"),
+        count(schema.rules.len(), "collection")
+    ));
+    text
+}
+
+/// The identities that are given; none if both are the namespace and the path.
+fn identity(rule: &CollectionRule, field: &FieldRule) -> Option<String> {
+    if rule.identity.is_none() && field.identity.is_none() {
+        return None;
+    }
+    Some(format!(
+        "{} {}",
+        rule.identity(&rule.pattern),
+        field.identity()
+    ))
+}
+
+fn describe(loaded: &Loaded, warnings: &[String]) -> serde_json::Value {
+    let Loaded {
+        schema, keyring, ..
+    } = loaded;
+    let fields: Vec<_> = fields(schema)
+        .map(|(rule, field)| {
+            json!({
+                "namespace": rule.pattern,
+                "field": field.path,
+                "type": field.types.names(),
+                "queries": if field.equality { vec!["equality"] } else { Vec::new() },
+                "elements": field.elements,
+                "key": field.key,
+                "version": active(keyring, &field.key),
+                "domain": field.domain,
+                "identity": { "collection": rule.identity, "field": field.identity },
+                "on_plaintext": match rule.on_plaintext {
+                    OnPlaintext::Reject => "reject",
+                    OnPlaintext::Allow => "allow",
+                },
+            })
+        })
+        .collect();
+    json!({ "generation": keyring.generation, "fields": fields, "warnings": warnings })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::super::keys::tests::{Workplace, init};
+    use super::*;
+
+    const SCHEMA: &str = r#"
+        [collections."shop.customers"]
+        identity = "old.customers"
+        on_plaintext = "allow"
+        [collections."shop.customers".fields]
+        ssn = { type = "string", queries = ["equality"], domain = "people" }
+        address = {}
+        tags = { type = "string", elements = true, key = "labels" }
+    "#;
+
+    #[test]
+    fn the_table_says_what_is_sealed_how_and_under_which_key() {
+        let place = Workplace::new("check", SCHEMA);
+        init(&place);
+        let report = run(&place.config(), false).unwrap();
+        let lines: Vec<Vec<&str>> = report
+            .text
+            .lines()
+            .map(|line| line.split_whitespace().collect())
+            .collect();
+        assert_eq!(
+            lines[0],
+            [
+                "namespace",
+                "field",
+                "type",
+                "queries",
+                "arrays",
+                "key",
+                "domain",
+                "identity"
+            ]
+        );
+        let ssn =
+            "shop.customers ssn string equality by element default v1 people old.customers ssn";
+        assert_eq!(lines[1].join(" "), ssn);
+        let address = "shop.customers address any type - whole default v1 - old.customers address";
+        assert_eq!(lines[2].join(" "), address);
+        assert!(lines[3].join(" ").contains("labels v1"), "{}", report.text);
+        assert!(
+            report
+                .text
+                .contains("shop.customers: plaintext found on read is passed on")
+        );
+        assert!(
+            report
+                .text
+                .ends_with("3 fields of 1 collection sealed; keyring generation 1\n")
+        );
+        assert!(report.warnings.is_empty(), "{:?}", report.warnings);
+    }
+
+    #[test]
+    fn programs_read_it_as_json() {
+        let place = Workplace::new("check-json", SCHEMA);
+        init(&place);
+        let report = run(&place.config(), true).unwrap();
+        let json: serde_json::Value = serde_json::from_str(&report.text).unwrap();
+        assert_eq!(json["generation"], 1);
+        assert_eq!(json["fields"][0]["field"], "ssn");
+        assert_eq!(json["fields"][0]["type"], json!(["string"]));
+        assert_eq!(json["fields"][0]["queries"], json!(["equality"]));
+        assert_eq!(json["fields"][1]["type"], json!(null));
+        assert_eq!(json["fields"][2]["key"], "labels");
+        assert_eq!(json["fields"][2]["version"], 1);
+    }
+
+    #[test]
+    fn an_empty_schema_is_right() {
+        let place = Workplace::new("check-empty", "");
+        init(&place);
+        assert!(
+            run(&place.config(), false)
+                .unwrap()
+                .text
+                .starts_with("nothing is sealed")
+        );
+    }
+
+    #[test]
+    fn mistakes_of_schema_and_keyring_are_reported_together() {
+        let place = Workplace::new(
+            "check-both",
+            "[collections.\"a.b\".fields]\nx = { type = \"strng\" }\n",
+        );
+        let failure = run(&place.config(), false).unwrap_err();
+        let [schema, keyring] = failure.lines() else {
+            panic!("two lines: {failure:?}");
+        };
+        assert!(
+            schema.contains("schema.toml:2:") && schema.contains("did you mean \"string\"?"),
+            "{schema}"
+        );
+        assert!(
+            keyring.contains("keyring.json: there is no key file"),
+            "{keyring}"
+        );
+    }
+
+    #[test]
+    fn every_key_that_is_missing_is_named_with_what_makes_it() {
+        let place = Workplace::new("check-missing", "");
+        init(&place);
+        place.write("schema.toml", SCHEMA);
+        let failure = run(&place.config(), false).unwrap_err();
+        assert_eq!(failure.lines().len(), 1);
+        assert!(
+            failure.lines()[0].ends_with("`fieldseal keys rotate labels`"),
+            "{failure:?}"
+        );
+    }
+
+    #[test]
+    fn a_key_file_that_others_can_read_is_warned_of() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let place = Workplace::new("check-mode", "");
+        init(&place);
+        let mode = std::fs::Permissions::from_mode(0o644);
+        std::fs::set_permissions(place.path("keyring.json"), mode).unwrap();
+        let report = run(&place.config(), false).unwrap();
+        assert!(
+            report.warnings[0].contains("chmod 600"),
+            "{:?}",
+            report.warnings
+        );
+    }
+}

@@ -1,0 +1,85 @@
+//! What commands need of the files that the configuration names.
+
+use std::sync::Arc;
+
+use super::Failure;
+use crate::config::Config;
+use crate::keyring::{KeyFile, Keyring, readable_by_others};
+use crate::policy::Policy;
+use crate::schema::Schema;
+
+/// Schema and keyring, and what they compile to.
+pub(super) struct Loaded {
+    pub(super) schema: Arc<Schema>,
+    pub(super) keyring: Arc<Keyring>,
+    pub(super) policy: Policy,
+}
+
+/// Loads schema and keyring; what is wrong with either is reported together.
+pub(super) fn load(config: &Config) -> Result<Loaded, Failure> {
+    let schema = Schema::load(&config.schema).map_err(Failure::from);
+    let (schema, keyring) = match (schema, open_keyring(config)) {
+        (Ok(schema), Ok(keyring)) => (Arc::new(schema), Arc::new(keyring)),
+        (Err(schema), Err(keyring)) => return Err(schema.and(keyring)),
+        (Err(failure), Ok(_)) | (Ok(_), Err(failure)) => return Err(failure),
+    };
+    check_keys(config, &schema, &keyring)?;
+    let policy = Policy::compile(Arc::clone(&schema), Arc::clone(&keyring))?;
+    Ok(Loaded {
+        schema,
+        keyring,
+        policy,
+    })
+}
+
+/// Opens the key file.
+pub(super) fn open_keyring(config: &Config) -> Result<Keyring, Failure> {
+    let secret = config.keyring.unseal.read()?;
+    Ok(KeyFile::open(&config.keyring.file, &secret)?)
+}
+
+/// Every key that the schema names and the keyring does not have.
+fn check_keys(config: &Config, schema: &Schema, keyring: &Keyring) -> Result<(), Failure> {
+    let missing: Vec<String> = schema
+        .key_names()
+        .into_iter()
+        .filter(|name| keyring.key(name).is_none())
+        .map(|name| {
+            format!(
+                "{}: has no key {name:?}, which the schema names; make it with `fieldseal keys rotate {name}`",
+                config.keyring.file.display()
+            )
+        })
+        .collect();
+    if missing.is_empty() {
+        Ok(())
+    } else {
+        Err(Failure(missing))
+    }
+}
+
+/// What works, but should not stay so.
+pub(super) fn warnings(config: &Config) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if readable_by_others(&config.keyring.file) {
+        let file = config.keyring.file.display();
+        warnings.push(format!(
+            "{file}: others than its owner can read or write it; run `chmod 600 {file}`"
+        ));
+    }
+    for route in &config.routes {
+        if !route.listen.is_local() {
+            warnings.push(format!(
+                "{}: clients of other machines send plaintext over the network, without TLS (insecure = true)",
+                route.listen
+            ));
+        }
+        if !route.upstream.is_local() {
+            warnings.push(format!(
+                "{}: the connection to MongoDB is without TLS: what is not sealed crosses the network in plain",
+                route.upstream
+            ));
+        }
+    }
+    warnings
+}

@@ -1,0 +1,122 @@
+//! A client's connection and MongoDB's, each watched while the other is served.
+
+use std::io;
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt as _;
+use tokio::time::timeout;
+
+use super::frames::{FrameReader, ReadError};
+use super::stream::WriteHalf;
+use super::upstream::Upstream;
+use crate::refusal::Refusal;
+use crate::rewrite::Cleared;
+use crate::wire::{Compressor, Header};
+
+/// How long a write that wants no reply may still take once its client has gone.
+const PARTING: Duration = Duration::from_secs(5);
+
+/// Why a session is over.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Ended {
+    #[error("the client closed the connection")]
+    ClientClosed,
+    #[error("MongoDB closed the connection")]
+    UpstreamClosed,
+    #[error("the proxy is stopping")]
+    Stopping,
+    #[error("the first message did not come in time")]
+    Handshake,
+    #[error("the client: {0}")]
+    Client(ReadError),
+    #[error("writing to the client: {0}")]
+    ClientWrite(io::Error),
+    #[error("MongoDB: {0}")]
+    Upstream(ReadError),
+    #[error("writing to MongoDB: {0}")]
+    UpstreamWrite(io::Error),
+    #[error("MongoDB answered something other than what was asked")]
+    Answer,
+    #[error("a reply in the midst of a stream could not be opened: {0}")]
+    Stream(Refusal),
+}
+
+impl Ended {
+    /// Whether the peer broke the protocol, which deserves a warning.
+    pub(super) fn is_violation(&self) -> bool {
+        match self {
+            Self::Client(error) | Self::Upstream(error) => !matches!(error, ReadError::Io(_)),
+            Self::Answer | Self::Stream(_) | Self::Handshake => true,
+            _ => false,
+        }
+    }
+}
+
+/// The two connections.
+pub(super) struct Link {
+    /// The client's requests.
+    pub(super) requests: FrameReader,
+    /// The way to the client.
+    pub(super) client: WriteHalf,
+    /// MongoDB.
+    pub(super) upstream: Upstream,
+}
+
+impl Link {
+    /// Sends a request on, and notices meanwhile if the client goes away.
+    pub(super) async fn send(
+        &mut self,
+        cleared: &Cleared<'_>,
+        wants_reply: bool,
+    ) -> Result<(), Ended> {
+        let mut sending = std::pin::pin!(self.upstream.requests.send(cleared));
+        let sent = tokio::select! {
+            biased;
+            sent = &mut sending => sent,
+            () = self.requests.closed() => {
+                if wants_reply {
+                    return Err(Ended::ClientClosed);
+                }
+                // Who sends a write and leaves without waiting has still sent it.
+                timeout(PARTING, sending).await.map_err(|_| Ended::ClientClosed)?
+            }
+        };
+        sent.map_err(Ended::UpstreamWrite)
+    }
+
+    /// Waits for a reply; a client that goes away meanwhile takes the operation with it.
+    pub(super) async fn reply(&mut self, frame: &mut Vec<u8>) -> Result<Header, Ended> {
+        tokio::select! {
+            biased;
+            header = self.upstream.replies.next(frame) => match header {
+                Ok(Some(header)) => Ok(header),
+                Ok(None) => Err(Ended::UpstreamClosed),
+                Err(error) => Err(Ended::Upstream(error)),
+            },
+            () = self.requests.closed() => Err(Ended::ClientClosed),
+        }
+    }
+
+    /// Writes a reply to the client, compressed in `packed` if its request was.
+    pub(super) async fn answer(
+        &mut self,
+        frame: &[u8],
+        compressor: Option<Compressor>,
+        packed: &mut Vec<u8>,
+    ) -> Result<(), Ended> {
+        let bytes = match compressor {
+            Some(compressor) => {
+                compressor
+                    .compress(frame, packed)
+                    .map_err(|error| Ended::Upstream(error.into()))?;
+                packed
+            }
+            None => frame,
+        };
+        self.client
+            .write_all(bytes)
+            .await
+            .map_err(Ended::ClientWrite)?;
+        self.client.flush().await.map_err(Ended::ClientWrite)
+    }
+}
