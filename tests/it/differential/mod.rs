@@ -63,14 +63,21 @@ address = {{}}
 }
 
 /// The three ways to the data, for as many lanes as asked for.
-async fn sides(lanes: usize) -> (Option<Proxy>, Vec<[Side; 3]>) {
+async fn sides(lanes: usize) -> (Proxy, Vec<[Side; 3]>) {
     let set = shared_replica_set().await;
     let direct = set.client().await;
     let (sealed, plain) = (
         unique_database("diff_sealed"),
         unique_database("diff_plain"),
     );
-    let (proxy, client) = proxied(set, &sealed).await;
+    let schema = schema(&sealed);
+    let options = ProxyOptions {
+        schema: &schema,
+        log_level: "info",
+        ..ProxyOptions::default()
+    };
+    let proxy = Proxy::start_with(set, options).await;
+    let client = proxy.client().await;
     let mut sides = Vec::new();
     for _ in 0..lanes {
         sides.push([
@@ -87,24 +94,6 @@ async fn sides(lanes: usize) -> (Option<Proxy>, Vec<[Side; 3]>) {
             .await;
     }
     (proxy, sides)
-}
-
-async fn proxied(
-    set: &crate::support::ReplicaSet,
-    sealed: &str,
-) -> (Option<Proxy>, mongodb::Client) {
-    if std::env::var_os("FIELDSEAL_DIFFERENTIAL_DIRECT").is_some() {
-        return (None, set.client().await);
-    }
-    let schema = schema(sealed);
-    let options = ProxyOptions {
-        schema: &schema,
-        log_level: "warn",
-        ..ProxyOptions::default()
-    };
-    let proxy = Proxy::start_with(set, options).await;
-    let client = proxy.client().await;
-    (Some(proxy), client)
 }
 
 fn number(variable: &str) -> Option<u64> {

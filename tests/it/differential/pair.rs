@@ -18,7 +18,10 @@ pub(super) struct Side {
 pub(super) enum Answer {
     Reply(Document),
     /// The proxy does not pass it on.
-    Refused(i32),
+    Refused {
+        code: i32,
+        message: String,
+    },
     /// MongoDB's error.
     Failed(Document),
 }
@@ -75,21 +78,19 @@ impl Side {
         Ok(documents)
     }
 
-    /// The documents that `filter` finds, by `_id`.
-    ///
-    /// # Panics
-    /// When the command fails.
-    pub(super) async fn documents(&mut self, collection: &str, filter: Document) -> Vec<Document> {
+    /// The documents that `filter` finds, by `_id`; an error where they are not readable.
+    pub(super) async fn documents(
+        &mut self,
+        collection: &str,
+        filter: Document,
+    ) -> Result<Vec<Document>, String> {
         let find = doc! { "find": collection, "filter": filter, "sort": { "_id": 1 } };
         match self.run(&find).await {
-            Answer::Reply(mut reply) => take_array(&mut reply, "documents")
+            Answer::Reply(mut reply) => Ok(take_array(&mut reply, "documents")
                 .into_iter()
-                .map(|document| match document {
-                    Bson::Document(document) => document,
-                    other => panic!("{other} is no document"),
-                })
-                .collect(),
-            other => panic!("{find} failed: {other:?}"),
+                .filter_map(|document| document.as_document().cloned())
+                .collect()),
+            other => Err(format!("  the documents cannot be read: {other:?}")),
         }
     }
 
@@ -117,7 +118,10 @@ fn failure(error: &Error) -> Answer {
         panic!("not an answer: {error:?}");
     };
     if command.message.contains("fieldseal") {
-        return Answer::Refused(command.code);
+        return Answer::Refused {
+            code: command.code,
+            message: command.message.clone(),
+        };
     }
     Answer::Failed(error_essence(command.code, &command.message))
 }
@@ -233,21 +237,20 @@ fn ordered_within(value: &Bson) -> Bson {
     }
 }
 
-/// The first documents that differ between two states.
-pub(super) fn state_difference(sealed: &[Document], plain: &[Document]) -> Option<String> {
-    let pairs = sealed.iter().zip(plain);
-    for (sealed, plain) in pairs {
-        if bytes(sealed) != bytes(plain) {
-            return Some(format!(
-                "  stored through the proxy: {sealed:?}\n  plain:                    {plain:?}"
-            ));
-        }
+/// An error with the first documents that differ between two states.
+pub(super) fn same_state(sealed: &[Document], plain: &[Document]) -> Result<(), String> {
+    let mut pairs = sealed.iter().zip(plain);
+    if let Some((sealed, plain)) = pairs.find(|(sealed, plain)| bytes(sealed) != bytes(plain)) {
+        return Err(format!(
+            "  stored through the proxy: {sealed:?}\n  plain:                    {plain:?}"
+        ));
     }
-    (sealed.len() != plain.len()).then(|| {
-        format!(
+    if sealed.len() != plain.len() {
+        return Err(format!(
             "  {} documents through the proxy, {} plain",
             sealed.len(),
             plain.len()
-        )
-    })
+        ));
+    }
+    Ok(())
 }

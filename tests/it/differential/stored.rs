@@ -15,21 +15,24 @@ const SEALED: &[(&str, bool)] = &[
     ("visits.note", false),
 ];
 
-/// Says what of a document, as MongoDB stores it, is in plain but should not be.
-pub(super) fn plaintext(document: &Document) -> Option<String> {
+/// An error that says what of a document, as MongoDB stores it, is in plain but should not be.
+pub(super) fn holds_no_plaintext(document: &Document) -> Result<(), String> {
     let stored = bytes(document);
     if stored
         .windows(CANARY.len())
         .any(|part| part == CANARY.as_bytes())
     {
-        return Some(format!(
+        return Err(format!(
             "  a sealed string is stored in plain: {document:?}"
         ));
     }
     let value = Bson::Document(document.clone());
-    SEALED.iter().find_map(|(path, queryable)| {
-        at(&value, path, *queryable).map(|plain| format!("  stored in plain in {path}: {plain:?}"))
-    })
+    SEALED
+        .iter()
+        .try_for_each(|(path, queryable)| match at(&value, path, *queryable) {
+            Some(plain) => Err(format!("  stored in plain in {path}: {plain:?}")),
+            None => Ok(()),
+        })
 }
 
 /// The first value at `path`, through arrays, that is not sealed.

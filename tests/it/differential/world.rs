@@ -8,7 +8,7 @@ use mongodb::bson::{Bson, Document, doc};
 
 use super::commands::{self, Operation};
 use super::dice::Dice;
-use super::pair::{Answer, Side, bytes, compare, ordered_fields, state_difference};
+use super::pair::{Answer, Side, bytes, compare, ordered_fields, same_state};
 use super::stored;
 use super::values;
 
@@ -88,20 +88,24 @@ impl World {
             let operation = commands::operation(&mut dice, &self.collection, indexed);
             let Some(difference) = self.step(&operation).await else {
                 if operation.writes {
-                    before = self.plain.documents(&self.collection, doc! {}).await;
+                    before = self.plain_documents().await;
                 }
                 continue;
             };
             self.differences.push(format!(
-                "FIELDSEAL_SEED={seed} command {number}{}: {:?}\n{}\n  before: {before:?}",
+                "FIELDSEAL_SEED={seed} command {number}{}: {:?}\n{}\n  before: {}",
                 if indexed { " (indexed)" } else { "" },
                 operation.command,
-                difference.text
+                difference.text,
+                before
+                    .iter()
+                    .map(|document| format!("\n    {document:?}"))
+                    .collect::<String>()
             ));
             if difference.of_state {
                 return;
             }
-            before = self.plain.documents(&self.collection, doc! {}).await;
+            before = self.plain_documents().await;
         }
     }
 
@@ -115,7 +119,7 @@ impl World {
                 self.plain.run(&insert).await;
             }
         }
-        self.plain.documents(&self.collection, doc! {}).await
+        self.plain_documents().await
     }
 
     /// Indexes, in some worlds; returns whether there are any.
@@ -130,7 +134,9 @@ impl World {
                 doc! { "key": { "age": 1, "n": -1 }, "name": "age_1_n_-1" },
             ],
             3 => {
-                vec![doc! { "key": { "ssn": 1 }, "name": "ssn_1", "sparse": true, "unique": true }]
+                vec![
+                    doc! { "key": { "ssn": 1 }, "name": "ssn_1", "unique": true, "partialFilterExpression": { "ssn": { "$exists": true } } },
+                ]
             }
             4 => vec![
                 doc! { "key": { "name": 1, "age": 1 }, "name": "name_age", "unique": true, "partialFilterExpression": { "n": { "$gt": 1 } } },
@@ -157,8 +163,8 @@ impl World {
         let count = self.counts.entry(operation.family).or_default();
         match sealed {
             // The answer could not be opened, which is nobody's legal refusal.
-            Answer::Refused(96) => return Some(Difference::of_state("cannot be opened".into())),
-            Answer::Refused(_) => {
+            Answer::Refused { code: 96, message } => return Some(Difference::of_state(message)),
+            Answer::Refused { .. } => {
                 count.refused += 1;
                 return None;
             }
@@ -168,7 +174,7 @@ impl World {
         let plain = self.plain.run(&operation.command).await;
         let answers = compare(operation, &sealed, &plain);
         let state = if operation.writes {
-            self.states(operation.loose).await
+            self.states(operation.loose).await.err()
         } else {
             None
         };
@@ -184,23 +190,24 @@ impl World {
         }
     }
 
-    /// Compares all documents, and looks at what MongoDB stores.
-    async fn states(&mut self, loose: bool) -> Option<String> {
-        if let Some(difference) = self.generated(loose).await {
-            return Some(difference);
-        }
-        let mut sealed = self.sealed.documents(&self.collection, doc! {}).await;
-        let plain = self.plain.documents(&self.collection, doc! {}).await;
+    async fn plain_documents(&mut self) -> Vec<Document> {
+        let all = self.plain.documents(&self.collection, doc! {}).await;
+        all.expect("MongoDB answers")
+    }
+
+    /// Compares all documents, and looks at what MongoDB stores; an error is a difference.
+    async fn states(&mut self, loose: bool) -> Result<(), String> {
+        self.generated(loose).await?;
+        let mut sealed = self.sealed.documents(&self.collection, doc! {}).await?;
+        let plain = self.plain_documents().await;
         if loose && sealed.len() == plain.len() {
             for (sealed, plain) in sealed.iter_mut().zip(&plain) {
                 self.straighten(sealed, plain).await;
             }
         }
-        if let Some(difference) = state_difference(&sealed, &plain) {
-            return Some(difference);
-        }
-        let stored = self.stored.documents(&self.collection, doc! {}).await;
-        stored.iter().find_map(stored::plaintext)
+        same_state(&sealed, &plain)?;
+        let stored = self.stored.documents(&self.collection, doc! {}).await?;
+        stored.iter().try_for_each(stored::holds_no_plaintext)
     }
 
     /// Stores a document anew that has the fields of the other side in another order.
@@ -218,11 +225,11 @@ impl World {
     }
 
     /// Compares the documents whose `_id` MongoDB made, and deletes them.
-    async fn generated(&mut self, loose: bool) -> Option<String> {
+    async fn generated(&mut self, loose: bool) -> Result<(), String> {
         let filter = doc! { "_id": { "$type": "objectId" } };
         let mut sides = Vec::new();
         for side in [&mut self.sealed, &mut self.plain] {
-            let mut documents = side.documents(&self.collection, filter.clone()).await;
+            let mut documents = side.documents(&self.collection, filter.clone()).await?;
             if loose {
                 documents = documents.iter().map(ordered_fields).collect();
             }
@@ -235,7 +242,7 @@ impl World {
             self.sealed.must(delete.clone()).await;
             self.plain.must(delete).await;
         }
-        state_difference(&sides[0], &sides[1])
+        same_state(&sides[0], &sides[1])
     }
 }
 
