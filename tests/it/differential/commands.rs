@@ -142,8 +142,8 @@ fn aggregate(dice: &mut Dice, collection: &str) -> Operation {
     }
 }
 
-fn insert(dice: &mut Dice, collection: &str) -> Operation {
-    let most = dice.pick(&[1, 1, 2, 4]);
+pub(super) fn insert(dice: &mut Dice, collection: &str) -> Operation {
+    let most = dice.pick(&[1, 2, 4]);
     let documents = values::array(dice, 1, most, |dice| values::document(dice).into());
     let mut command = doc! { "insert": collection, "documents": documents };
     if dice.chance(40) {

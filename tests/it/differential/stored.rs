@@ -58,7 +58,7 @@ fn unsealed(value: &Bson, queryable: bool) -> Option<&Bson> {
     let binary =
         |value: &Bson| matches!(value, Bson::Binary(binary) if u8::from(binary.subtype) == 0x8f);
     match value {
-        Bson::Null => None,
+        Bson::Null | Bson::Undefined => None,
         Bson::Array(items) if queryable => items.iter().find_map(|item| unsealed(item, true)),
         Bson::Document(sealed) if queryable => {
             let whole = sealed.len() == 2

@@ -71,15 +71,25 @@ fn upsert_filter(dice: &mut Dice, change: &mut Change) {
             2 => doc! { "$all": [value] }.into(),
             3 => doc! { "$ne": value }.into(),
             4 => doc! { "$exists": false }.into(),
+            5 if dice.chance(20) => doc! { dice.pick(&["$in", "$all"]): [] }.into(),
             _ => value,
         };
         match dice.below(6) {
             0 => filter.insert("$and", vec![doc! { path: condition }]),
-            1 => filter.insert("$or", vec![doc! { path: condition }]),
+            1 => filter.insert("$or", or_of_one(dice, doc! { path: condition })),
             _ => filter.insert(path, condition),
         };
     }
     change.filter = filter;
+}
+
+/// A `$or` that is as good as its one branch.
+fn or_of_one(dice: &mut Dice, branch: Document) -> Vec<Document> {
+    match dice.below(10) {
+        0 => vec![doc! { "name": { "$in": [] } }, branch],
+        1 => vec![branch.clone(), branch],
+        _ => vec![branch],
+    }
 }
 
 fn replacement(dice: &mut Dice) -> Change {

@@ -10,7 +10,9 @@ use super::commands::{self, Operation};
 use super::dice::Dice;
 use super::pair::{Answer, Side, bytes, compare, ordered_fields, same_state};
 use super::stored;
-use super::values;
+
+/// Insertions that a world begins with.
+const FIRST: usize = 6;
 
 /// What became of the commands of a family.
 #[derive(Debug, Clone, Copy, Default)]
@@ -83,9 +85,13 @@ impl World {
         self.sealed.run(&drop).await;
         self.plain.run(&drop).await;
         let indexed = self.make_indexes(&mut dice).await;
-        let mut before = self.begin(&mut dice).await;
+        let mut before = Vec::new();
         for number in 0..commands {
-            let operation = commands::operation(&mut dice, &self.collection, indexed);
+            let operation = if number < FIRST {
+                commands::insert(&mut dice, &self.collection)
+            } else {
+                commands::operation(&mut dice, &self.collection, indexed)
+            };
             let Some(difference) = self.step(&operation).await else {
                 if operation.writes {
                     before = self.plain_documents().await;
@@ -107,19 +113,6 @@ impl World {
             }
             before = self.plain_documents().await;
         }
-    }
-
-    /// The first documents of a world.
-    async fn begin(&mut self, dice: &mut Dice) -> Vec<Document> {
-        for _ in 0..4 {
-            let documents = values::array(dice, 3, 3, |dice| values::document(dice).into());
-            let insert =
-                doc! { "insert": &self.collection, "documents": documents, "ordered": false };
-            if let Answer::Reply(_) = self.sealed.run(&insert).await {
-                self.plain.run(&insert).await;
-            }
-        }
-        self.plain_documents().await
     }
 
     /// Indexes, in some worlds; returns whether there are any.
