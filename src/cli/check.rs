@@ -9,6 +9,7 @@ use super::table::table;
 use super::{Failure, Report};
 use crate::config::Config;
 use crate::keyring::Keyring;
+use crate::raw::kind;
 use crate::schema::{CollectionRule, FieldRule, OnPlaintext, Schema};
 
 pub(super) fn run(file: &Path, as_json: bool) -> Result<Report, Failure> {
@@ -57,11 +58,7 @@ fn show(loaded: &Loaded) -> String {
                 } else {
                     dash()
                 },
-                if field.elements {
-                    "by element".to_owned()
-                } else {
-                    "whole".to_owned()
-                },
+                arrays(field).to_owned(),
                 active(keyring, &field.key).map_or_else(
                     || field.key.clone(),
                     |version| format!("{} v{version}", field.key),
@@ -99,6 +96,17 @@ fn show(loaded: &Loaded) -> String {
         count(schema.rules.len(), "collection")
     ));
     text
+}
+
+/// What becomes of an array that is written to the field.
+fn arrays(field: &FieldRule) -> &'static str {
+    if field.elements {
+        "by element"
+    } else if field.types.allows(kind::ARRAY) {
+        "whole"
+    } else {
+        "refused"
+    }
 }
 
 /// The identities that are given; none if both are the namespace and the path.
@@ -153,6 +161,7 @@ mod tests {
         [collections."shop.customers".fields]
         ssn = { type = "string", queries = ["equality"], domain = "people" }
         address = {}
+        name = { type = "string" }
         tags = { type = "string", elements = true, key = "labels" }
     "#;
 
@@ -184,7 +193,15 @@ mod tests {
         assert_eq!(lines[1].join(" "), ssn);
         let address = "shop.customers address any type - whole default v1 - old.customers address";
         assert_eq!(lines[2].join(" "), address);
-        assert!(lines[3].join(" ").contains("labels v1"), "{}", report.text);
+        assert_eq!(
+            lines[3].join(" "),
+            "shop.customers name string - refused default v1 - old.customers name"
+        );
+        assert!(
+            lines[4].join(" ").contains("by element labels v1"),
+            "{}",
+            report.text
+        );
         assert!(
             report
                 .text
@@ -193,7 +210,7 @@ mod tests {
         assert!(
             report
                 .text
-                .ends_with("3 fields of 1 collection sealed; keyring generation 1\n")
+                .ends_with("4 fields of 1 collection sealed; keyring generation 1\n")
         );
         assert!(report.warnings.is_empty(), "{:?}", report.warnings);
     }
@@ -209,8 +226,8 @@ mod tests {
         assert_eq!(json["fields"][0]["type"], json!(["string"]));
         assert_eq!(json["fields"][0]["queries"], json!(["equality"]));
         assert_eq!(json["fields"][1]["type"], json!(null));
-        assert_eq!(json["fields"][2]["key"], "labels");
-        assert_eq!(json["fields"][2]["version"], 1);
+        assert_eq!(json["fields"][3]["key"], "labels");
+        assert_eq!(json["fields"][3]["version"], 1);
     }
 
     #[test]

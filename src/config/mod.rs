@@ -2,6 +2,7 @@
 
 mod address;
 mod load;
+mod merge;
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -5,87 +5,14 @@ use std::io::{Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use super::check::check;
+use super::fault::{KeyringError, KeyringFault};
 use super::kdf::{Kdf, KdfError, RootKeys};
 use super::stored::{FORMAT, OpenError, StoredFile};
-use super::{KeyVersion, Keyring, State, UnsealSecret, name_mistake};
+use super::{Keyring, UnsealSecret, name_mistake};
 
 /// More than a million versions need.
 const MAX_BYTES: u64 = 256 << 20;
-
-/// Why a key file was not opened or not written.
-#[derive(Debug, thiserror::Error)]
-#[error("{}: {fault}", path.display())]
-pub struct KeyringError {
-    /// The key file.
-    pub path: PathBuf,
-    /// What is wrong with it.
-    pub fault: KeyringFault,
-}
-
-/// What is wrong with a key file.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum KeyringFault {
-    /// Not there.
-    #[error("there is no key file; make one with `fieldseal keys init`")]
-    Missing,
-    /// Not readable.
-    #[error("cannot be read: {0}")]
-    Unreadable(std::io::Error),
-    /// Not writable.
-    #[error("cannot be written: {0}")]
-    Unwritable(std::io::Error),
-    /// Not a key file.
-    #[error("is not a key file: {0}")]
-    Malformed(String),
-    /// Made by a later version.
-    #[error(
-        "has the format {0:?}, which this version of fieldseal does not know; it knows {FORMAT:?}"
-    )]
-    Format(String),
-    /// Sealed with another secret.
-    #[error("the unseal secret is wrong: this file was sealed with another one")]
-    WrongSecret,
-    /// Not as it was written.
-    #[error("was edited: its contents do not match its MAC; restore it from a copy")]
-    Edited,
-    /// Its derivation parameters are beyond all reason.
-    #[error("its `kdf` has parameters out of bounds")]
-    Kdf,
-    /// Would be overwritten.
-    #[error(
-        "exists already; it is not overwritten, because what it sealed could not be opened any more"
-    )]
-    Exists,
-    /// Another process writes it.
-    #[error("is being written by another process")]
-    Locked,
-    /// Can be guessed.
-    #[error(
-        "a passphrase of fewer than 12 characters can be guessed; use a longer one, or 32 random bytes"
-    )]
-    WeakPassphrase,
-    /// Not in the file.
-    #[error("there is no key {0:?}; `fieldseal keys list` shows what there is")]
-    UnknownKey(String),
-    /// Not a name.
-    #[error("{name:?}: {what}")]
-    Name {
-        /// The name.
-        name: String,
-        /// What names are.
-        what: String,
-    },
-    /// The system gives no random numbers.
-    #[error("the system's random generator failed: {0}")]
-    Random(getrandom::Error),
-}
-
-impl From<getrandom::Error> for KeyringFault {
-    fn from(error: getrandom::Error) -> Self {
-        Self::Random(error)
-    }
-}
 
 /// A key file that is being changed: locked against other writers until dropped.
 pub struct KeyFile {
@@ -256,53 +183,6 @@ fn parse(bytes: &[u8], secret: &UnsealSecret) -> Result<(Kdf, RootKeys, Keyring)
     Ok((stored.kdf, root, keyring))
 }
 
-/// What all parts rely on, and every writer keeps.
-fn check(keyring: &Keyring) -> Result<(), String> {
-    let mut names = std::collections::HashSet::new();
-    let mut ids = std::collections::HashSet::new();
-    for key in &keyring.keys {
-        let name = &key.name;
-        if name_mistake(name).is_some() || !names.insert(name) {
-            return Err(format!("the key {name:?} is misnamed or stands twice"));
-        }
-        for versions in [&key.versions, &key.epochs] {
-            check_versions(versions).map_err(|what| format!("the key {name:?}: {what}"))?;
-            if !versions
-                .iter()
-                .all(|version| version.id.0 != 0 && ids.insert(version.id))
-            {
-                return Err(format!(
-                    "the key {name:?} has an id that is zero or stands twice"
-                ));
-            }
-        }
-    }
-    Ok(())
-}
-
-fn check_versions(versions: &[KeyVersion]) -> Result<(), &'static str> {
-    if versions
-        .iter()
-        .filter(|version| version.state == State::Active)
-        .count()
-        > 1
-    {
-        return Err("two versions or two epochs are active");
-    }
-    let numbers = std::iter::once(0).chain(versions.iter().map(|version| version.number));
-    if !numbers.is_sorted_by(|a, b| a < b) {
-        return Err("versions or epochs are not in order");
-    }
-    let destroyed = |version: &KeyVersion| version.state == State::Destroyed;
-    if versions
-        .iter()
-        .any(|version| destroyed(version) != version.material.is_none())
-    {
-        return Err("what is destroyed has material, or something else has none");
-    }
-    Ok(())
-}
-
 /// A file beside the key file, which stays: locking the key file itself would
 /// not do, since each write puts another file in its place.
 fn lock(path: &Path) -> Result<File, KeyringFault> {
@@ -361,6 +241,7 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
 
     use super::*;
+    use crate::keyring::State;
 
     /// A directory that goes when the test ends.
     struct Directory(PathBuf);
@@ -691,29 +572,5 @@ mod tests {
             fault(KeyFile::init(&nowhere, &key(), ["default"])),
             KeyringFault::Unwritable(_)
         ));
-    }
-
-    #[test]
-    fn a_file_that_contradicts_itself_is_refused() {
-        let keyring = Keyring::generate(["default", "people"]).unwrap();
-        assert_eq!(check(&keyring), Ok(()));
-        type Change = fn(&mut Keyring);
-        let changes: [Change; 6] = [
-            |keyring| keyring.keys[0].name = "people".into(),
-            |keyring| keyring.keys[0].versions[0].id = keyring.keys[1].epochs[0].id,
-            |keyring| keyring.keys[0].versions[0].id.0 = 0,
-            |keyring| keyring.keys[0].versions[0].material = None,
-            |keyring| keyring.keys[0].epochs[0].number = 0,
-            |keyring| {
-                let mut second = keyring.keys[0].versions[0].clone();
-                (second.id.0, second.number) = (second.id.0 ^ 0x0100, 2);
-                keyring.keys[0].versions.push(second);
-            },
-        ];
-        for (index, change) in changes.into_iter().enumerate() {
-            let mut changed = keyring.clone();
-            change(&mut changed);
-            assert!(check(&changed).is_err(), "change {index}");
-        }
     }
 }

@@ -1,5 +1,7 @@
 //! The key file: named keys, their versions and index epochs, and what is derived from them.
 
+mod check;
+mod fault;
 mod file;
 mod kdf;
 mod stored;
@@ -10,7 +12,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-pub use file::{KeyFile, KeyringError, KeyringFault, readable_by_others};
+pub use fault::{KeyringError, KeyringFault};
+pub use file::{KeyFile, readable_by_others};
 pub use unseal::{UnsealError, UnsealSecret, UnsealSource};
 
 /// One number for (key name, version); stored in every sealed value.

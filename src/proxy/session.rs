@@ -230,6 +230,7 @@ impl Session {
                 rewriting.apply(&reply, built).map_err(upstream)?;
                 Revealed::Rewritten
             }
+            (ReplyPlan::Pass, Reply::Legacy(_)) => Revealed::Unchanged,
             (_, Reply::Legacy(_)) => return Err(Ended::Answer),
             (plan, Reply::Msg(_)) => match reveal::reveal(frame, plan, &treatment.policy, built) {
                 Ok(revealed) => revealed,

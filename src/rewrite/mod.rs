@@ -85,19 +85,23 @@ pub fn decide<'a>(
     }
 }
 
-/// `OP_QUERY` is for `hello` alone.
+/// `OP_QUERY` is for the few commands that MongoDB still takes by it, all of them
+/// of the handshake.
 fn decide_legacy(query: &OpQuery<'_>, scratch: &mut Vec<u8>) -> Result<ReplyPlan, Refusal> {
     scratch.clear();
     let command = hello::unwrapped(query.frame, query.query.clone())?.first()?;
-    if !query.namespace.ends_with(".$cmd")
-        || !command.is_some_and(|command| hello::is_hello(command.key))
-    {
-        return Err(Refusal::new(
+    match command.map(|command| command.key) {
+        Some(_) if !query.namespace.ends_with(".$cmd") => Err(Refusal::new(
             RefusalKind::UnknownCommand,
-            "OP_QUERY is for hello alone; use a driver that speaks OP_MSG",
-        ));
+            "OP_QUERY on a collection is not supported, nor by MongoDB; use a driver that speaks OP_MSG",
+        )),
+        Some(name) if hello::is_hello(name) => strip(query.frame, query.query.clone(), scratch),
+        Some("buildInfo" | "buildinfo" | "saslStart" | "saslContinue" | "authenticate") => Ok(ReplyPlan::Pass),
+        _ => Err(Refusal::new(
+            RefusalKind::UnknownCommand,
+            "OP_QUERY is for the handshake alone; use a driver that speaks OP_MSG",
+        )),
     }
-    strip(query.frame, query.query.clone(), scratch)
 }
 
 fn strip(

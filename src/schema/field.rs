@@ -293,3 +293,162 @@ fn check_domain(reader: &mut Reader, place: &Place, table: Table<'_>, equality: 
         );
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use crate::schema::{Format, Schema};
+
+    /// The mistakes in one field of the collection `a.b`, as `line: path: what`.
+    fn field(definition: &str) -> Vec<String> {
+        let text = format!("[collections.\"a.b\".fields]\n{definition}\n");
+        match Schema::parse(&text, Format::Toml, "s.toml") {
+            Ok(_) => Vec::new(),
+            Err(errors) => errors.0.iter().map(ToString::to_string).collect(),
+        }
+    }
+
+    #[track_caller]
+    fn one(found: &[String], place: &str, what: &str) {
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].starts_with(place), "{found:?}");
+        assert!(found[0].contains(what), "{found:?}");
+    }
+
+    #[test]
+    fn paths_that_cannot_be_sealed_are_refused() {
+        for path in [
+            "", "a..b", ".a", "a.", "_id", "_id.x", "$a", "a.$", "a.0", "7", "*", "*.a", "a.b*",
+            "a\\u0000",
+        ] {
+            let found = field(&format!("\"{path}\" = {{}}"));
+            one(&found, "s.toml:2: collections.\"a.b\".fields.", "");
+        }
+        let deep = vec!["a"; 101].join(".");
+        one(&field(&format!("\"{deep}\" = {{}}")), "s.toml:2", "deeper");
+        for path in ["a", "a.*", "a.*.b", "_idx", "x._id", "a0.b1"] {
+            assert_eq!(field(&format!("\"{path}\" = {{}}")), Vec::<String>::new());
+        }
+    }
+
+    #[test]
+    fn equality_needs_types_that_have_tokens() {
+        one(
+            &field("a = { queries = [\"equality\"] }"),
+            "s.toml:2: collections.\"a.b\".fields.a:",
+            "`type`",
+        );
+        for types in [
+            "\"object\"",
+            "\"array\"",
+            "[\"string\", \"regex\"]",
+            "\"minKey\"",
+        ] {
+            one(
+                &field(&format!(
+                    "a = {{ type = {types}, queries = [\"equality\"] }}"
+                )),
+                "s.toml:2",
+                "equality is for",
+            );
+        }
+        one(&field("a = { type = [] }"), "s.toml:2", "must name a type");
+        one(
+            &field("a = { type = 2 }"),
+            "s.toml:2",
+            "must be a string, not an integer",
+        );
+    }
+
+    #[test]
+    fn elements_and_array_types_are_refused_where_they_contradict() {
+        let equality = "type = \"string\", queries = [\"equality\"]";
+        one(
+            &field(&format!("a = {{ {equality}, elements = false }}")),
+            "s.toml:2",
+            "cannot be false",
+        );
+        assert!(field(&format!("a = {{ {equality}, elements = true }}")).is_empty());
+        one(
+            &field("a = { type = [\"array\", \"string\"], elements = true }"),
+            "s.toml:2",
+            "elements",
+        );
+        assert!(field("a = { type = [\"array\", \"string\"] }").is_empty());
+        assert!(field("a = { elements = true }").is_empty());
+        one(&field("a = { elements = 1 }"), "s.toml:2", "true or false");
+    }
+
+    #[test]
+    fn what_a_later_version_does_is_refused_and_not_ignored() {
+        for key in [
+            "mask",
+            "read",
+            "write",
+            "normalize",
+            "bind",
+            "suite",
+            "padding",
+            "audit",
+        ] {
+            let found = field(&format!("a = {{ {key} = \"x\" }}"));
+            one(&found, "s.toml:2", "not supported by this version");
+        }
+        for query in ["range", "prefix", "suffix", "substring"] {
+            for form in [
+                format!("\"{query}\""),
+                format!("{{ {query} = {{}} }}"),
+                format!("{{ queryType = \"{query}\" }}"),
+            ] {
+                let found = field(&format!("a = {{ type = \"string\", queries = [{form}] }}"));
+                one(
+                    &found,
+                    "s.toml:2: collections.\"a.b\".fields.a.queries[0]",
+                    "not supported by this version",
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn queries_that_are_not_queries_are_refused() {
+        let with =
+            |queries: &str| field(&format!("a = {{ type = \"string\", queries = {queries} }}"));
+        one(
+            &with("[\"equalty\"]"),
+            "s.toml:2",
+            "did you mean \"equality\"?",
+        );
+        one(&with("[\"equality\", \"equality\"]"), "s.toml:2", "twice");
+        one(&with("[{}]"), "s.toml:2", "must name a query");
+        one(&with("[3]"), "s.toml:2", "must be a string");
+        one(
+            &with("{ equality = { contention = 4 } }"),
+            "s.toml:2",
+            "unknown key of `equality`",
+        );
+        one(
+            &with("{ equality = {}, queryType = \"equality\" }"),
+            "s.toml:2",
+            "one name",
+        );
+    }
+
+    #[test]
+    fn a_path_whose_quotes_were_forgotten_is_explained() {
+        let found = field("payment.card = { type = \"string\" }");
+        assert!(
+            found
+                .iter()
+                .any(|mistake| mistake.ends_with("in quotes: \"payment.card\"")),
+            "{found:?}"
+        );
+    }
+
+    #[test]
+    fn names_of_keys_are_plain() {
+        one(&field("a = { key = \"no spaces\" }"), "s.toml:2", "letters");
+        one(&field("a = { identity = \"\" }"), "s.toml:2", "empty");
+    }
+}

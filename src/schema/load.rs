@@ -1,8 +1,8 @@
 //! The files of a schema, read and checked together.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+use super::check::{Draft, check_together};
 use super::field::{read_field, read_key_name};
 use super::{
     CollectionRule, DEFAULT_KEY, FieldRule, OnPlaintext, Schema, SchemaErrors, Tree, TreeError,
@@ -31,38 +31,6 @@ const COLLECTION: Keys = Keys {
         "audit",
     ],
 };
-
-/// A rule, and where in which file it and its fields stand.
-struct Draft {
-    file: String,
-    place: Place,
-    rule: CollectionRule,
-    field_places: Vec<Place>,
-}
-
-impl Draft {
-    fn mistake(&self, place: &Place, what: String) -> Mistake {
-        Mistake {
-            file: self.file.clone(),
-            line: place.line,
-            path: place.path.clone(),
-            what,
-        }
-    }
-
-    /// The fields with their places.
-    fn fields(&self) -> impl Iterator<Item = (&FieldRule, &Place)> {
-        self.rule.fields.iter().zip(&self.field_places)
-    }
-
-    /// Where the draft is, for messages about another one.
-    fn describe(&self) -> String {
-        match self.place.line {
-            Some(line) => format!("{:?} ({}:{line})", self.rule.pattern, self.file),
-            None => format!("{:?} ({})", self.rule.pattern, self.file),
-        }
-    }
-}
 
 impl Schema {
     /// Loads a file, or all schema files of a directory; every mistake is reported.
@@ -228,9 +196,7 @@ fn build_tree(reader: &mut Reader, fields: &[FieldRule], places: &[Place]) -> Tr
 
 /// What can be wrong between collections, then the schema.
 fn finish(drafts: Vec<Draft>, mut mistakes: Vec<Mistake>) -> Result<Schema, SchemaErrors> {
-    check_namespaces(&drafts, &mut mistakes);
-    check_identities(&drafts, &mut mistakes);
-    check_domains(&drafts, &mut mistakes);
+    check_together(&drafts, &mut mistakes);
     if !mistakes.is_empty() {
         mistakes.sort_by(|a, b| (&a.file, a.line).cmp(&(&b.file, b.line)));
         return Err(SchemaErrors(mistakes));
@@ -238,73 +204,6 @@ fn finish(drafts: Vec<Draft>, mut mistakes: Vec<Mistake>) -> Result<Schema, Sche
     Ok(Schema::from_rules(
         drafts.into_iter().map(|draft| draft.rule).collect(),
     ))
-}
-
-fn check_namespaces(drafts: &[Draft], mistakes: &mut Vec<Mistake>) {
-    let mut seen: HashMap<&str, &Draft> = HashMap::new();
-    let mut patterns: Vec<&Draft> = Vec::new();
-    for draft in drafts {
-        let pattern = draft.rule.pattern.as_str();
-        if let Some(first) = seen.get(pattern) {
-            let what = format!("is named a second time; the first is {}", first.describe());
-            mistakes.push(draft.mistake(&draft.place, what));
-            continue;
-        }
-        seen.insert(pattern, draft);
-        if !namespace::is_pattern(pattern) {
-            continue;
-        }
-        if let Some(first) = patterns
-            .iter()
-            .find(|first| namespace::overlap(&first.rule.pattern, pattern))
-        {
-            let what = format!(
-                "can stand for a namespace that {} stands for too",
-                first.describe()
-            );
-            mistakes.push(draft.mistake(&draft.place, what));
-        }
-        patterns.push(draft);
-    }
-}
-
-/// A reader tells the fields of a collection apart by their ids alone.
-fn check_identities(drafts: &[Draft], mistakes: &mut Vec<Mistake>) {
-    for draft in drafts {
-        let mut seen: HashMap<&str, &str> = HashMap::new();
-        for (field, place) in draft.fields() {
-            if let Some(first) = seen.insert(field.identity(), &field.path) {
-                let what = format!(
-                    "has the same identity {:?} as the field {first:?}",
-                    field.identity()
-                );
-                mistakes.push(draft.mistake(place, what));
-            }
-        }
-    }
-}
-
-/// Fields of one domain share token keys, which one key gives.
-fn check_domains(drafts: &[Draft], mistakes: &mut Vec<Mistake>) {
-    let mut seen: HashMap<&str, (&FieldRule, &Draft)> = HashMap::new();
-    for draft in drafts {
-        for (field, place) in draft.fields() {
-            let Some(domain) = field.domain.as_deref() else {
-                continue;
-            };
-            let (first, of) = *seen.entry(domain).or_insert((field, draft));
-            if first.key != field.key {
-                let what = format!(
-                    "fields of one domain have one key: this has {:?}, but the field {:?} of {} has {:?}",
-                    field.key,
-                    first.path,
-                    of.describe(),
-                    first.key
-                );
-                mistakes.push(draft.mistake(place, what));
-            }
-        }
-    }
 }
 
 #[cfg(test)]
@@ -457,22 +356,6 @@ mod tests {
     }
 
     #[test]
-    fn paths_that_cannot_be_sealed_are_refused() {
-        for path in [
-            "", "a..b", ".a", "a.", "_id", "_id.x", "$a", "a.$", "a.0", "7", "*", "*.a", "a.b*",
-            "a\\u0000",
-        ] {
-            let found = field(&format!("\"{path}\" = {{}}"));
-            one(&found, "s.toml:2: collections.\"a.b\".fields.", "");
-        }
-        let deep = vec!["a"; 101].join(".");
-        one(&field(&format!("\"{deep}\" = {{}}")), "s.toml:2", "deeper");
-        for path in ["a", "a.*", "a.*.b", "_idx", "x._id", "a0.b1"] {
-            assert_eq!(field(&format!("\"{path}\" = {{}}")), Vec::<String>::new());
-        }
-    }
-
-    #[test]
     fn every_field_within_another_is_reported() {
         let found = field("a = {}\n\"a.b\" = {}\n\"x.*\" = {}\n\"x.y.z\" = {}\n\"a.c\" = {}");
         assert_eq!(found.len(), 3, "{found:?}");
@@ -482,109 +365,6 @@ mod tests {
         );
         assert!(found[1].starts_with("s.toml:5: ") && found[1].contains("overlaps"));
         assert!(found[2].starts_with("s.toml:6: "));
-    }
-
-    #[test]
-    fn equality_needs_types_that_have_tokens() {
-        one(
-            &field("a = { queries = [\"equality\"] }"),
-            "s.toml:2: collections.\"a.b\".fields.a:",
-            "`type`",
-        );
-        for types in [
-            "\"object\"",
-            "\"array\"",
-            "[\"string\", \"regex\"]",
-            "\"minKey\"",
-        ] {
-            one(
-                &field(&format!(
-                    "a = {{ type = {types}, queries = [\"equality\"] }}"
-                )),
-                "s.toml:2",
-                "equality is for",
-            );
-        }
-        one(&field("a = { type = [] }"), "s.toml:2", "must name a type");
-        one(
-            &field("a = { type = 2 }"),
-            "s.toml:2",
-            "must be a string, not an integer",
-        );
-    }
-
-    #[test]
-    fn elements_and_array_types_are_refused_where_they_contradict() {
-        let equality = "type = \"string\", queries = [\"equality\"]";
-        one(
-            &field(&format!("a = {{ {equality}, elements = false }}")),
-            "s.toml:2",
-            "cannot be false",
-        );
-        assert!(field(&format!("a = {{ {equality}, elements = true }}")).is_empty());
-        one(
-            &field("a = { type = [\"array\", \"string\"], elements = true }"),
-            "s.toml:2",
-            "elements",
-        );
-        assert!(field("a = { type = [\"array\", \"string\"] }").is_empty());
-        assert!(field("a = { elements = true }").is_empty());
-        one(&field("a = { elements = 1 }"), "s.toml:2", "true or false");
-    }
-
-    #[test]
-    fn what_a_later_version_does_is_refused_and_not_ignored() {
-        for key in [
-            "mask",
-            "read",
-            "write",
-            "normalize",
-            "bind",
-            "suite",
-            "padding",
-            "audit",
-        ] {
-            let found = field(&format!("a = {{ {key} = \"x\" }}"));
-            one(&found, "s.toml:2", "not supported by this version");
-        }
-        for query in ["range", "prefix", "suffix", "substring"] {
-            for form in [
-                format!("\"{query}\""),
-                format!("{{ {query} = {{}} }}"),
-                format!("{{ queryType = \"{query}\" }}"),
-            ] {
-                let found = field(&format!("a = {{ type = \"string\", queries = [{form}] }}"));
-                one(
-                    &found,
-                    "s.toml:2: collections.\"a.b\".fields.a.queries[0]",
-                    "not supported by this version",
-                );
-            }
-        }
-    }
-
-    #[test]
-    fn queries_that_are_not_queries_are_refused() {
-        let with =
-            |queries: &str| field(&format!("a = {{ type = \"string\", queries = {queries} }}"));
-        one(
-            &with("[\"equalty\"]"),
-            "s.toml:2",
-            "did you mean \"equality\"?",
-        );
-        one(&with("[\"equality\", \"equality\"]"), "s.toml:2", "twice");
-        one(&with("[{}]"), "s.toml:2", "must name a query");
-        one(&with("[3]"), "s.toml:2", "must be a string");
-        one(
-            &with("{ equality = { contention = 4 } }"),
-            "s.toml:2",
-            "unknown key of `equality`",
-        );
-        one(
-            &with("{ equality = {}, queryType = \"equality\" }"),
-            "s.toml:2",
-            "one name",
-        );
     }
 
     #[test]
@@ -663,23 +443,6 @@ mod tests {
             "s.toml:3",
             "one key",
         );
-    }
-
-    #[test]
-    fn a_path_whose_quotes_were_forgotten_is_explained() {
-        let found = field("payment.card = { type = \"string\" }");
-        assert!(
-            found
-                .iter()
-                .any(|mistake| mistake.ends_with("in quotes: \"payment.card\"")),
-            "{found:?}"
-        );
-    }
-
-    #[test]
-    fn names_of_keys_are_plain() {
-        one(&field("a = { key = \"no spaces\" }"), "s.toml:2", "letters");
-        one(&field("a = { identity = \"\" }"), "s.toml:2", "empty");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The schema file, and the field tree compiled from it.
 
+mod check;
 mod field;
 mod load;
 mod namespace;
