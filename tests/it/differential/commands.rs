@@ -3,7 +3,7 @@
 use mongodb::bson::{Bson, Document, doc};
 
 use super::dice::Dice;
-use super::filters::{filter, plain_equality};
+use super::filters::{equality_condition, filter, plain_equality};
 use super::pipelines::{pipeline, projection, sort};
 use super::updates::{Change, change};
 use super::values;
@@ -91,6 +91,11 @@ fn find(dice: &mut Dice, collection: &str) -> Operation {
     if dice.chance(35) {
         command.insert("projection", projection(dice));
     }
+    if dice.chance(4) {
+        let (filter, projection) = positional(dice);
+        command.insert("filter", filter);
+        command.insert("projection", projection);
+    }
     if dice.chance(30) {
         command.insert("batchSize", i32::try_from(dice.below(4)).unwrap());
     }
@@ -100,6 +105,28 @@ fn find(dice: &mut Dice, collection: &str) -> Operation {
     Operation {
         ordered,
         ..Operation::read(family, command)
+    }
+}
+
+/// A filter of one array, and a projection of the element that it finds.
+fn positional(dice: &mut Dice) -> (Document, Document) {
+    match dice.below(4) {
+        0 => (
+            doc! { "tags": equality_condition(dice, "tags") },
+            doc! { "tags.$": 1 },
+        ),
+        1 => (
+            doc! { "visits.at": values::plain_number(dice) },
+            doc! { "visits.$": 1, "name": 1 },
+        ),
+        2 => (
+            doc! { "visits": { "$elemMatch": { "note": { "$exists": true } } } },
+            doc! { "visits.$": 1 },
+        ),
+        _ => (
+            doc! { "payment.card": values::sealed_string(dice) },
+            doc! { "payment.$": 1 },
+        ),
     }
 }
 

@@ -35,16 +35,16 @@ const COMMANDS: usize = 4_500;
 
 /// The least share of commands, in percent, that must be accepted.
 const ACCEPTED: &[(&str, usize)] = &[
-    ("find by equality", 90),
-    ("count by equality", 90),
-    ("find", 50),
-    ("count", 50),
-    ("distinct", 40),
-    ("aggregate", 50),
-    ("insert", 50),
-    ("update", 50),
-    ("delete", 60),
-    ("findAndModify", 50),
+    ("find by equality", 85),
+    ("count by equality", 95),
+    ("find", 75),
+    ("count", 75),
+    ("distinct", 45),
+    ("aggregate", 75),
+    ("insert", 85),
+    ("update", 65),
+    ("delete", 75),
+    ("findAndModify", 65),
 ];
 
 /// Seals fields of every kind in `database`, in collections whose name begins with `people_`.

@@ -130,7 +130,8 @@ fn failure(error: &Error) -> Answer {
 fn error_essence(code: i32, message: &str) -> Document {
     let mut essence = doc! { "code": code };
     if let Some((_, rest)) = message.split_once(" index: ") {
-        essence.insert("index", rest.split(' ').next().unwrap_or_default());
+        let index = rest.split(" dup key").next().unwrap_or_default();
+        essence.insert("index", index);
     }
     essence
 }
@@ -253,4 +254,39 @@ pub(super) fn same_state(sealed: &[Document], plain: &[Document]) -> Result<(), 
         ));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn differ(one: Document, other: Document) -> bool {
+        let operation = Operation::read("", doc! {});
+        compare(&operation, &Answer::Reply(one), &Answer::Reply(other)).is_some()
+    }
+
+    #[test]
+    fn answers_differ_by_type_by_order_of_fields_and_by_number_of_documents() {
+        let one = doc! { "documents": [{ "_id": 1, "a": 1 }, { "_id": 2 }] };
+        assert!(!differ(
+            one.clone(),
+            doc! { "documents": [{ "_id": 2 }, { "_id": 1, "a": 1 }] }
+        ));
+        for other in [
+            doc! { "documents": [{ "_id": 1, "a": 1.0 }, { "_id": 2 }] },
+            doc! { "documents": [{ "a": 1, "_id": 1 }, { "_id": 2 }] },
+            doc! { "documents": [{ "_id": 1, "a": 1 }] },
+        ] {
+            assert!(differ(one.clone(), other));
+        }
+    }
+
+    #[test]
+    fn errors_differ_by_code_and_by_index() {
+        let text = "E11000 duplicate key error collection: a.b index: by ssn dup key: { ssn: 1 }";
+        let error = error_essence(11000, text);
+        assert_eq!(error.get_str("index").unwrap(), "by ssn");
+        assert_ne!(bytes(&error), bytes(&error_essence(11000, "")));
+        assert_ne!(bytes(&error_essence(2, "")), bytes(&error_essence(28, "")));
+    }
 }

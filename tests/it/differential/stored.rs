@@ -70,3 +70,25 @@ fn unsealed(value: &Bson, queryable: bool) -> Option<&Bson> {
         value => Some(value),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use mongodb::bson::doc;
+
+    use super::*;
+
+    #[test]
+    fn plaintext_is_seen_at_every_sealed_path() {
+        for plain in [
+            doc! { "name": "sealed-a" },
+            doc! { "age": 1 },
+            doc! { "ssn": [null, ""] },
+            doc! { "payment": [{}, { "card": {} }] },
+            doc! { "visits": [{ "note": null }, { "note": "" }] },
+            doc! { "address": { "zip": 1 } },
+        ] {
+            holds_no_plaintext(&plain).unwrap_err();
+        }
+        holds_no_plaintext(&doc! { "ssn": null, "tags": [], "payment": 1, "n": 1 }).unwrap();
+    }
+}

@@ -24,7 +24,7 @@ pub(super) fn change(dice: &mut Dice) -> Change {
         6..8 => replacement(dice),
         _ => by_operators(dice),
     };
-    if dice.chance(45) {
+    if dice.chance(35) {
         let id = values::id(dice);
         change.filter.insert("_id", id);
     }
@@ -283,7 +283,15 @@ fn open_operator(dice: &mut Dice) -> (&'static str, &'static str, Bson) {
 fn of_positions(dice: &mut Dice) -> Change {
     let note = sealed_value(dice, "visits.note");
     let tag = sealed_value(dice, "visits.note");
-    match dice.below(9) {
+    match dice.below(11) {
+        9 => with(
+            doc! { "list": scalar(dice) },
+            doc! { "$set": { "tags.$": tag } },
+        ),
+        10 => with(
+            doc! { "tags": sealed_string(dice), "list": { "$exists": true } },
+            doc! { "$set": { dice.pick(&["tags.$", "ssn.$"]): tag } },
+        ),
         0 => with(
             doc! { "visits.at": plain_number(dice) },
             doc! { "$set": { "visits.$.note": note } },

@@ -151,6 +151,38 @@ impl World {
         true
     }
 
+    /// Runs a command that must be accepted and be answered alike; an error says what is not.
+    pub(super) async fn accept(&mut self, operation: &Operation) -> Result<(), String> {
+        let refused = |world: &Self| {
+            world
+                .counts
+                .values()
+                .map(|count| count.refused)
+                .sum::<usize>()
+        };
+        let before = refused(self);
+        if let Some(difference) = self.step(operation).await {
+            return Err(difference.text);
+        }
+        if refused(self) > before {
+            return Err(format!(
+                "  refused: {:?}",
+                self.sealed.run(&operation.command).await
+            ));
+        }
+        Ok(())
+    }
+
+    /// Empties the collection, and gives it these documents on both sides.
+    pub(super) async fn fill(&mut self, documents: &[Document]) {
+        let drop = doc! { "drop": &self.collection };
+        let insert = doc! { "insert": &self.collection, "documents": documents };
+        for side in [&mut self.sealed, &mut self.plain] {
+            side.run(&drop).await;
+            side.must(insert.clone()).await;
+        }
+    }
+
     async fn step(&mut self, operation: &Operation) -> Option<Difference> {
         let sealed = self.sealed.run(&operation.command).await;
         let count = self.counts.entry(operation.family).or_default();
