@@ -101,12 +101,25 @@ pub(super) fn replace_field(
     field: &Field,
     element: &Element<'_>,
 ) -> Result<(), Refusal> {
-    if element.is_null() {
+    if element.is_null() || field.elements && holds_null_alone(element)? {
         return Ok(());
     }
     splicer.replace(element.start, element.end, |out| {
         write_field(out, scope, element.key, field, element)
     })
+}
+
+/// Whether a value is an array without anything to seal.
+fn holds_null_alone(element: &Element<'_>) -> Result<bool, Malformed> {
+    if element.kind != kind::ARRAY {
+        return Ok(false);
+    }
+    for item in element.doc()?.elements() {
+        if !item?.is_null() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Appends `element` in sealed form, under the name `key`.

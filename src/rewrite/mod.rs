@@ -624,3 +624,6 @@ fn holds_sealed(command: &str, doc: Doc<'_>, depth: usize) -> Result<(), Refusal
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
