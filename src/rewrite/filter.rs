@@ -299,6 +299,16 @@ pub(super) fn is_operators(element: &Element<'_>) -> Result<bool, Malformed> {
     }))
 }
 
+/// What stands where an operator belongs, for messages. What is no operator is a
+/// name within a sealed value, which no message may show.
+pub(super) fn operator_name(name: &str) -> String {
+    if name.starts_with('$') {
+        format!("`{name}`")
+    } else {
+        "a field name among operators".to_owned()
+    }
+}
+
 /// A condition on a sealed field, taken apart.
 struct Parts<'s, 'c, 'm> {
     scope: &'s Scope<'c>,
@@ -387,7 +397,7 @@ impl<'s, 'c, 'm> Parts<'s, 'c, 'm> {
             }
             "$elemMatch" if self.field.elements && !self.element => self.element_match(operand)?,
             other => {
-                return Err(self.refuse(&format!("`{other}`"), self.advice()));
+                return Err(self.refuse(&operator_name(other), self.advice()));
             }
         }
         Ok(())
@@ -424,10 +434,8 @@ impl<'s, 'c, 'm> Parts<'s, 'c, 'm> {
     }
 
     fn exists(&mut self, operand: &Element<'_>) -> Result<(), Refusal> {
-        if !matches!(
-            operand.kind,
-            kind::BOOL | kind::INT32 | kind::INT64 | kind::DOUBLE | kind::NULL
-        ) {
+        let flag = operand.kind == kind::BOOL || matches!(operand.integer(), Some(0 | 1));
+        if !flag {
             return Err(self.refuse("`$exists` of a value", "it takes true or false"));
         }
         // A document in plain could have a field of that number.
@@ -640,7 +648,10 @@ impl<'s, 'c, 'm> Parts<'s, 'c, 'm> {
                     write_tokens(&mut writer, "$in", &values.tokens);
                 }
                 other => {
-                    return Err(self.refuse(&format!("`$elemMatch` with `{other}`"), self.advice()));
+                    return Err(self.refuse(
+                        &format!("`$elemMatch` with {}", operator_name(other)),
+                        self.advice(),
+                    ));
                 }
             }
         }

@@ -294,7 +294,7 @@ fn reach_stage(
         }
         "$unionWith" => from(policy, command, database, stage, "coll", depth),
         "$out" => match stage.kind {
-            kind::DOCUMENT => target(policy, command, database, stage),
+            kind::DOCUMENT => target(policy, command, database, stage, stage.key),
             _ => named(policy, command, database, stage, stage.key),
         },
         "$merge" => match stage.kind {
@@ -304,7 +304,7 @@ fn reach_stage(
                     .find_once("into")?
                     .ok_or(Malformed("$merge has no `into`"))?;
                 if into.kind == kind::DOCUMENT {
-                    target(policy, command, database, &into)?;
+                    target(policy, command, database, &into, stage.key)?;
                 } else {
                     named(policy, command, database, &into, stage.key)?;
                 }
@@ -387,7 +387,7 @@ fn from(
         let option = option?;
         if option.key == field {
             match option.kind {
-                kind::DOCUMENT => target(policy, command, database, &option)?,
+                kind::DOCUMENT => target(policy, command, database, &option, stage.key)?,
                 _ => named(policy, command, database, &option, stage.key)?,
             }
         } else if option.key == "pipeline" && option.kind == kind::ARRAY {
@@ -402,6 +402,7 @@ fn target(
     command: &str,
     database: &str,
     holder: &Element<'_>,
+    stage: &str,
 ) -> Result<(), Refusal> {
     let doc = holder.doc()?;
     let other = doc.find_once("db")?;
@@ -414,7 +415,7 @@ fn target(
     let collection = doc
         .find_once("coll")?
         .ok_or(Malformed("a stage names no collection"))?;
-    named(policy, command, database, &collection, holder.key)
+    named(policy, command, database, &collection, stage)
 }
 
 fn named(

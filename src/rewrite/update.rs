@@ -2,7 +2,7 @@
 
 use super::document::{replace_field, seal_below, seal_document, write_field, write_value};
 use super::expression::refuse_sealed;
-use super::filter::{Below, Filter, Purpose, UpsertEquality, is_operators};
+use super::filter::{Below, Filter, Purpose, UpsertEquality, is_operators, operator_name};
 use super::scope::{BY_CONTENT, Place, Scope};
 use crate::policy::Field;
 use crate::raw::{Doc, Element, Malformed, Splicer, Writer, kind};
@@ -407,7 +407,7 @@ fn pull_elements<'m>(
                     }
                 }
                 "$eq" => tokens.push(operator),
-                other => return refuse(&format!("with `{other}`")),
+                other => return refuse(&format!("with {}", operator_name(other))),
             }
         }
         if element.doc()?.elements().count() != 1 {
