@@ -363,9 +363,21 @@ pub(crate) mod fixture {
         }
     }
 
+    fn rule(pattern: &str, on_plaintext: OnPlaintext, fields: Vec<FieldRule>) -> CollectionRule {
+        CollectionRule {
+            pattern: pattern.to_owned(),
+            identity: None,
+            on_plaintext,
+            tree: Tree::build(fields.iter().map(|field| field.path.as_str())).unwrap(),
+            fields,
+        }
+    }
+
     /// `shop.customers`: `ssn`, `payment.card` and `tags` (strings) and `age` (a
-    /// number) with equality; `address` whole; `visits.note` a string;
-    /// `contacts.*.phone` a string with equality.
+    /// number) with equality; `address` whole; `notes` by its elements;
+    /// `visits.note` a string; `contacts.*.phone` a string with equality.
+    ///
+    /// `shop.moving`: `ssn` with equality, plaintext allowed. `tenant_*.people`: `ssn`.
     pub(crate) fn policy() -> Policy {
         let string = Types::named("string").unwrap();
         let fields = vec![
@@ -376,19 +388,17 @@ pub(crate) mod fixture {
             field("address", Types::ANY, false),
             field("visits.note", string, false),
             field("contacts.*.phone", string, true),
+            FieldRule {
+                elements: true,
+                ..field("notes", Types::ANY, false)
+            },
         ];
-        let rule = CollectionRule {
-            pattern: "shop.customers".to_owned(),
-            identity: None,
-            on_plaintext: OnPlaintext::Reject,
-            tree: Tree::build(fields.iter().map(|field| field.path.as_str())).unwrap(),
-            fields,
-        };
-        let schema = schema(vec![rule]);
+        let ssn = || vec![field("ssn", string, true)];
+        let schema = Schema::from_rules(vec![
+            rule("shop.customers", OnPlaintext::Reject, fields),
+            rule("shop.moving", OnPlaintext::Allow, ssn()),
+            rule("tenant_*.people", OnPlaintext::Reject, ssn()),
+        ]);
         Policy::compile(Arc::new(schema), Arc::new(keyring())).unwrap()
-    }
-
-    fn schema(rules: Vec<CollectionRule>) -> Schema {
-        Schema::from_rules(rules)
     }
 }
