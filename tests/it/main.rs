@@ -6,3 +6,4 @@ mod differential;
 mod harness;
 mod rust_driver;
 mod support;
+mod views;
