@@ -13,6 +13,7 @@ mod filter;
 pub(crate) mod hello;
 mod options;
 mod pipeline;
+mod positions;
 mod projection;
 mod scope;
 mod table;
