@@ -125,3 +125,6 @@ fn documents(
     }
     splicer.mend_length(body.start(), mark).map_err(broken)
 }
+
+#[cfg(test)]
+mod tests;
