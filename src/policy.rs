@@ -390,6 +390,11 @@ pub(crate) mod fixture {
     ///
     /// `shop.moving`: `ssn` with equality, plaintext allowed. `tenant_*.people`: `ssn`.
     pub(crate) fn policy() -> Policy {
+        policy_with(keyring())
+    }
+
+    /// The same with another keyring.
+    pub(crate) fn policy_with(keyring: Keyring) -> Policy {
         let string = Types::named("string").unwrap();
         let fields = vec![
             field("ssn", string, true),
@@ -410,6 +415,6 @@ pub(crate) mod fixture {
             rule("shop.moving", OnPlaintext::Allow, ssn()),
             rule("tenant_*.people", OnPlaintext::Reject, ssn()),
         ]);
-        Policy::compile(Arc::new(schema), Arc::new(keyring())).unwrap()
+        Policy::compile(Arc::new(schema), Arc::new(keyring)).unwrap()
     }
 }

@@ -4,6 +4,8 @@
 
 mod differential;
 mod harness;
+mod leak;
 mod rust_driver;
 mod support;
+mod untouched;
 mod views;
