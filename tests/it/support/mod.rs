@@ -9,6 +9,7 @@
 mod mongod;
 mod process;
 mod proxy;
+pub(crate) mod wire;
 
 pub(crate) use mongod::{Member, ReplicaSet, ReplicaSetOptions};
 pub(crate) use process::{PATIENCE, Process, new_directory};

@@ -20,6 +20,8 @@ pub(crate) struct ProxyOptions<'a> {
     pub(crate) configuration: &'a str,
     /// The level of the log.
     pub(crate) log_level: &'a str,
+    /// How many of the members have a route, from the first on.
+    pub(crate) routes: usize,
 }
 
 impl Default for ProxyOptions<'_> {
@@ -28,6 +30,7 @@ impl Default for ProxyOptions<'_> {
             schema: "",
             configuration: "",
             log_level: "trace",
+            routes: usize::MAX,
         }
     }
 }
@@ -62,7 +65,9 @@ impl Proxy {
     /// When it does not start.
     pub(crate) async fn start_with(set: &ReplicaSet, options: ProxyOptions<'_>) -> Self {
         let directory = new_directory("proxy");
-        let configuration = write_configuration(&directory, &set.addresses(), options);
+        let mut upstreams = set.addresses();
+        upstreams.truncate(options.routes);
+        let configuration = write_configuration(&directory, &upstreams, options);
         let keys = fieldseal(&["keys", "init"], &configuration);
         assert!(keys.status.success(), "keys init: {}", error_text(&keys));
         let mut command = command(&["serve"], &configuration);
@@ -72,7 +77,7 @@ impl Proxy {
             addresses: Vec::new(),
             uri: String::new(),
         };
-        proxy.addresses = proxy.bound_addresses(&set.addresses()).await;
+        proxy.addresses = proxy.bound_addresses(&upstreams).await;
         proxy.uri = set.uri_through(&proxy.addresses);
         proxy
     }
