@@ -1,6 +1,7 @@
 //! Listener, connections, upstream.
 
 mod accept;
+mod cursors;
 mod frames;
 mod hello;
 mod link;
@@ -19,6 +20,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use self::accept::Accept;
+use self::cursors::Cursors;
 use self::routes::Routes;
 use self::stream::Listener;
 use crate::config::{Address, Config, Limits};
@@ -53,10 +55,11 @@ fn advice(error: &io::Error) -> String {
     }
 }
 
-/// What all sessions read. It holds no lock.
+/// What all sessions read.
 struct Shared {
     policy: PolicyCell,
     routes: Routes,
+    cursors: Cursors,
     limits: Limits,
 }
 
@@ -101,6 +104,7 @@ impl Proxy {
             shared: Arc::new(Shared {
                 policy,
                 routes,
+                cursors: Cursors::default(),
                 limits: config.limits.clone(),
             }),
         })

@@ -54,6 +54,8 @@ struct Asked {
 /// How to treat the replies.
 struct Treatment {
     plan: ReplyPlan,
+    /// The cursor that the request reads on.
+    cursor: Option<i64>,
     policy: Arc<Policy>,
     /// What a `hello` offered to compress with.
     compressors: Vec<Compressor>,
@@ -166,8 +168,13 @@ impl Session {
                     _ => Vec::new(),
                 };
                 self.link.send(&cleared, asked.wants_reply).await?;
+                let cursor = match plan {
+                    ReplyPlan::More(cursor) => Some(cursor),
+                    _ => None,
+                };
                 let treatment = Treatment {
-                    plan,
+                    plan: self.shared.cursors.settle(self.route, plan, &policy),
+                    cursor,
                     policy,
                     compressors,
                 };
@@ -230,7 +237,9 @@ impl Session {
                 rewriting.apply(&reply, built).map_err(upstream)?;
                 Revealed::Rewritten
             }
-            (ReplyPlan::Pass, Reply::Legacy(_)) => Revealed::Unchanged,
+            (ReplyPlan::Pass, Reply::Legacy(_)) if asked.form == ReplyForm::Legacy => {
+                Revealed::Unchanged
+            }
             (_, Reply::Legacy(_)) => return Err(Ended::Answer),
             (plan, Reply::Msg(_)) => match reveal::reveal(frame, plan, &treatment.policy, built) {
                 Ok(revealed) => revealed,
@@ -238,6 +247,10 @@ impl Session {
                 Err(refusal) => return self.refuse(asked, &refusal).await.map(|()| false),
             },
         };
+        if let ReplyPlan::Documents(collection) = &treatment.plan {
+            let cursors = &self.shared.cursors;
+            cursors.note(self.route, collection, treatment.cursor, frame);
+        }
         let bytes = match revealed {
             Revealed::Unchanged => &self.buffers.reply,
             Revealed::Rewritten => &self.buffers.built,
@@ -348,6 +361,7 @@ mod tests {
         Shared {
             policy: Arc::new(ArcSwap::from_pointee(policy)),
             routes: Routes::new([member]),
+            cursors: super::super::cursors::Cursors::default(),
             limits: Limits {
                 message_bytes: MAX_MESSAGE,
                 handshake_timeout: Duration::from_millis(200),

@@ -96,7 +96,9 @@ fn decide_legacy(query: &OpQuery<'_>, scratch: &mut Vec<u8>) -> Result<ReplyPlan
             "OP_QUERY on a collection is not supported, nor by MongoDB; use a driver that speaks OP_MSG",
         )),
         Some(name) if hello::is_hello(name) => strip(query.frame, query.query.clone(), scratch),
-        Some("buildInfo" | "buildinfo" | "saslStart" | "saslContinue" | "authenticate") => Ok(ReplyPlan::Pass),
+        Some("buildInfo" | "buildinfo" | "saslStart" | "saslContinue" | "authenticate") => {
+            Ok(ReplyPlan::Pass)
+        }
         _ => Err(Refusal::new(
             RefusalKind::UnknownCommand,
             "OP_QUERY is for the handshake alone; use a driver that speaks OP_MSG",
@@ -156,6 +158,12 @@ fn rewrite<'m>(
 ) -> Result<ReplyPlan, Refusal> {
     match family {
         Family::Hello | Family::Pass => return Ok(ReplyPlan::Relay),
+        Family::GetMore => {
+            return Ok(command
+                .target
+                .integer()
+                .map_or(ReplyPlan::Relay, ReplyPlan::More));
+        }
         Family::Unknown => {
             return Err(Refusal::new(
                 RefusalKind::UnknownCommand,
