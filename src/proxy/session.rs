@@ -11,7 +11,7 @@ use super::hello::{self, Rewriting};
 use super::link::{Ended, Link};
 use super::stream::Stream;
 use super::upstream::Upstream;
-use super::{Shared, stopped};
+use super::{Shared, stopped, views};
 use crate::policy::Policy;
 use crate::refusal::{Refusal, RefusalKind};
 use crate::reveal::{self, ReplyPlan, Revealed};
@@ -135,7 +135,7 @@ impl Session {
             request,
             other,
             built,
-            ..
+            reply,
         } = &mut self.buffers;
         let (frame, compressor) = if header.opcode == opcode::COMPRESSED {
             let limit = self.shared.limits.message_bytes;
@@ -158,6 +158,9 @@ impl Session {
             compressor,
             wants_reply: message.wants_reply(),
         };
+        if let Some(database) = rewrite::views::unlisted(&message, &policy) {
+            views::list(&mut self.link, &policy, database, built, reply).await?;
+        }
         match rewrite::decide(&message, &policy, built) {
             Decision::Refuse(refusal) => self.refuse(asked, &refusal).await,
             Decision::Forward { cleared, plan } => {

@@ -134,6 +134,18 @@ impl<'a> Doc<'a> {
         Ok(None)
     }
 
+    /// The element named `key`; an error if there are two, for MongoDB could take either.
+    pub fn find_once(&self, key: &str) -> Result<Option<Element<'a>>, Malformed> {
+        let mut found = None;
+        for element in self.elements() {
+            let element = element?;
+            if element.key == key && found.replace(element).is_some() {
+                return Err(Malformed("a field is given twice"));
+            }
+        }
+        Ok(found)
+    }
+
     /// Checks that the document holds together at every level, no deeper than `deepest`.
     pub fn validate(&self, deepest: usize) -> Result<(), Malformed> {
         let below = deepest
@@ -268,6 +280,23 @@ impl<'a> Element<'a> {
         match self.kind {
             kind::DOCUMENT | kind::ARRAY => Doc::at(self.buffer, self.value_start, self.end),
             _ => Err(Malformed("a document was expected")),
+        }
+    }
+
+    /// The value as a document that is no array. An array's names are its
+    /// indexes: taken for a document, it would hide the names that it holds.
+    pub fn object(&self) -> Result<Doc<'a>, Malformed> {
+        match self.kind {
+            kind::DOCUMENT => self.doc(),
+            _ => Err(Malformed("a document that is no array was expected")),
+        }
+    }
+
+    /// The value as an array.
+    pub fn array(&self) -> Result<Doc<'a>, Malformed> {
+        match self.kind {
+            kind::ARRAY => self.doc(),
+            _ => Err(Malformed("an array was expected")),
         }
     }
 

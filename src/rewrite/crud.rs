@@ -269,7 +269,7 @@ pub(super) fn count<'m>(
             "collation" => collation.note(element)?,
             "limit" | "skip" => {}
             // MongoDB ignores it; some drivers send it.
-            "fields" if element.is_null() => {}
+            "fields" => projection::rewrite(splicer, scope, element)?,
             _ => return Ok(false),
         }
         Ok(true)

@@ -106,11 +106,18 @@ impl<'c, P: Paths<'c>> Filter<'_, 'c, '_, P> {
         match element.key {
             "$and" => self.branches(splicer, element, purpose, depth),
             // MongoDB takes a $or with one branch for that branch, in upserts too.
-            "$or" if element.doc()?.elements().count() == 1 => {
+            "$or" if element.array()?.elements().count() == 1 => {
                 self.branches(splicer, element, purpose, depth)
             }
             "$or" | "$nor" => self.branches(splicer, element, &mut purpose.branch(), depth),
             "$expr" => super::expression::refuse_sealed(self.scope, element, "$expr"),
+            // MongoDB drops such a branch of $or before it looks for equalities.
+            "$alwaysTrue" | "$alwaysFalse" if !matches!(purpose, Purpose::Match) => {
+                Err(self.scope.refuse_command(
+                    &format!("`{}` in the filter of an upsert", element.key),
+                    "leave it out",
+                ))
+            }
             "$comment" | "$alwaysTrue" | "$alwaysFalse" | "$sampleRate" | "$text" => Ok(()),
             other => Err(self.scope.refuse_command(
                 &format!("`{other}` in a filter"),
@@ -126,13 +133,10 @@ impl<'c, P: Paths<'c>> Filter<'_, 'c, '_, P> {
         purpose: &mut Purpose<'_, 'm>,
         depth: usize,
     ) -> Result<(), Refusal> {
-        if element.kind != kind::ARRAY {
-            return Err(Malformed("$and, $or and $nor take an array").into());
-        }
-        let array = element.doc()?;
+        let array = element.array()?;
         let mark = splicer.mark();
         for branch in array.elements() {
-            self.rewrite(splicer, branch?.doc()?, purpose, depth + 1)?;
+            self.rewrite(splicer, branch?.object()?, purpose, depth + 1)?;
         }
         splicer.mend_length(array.start(), mark)?;
         Ok(())
@@ -152,7 +156,7 @@ impl<'c, P: Paths<'c>> Filter<'_, 'c, '_, P> {
                 field,
                 element: position,
             } => {
-                let mut parts = Parts::new(self.scope, element.key, field, position);
+                let mut parts = Parts::new(self.scope, element.key, field, position, depth);
                 parts.read(element, purpose)?;
                 if parts.unchanged() {
                     return Ok(());
@@ -182,21 +186,22 @@ impl<'c, P: Paths<'c>> Filter<'_, 'c, '_, P> {
         for operator in operators.elements() {
             let operator = operator?;
             match operator.key {
+                // Numbers and lists of numbers or names.
+                "$type" | "$mod" | "$bitsAllSet" | "$bitsAnySet" | "$bitsAllClear"
+                | "$bitsAnyClear"
+                    if operator.kind == kind::ARRAY =>
+                {
+                    self.list(element.key, &operator)?
+                }
                 "$exists" | "$size" | "$type" | "$regex" | "$options" | "$mod" | "$bitsAllSet"
-                | "$bitsAnySet" | "$bitsAllClear" | "$bitsAnyClear" => {}
-                "$eq" | "$ne" | "$gt" | "$gte" | "$lt" | "$lte" => {
-                    self.whole(element.key, &operator)?
-                }
-                "$in" | "$nin" => {
-                    for item in operator.doc()?.elements() {
-                        self.whole(element.key, &item?)?;
-                    }
-                }
+                | "$bitsAnySet" | "$bitsAllClear" | "$bitsAnyClear" | "$eq" | "$ne" | "$gt"
+                | "$gte" | "$lt" | "$lte" => self.whole(element.key, &operator)?,
+                "$in" | "$nin" => self.list(element.key, &operator)?,
                 "$not" if operator.kind == kind::REGEX => {}
                 "$not" => self.on_parent_again(splicer, element.key, &operator, node, depth)?,
                 "$elemMatch" => self.on_elements(splicer, element.key, &operator, node, depth)?,
                 "$all" => {
-                    let array = operator.doc()?;
+                    let array = operator.array()?;
                     let mark = splicer.mark();
                     for item in array.elements() {
                         let item = item?;
@@ -238,7 +243,7 @@ impl<'c, P: Paths<'c>> Filter<'_, 'c, '_, P> {
         node: NodeId,
         depth: usize,
     ) -> Result<(), Refusal> {
-        let inner = operator.doc()?;
+        let inner = operator.object()?;
         let by_value = match inner.first()? {
             Some(first) => {
                 first.key.starts_with('$')
@@ -254,6 +259,14 @@ impl<'c, P: Paths<'c>> Filter<'_, 'c, '_, P> {
             paths: &Below(self.scope, node),
         };
         below.rewrite(splicer, inner, &mut Purpose::Match, depth + 1)
+    }
+
+    /// A list of such values.
+    fn list(&self, path: &str, values: &Element<'_>) -> Result<(), Refusal> {
+        for value in values.array()?.elements() {
+            self.whole(path, &value?)?;
+        }
+        Ok(())
     }
 
     /// A value that a field holding sealed fields is compared with as a whole.
@@ -286,12 +299,24 @@ pub(super) fn is_operators(element: &Element<'_>) -> Result<bool, Malformed> {
     }))
 }
 
+/// What stands where an operator belongs, for messages. What is no operator is a
+/// name within a sealed value, which no message may show.
+pub(super) fn operator_name(name: &str) -> String {
+    if name.starts_with('$') {
+        format!("`{name}`")
+    } else {
+        "a field name among operators".to_owned()
+    }
+}
+
 /// A condition on a sealed field, taken apart.
 struct Parts<'s, 'c, 'm> {
     scope: &'s Scope<'c>,
     path: &'m str,
     field: &'c Field,
     element: bool,
+    /// How deep the filter is already.
+    depth: usize,
     /// Elements of `path: {…}`.
     presence: Vec<u8>,
     /// Elements of `path.e1: {…}`.
@@ -303,12 +328,19 @@ struct Parts<'s, 'c, 'm> {
 }
 
 impl<'s, 'c, 'm> Parts<'s, 'c, 'm> {
-    fn new(scope: &'s Scope<'c>, path: &'m str, field: &'c Field, element: bool) -> Self {
+    fn new(
+        scope: &'s Scope<'c>,
+        path: &'m str,
+        field: &'c Field,
+        element: bool,
+        depth: usize,
+    ) -> Self {
         Self {
             scope,
             path,
             field,
             element,
+            depth,
             presence: Vec::new(),
             tokens: Vec::new(),
             beside: Vec::new(),
@@ -342,30 +374,30 @@ impl<'s, 'c, 'm> Parts<'s, 'c, 'm> {
         purpose: &mut Purpose<'_, 'm>,
     ) -> Result<(), Refusal> {
         match name {
-            "$eq" | "$ne" if operand.is_null() => self.stays(name, operand),
+            "$eq" | "$ne" if operand.is_null() => {
+                self.ask_for_null(name)?;
+                self.stays(name, operand);
+            }
             "$eq" => self.equal(operand, purpose)?,
             "$ne" => {
                 let token = self.token("$ne", operand)?;
                 self.token_operand("$ne", &token);
             }
-            "$in" | "$all" if !matches!(purpose, Purpose::Match) && is_one_value(operand)? => {
-                self.first_of(operand, purpose)?;
-            }
-            "$in" => self.any_of("$in", "$or", operand)?,
-            "$nin" => self.any_of("$nin", "$nor", operand)?,
-            "$all" => {
-                let values = self.values("$all", operand)?;
-                if values.null {
-                    return Err(self.refuse("$all with null", "ask for null by itself"));
+            "$in" | "$all" if !matches!(purpose, Purpose::Match) => {
+                match self.one_value(name, operand)? {
+                    Some(value) => self.equal(&value, purpose)?,
+                    None => self.list(name, operand)?,
                 }
-                self.token_list("$all", &values.tokens);
             }
+            "$in" | "$nin" | "$all" => self.list(name, operand)?,
             "$not" => self.not(operand)?,
-            "$exists" => self.stays(name, operand),
-            "$size" if self.field.elements && !self.element => self.stays(name, operand),
+            "$exists" => self.exists(operand)?,
+            "$size" if self.field.elements && !self.element && operand.integer().is_some() => {
+                self.stays(name, operand)
+            }
             "$elemMatch" if self.field.elements && !self.element => self.element_match(operand)?,
             other => {
-                return Err(self.refuse(&format!("`{other}`"), self.advice()));
+                return Err(self.refuse(&operator_name(other), self.advice()));
             }
         }
         Ok(())
@@ -381,6 +413,40 @@ impl<'s, 'c, 'm> Parts<'s, 'c, 'm> {
         } else {
             "it answers $exists and null only; `queries = [\"equality\"]` in the schema adds equality"
         }
+    }
+
+    /// MongoDB takes `tags.0` for the first element and for a field `0` of every
+    /// element that is a document. Elements are documents once they are sealed,
+    /// so that null, which a missing field meets, would be found too often.
+    fn ask_for_null(&self, what: &str) -> Result<(), Refusal> {
+        if self.by_number() {
+            return Err(self.refuse(
+                &format!("`{what}` with null by an array's index"),
+                "use $exists, or ask for null in the array as a whole",
+            ));
+        }
+        Ok(())
+    }
+
+    fn by_number(&self) -> bool {
+        let last = self.path.rsplit('.').next().unwrap_or_default();
+        self.element && last.bytes().all(|byte| byte.is_ascii_digit())
+    }
+
+    fn exists(&mut self, operand: &Element<'_>) -> Result<(), Refusal> {
+        let flag = operand.kind == kind::BOOL || matches!(operand.integer(), Some(0 | 1));
+        if !flag {
+            return Err(self.refuse("`$exists` of a value", "it takes true or false"));
+        }
+        // A document in plain could have a field of that number.
+        if self.by_number() && self.field.types.allows(kind::DOCUMENT) {
+            return Err(self.refuse(
+                "`$exists` by an array's index",
+                "use $size, or $exists of the array as a whole",
+            ));
+        }
+        self.stays("$exists", operand);
+        Ok(())
     }
 
     /// An operator that presence answers, as it is.
@@ -441,28 +507,62 @@ impl<'s, 'c, 'm> Parts<'s, 'c, 'm> {
         Ok(())
     }
 
-    fn first_of(
+    /// The one value of a list that MongoDB takes for an equality: the first of a
+    /// `$in` whose values are all equal, the only one of an `$all`.
+    fn one_value(
         &mut self,
+        operator: &str,
         list: &Element<'m>,
-        purpose: &mut Purpose<'_, 'm>,
-    ) -> Result<(), Refusal> {
-        match list.doc()?.first()? {
-            Some(value) => self.equal(&value, purpose),
-            None => Ok(()),
+    ) -> Result<Option<Element<'m>>, Refusal> {
+        let mut values = list.array()?.elements();
+        let Some(first) = values.next().transpose()? else {
+            return Ok(None);
+        };
+        if first.is_null() {
+            return Ok(None);
+        }
+        let token = self.token(operator, &first)?;
+        for value in values {
+            let value = value?;
+            let equal = operator == "$in" && !value.is_null();
+            if !equal || self.token(operator, &value)? != token {
+                return Ok(None);
+            }
+        }
+        Ok(Some(first))
+    }
+
+    fn list(&mut self, operator: &str, list: &Element<'_>) -> Result<(), Refusal> {
+        match operator {
+            "$in" => self.any_of("$in", "$or", list),
+            "$nin" => self.any_of("$nin", "$nor", list),
+            _ => self.all_of(list),
         }
     }
 
-    fn values(&mut self, operator: &str, list: &Element<'_>) -> Result<Values, Refusal> {
-        if list.kind != kind::ARRAY {
-            return Err(Malformed("$in, $nin and $all take an array").into());
+    fn all_of(&mut self, list: &Element<'_>) -> Result<(), Refusal> {
+        let values = self.values("$all", list)?;
+        if values.tokens.is_empty() {
+            // Nothing but null, or nothing at all: presence answers it.
+            self.stays("$all", list);
+            return Ok(());
         }
+        if values.null {
+            return Err(self.refuse("`$all` with null among others", "ask for null by itself"));
+        }
+        self.token_list("$all", &values.tokens);
+        Ok(())
+    }
+
+    fn values(&mut self, operator: &str, list: &Element<'_>) -> Result<Values, Refusal> {
         let mut values = Values {
             tokens: Vec::new(),
             null: false,
         };
-        for value in list.doc()?.elements() {
+        for value in list.array()?.elements() {
             let value = value?;
             if value.is_null() {
+                self.ask_for_null(operator)?;
                 values.null = true;
             } else {
                 values.tokens.push(self.token(operator, &value)?);
@@ -504,7 +604,11 @@ impl<'s, 'c, 'm> Parts<'s, 'c, 'm> {
         if !is_operators(operand)? {
             return Err(self.refuse("`$not` of a regular expression", BY_CONTENT));
         }
-        let mut inner = Parts::new(self.scope, self.path, self.field, self.element);
+        let depth = self.depth + 1;
+        if depth > DEEPEST {
+            return Err(Malformed("a filter is nested too deep").into());
+        }
+        let mut inner = Parts::new(self.scope, self.path, self.field, self.element, depth);
         for operator in operand.doc()?.elements() {
             let operator = operator?;
             inner.operator(operator.key, &operator, &mut Purpose::Match)?;
@@ -528,7 +632,7 @@ impl<'s, 'c, 'm> Parts<'s, 'c, 'm> {
     fn element_match(&mut self, operand: &Element<'_>) -> Result<(), Refusal> {
         let name = &self.equality("$elemMatch")?.name;
         let mut conditions = Vec::new();
-        for operator in operand.doc()?.elements() {
+        for operator in operand.object()?.elements() {
             let operator = operator?;
             let mut writer = Writer::new(&mut conditions);
             match operator.key {
@@ -544,7 +648,10 @@ impl<'s, 'c, 'm> Parts<'s, 'c, 'm> {
                     write_tokens(&mut writer, "$in", &values.tokens);
                 }
                 other => {
-                    return Err(self.refuse(&format!("`$elemMatch` with `{other}`"), self.advice()));
+                    return Err(self.refuse(
+                        &format!("`$elemMatch` with {}", operator_name(other)),
+                        self.advice(),
+                    ));
                 }
             }
         }
@@ -594,22 +701,4 @@ pub(super) fn write_tokens(writer: &mut Writer<'_>, operator: &str, tokens: &[To
         writer.binary(&index.to_string(), 0, token);
     }
     writer.end(open);
-}
-
-/// Whether a list holds one value that is not null, any number of times.
-fn is_one_value(operand: &Element<'_>) -> Result<bool, Malformed> {
-    let mut values = operand.doc()?.elements();
-    let Some(first) = values.next().transpose()? else {
-        return Ok(false);
-    };
-    if first.is_null() {
-        return Ok(false);
-    }
-    for value in values {
-        let value = value?;
-        if value.kind != first.kind || value.value() != first.value() {
-            return Ok(false);
-        }
-    }
-    Ok(true)
 }

@@ -17,6 +17,7 @@ mod projection;
 mod scope;
 mod table;
 mod update;
+pub mod views;
 
 use std::sync::Arc;
 
@@ -132,7 +133,8 @@ fn decide_command(
     }
     refuse_forged(message, &command)?;
     let mut splicer = Splicer::new(message.frame, scratch);
-    let plan = rewrite(&mut splicer, policy, &command, family, 0)?;
+    let plan = rewrite(&mut splicer, policy, &command, family, 0)
+        .map_err(|refusal| naming(refusal, command.name))?;
     if splicer.finish() {
         crate::wire::finish(scratch).map_err(|error| Refusal::new(RefusalKind::TooLarge, error))?;
         if scratch.len() > crate::wire::MAX_MESSAGE {
@@ -146,6 +148,18 @@ fn decide_command(
         }
     }
     Ok(plan)
+}
+
+/// What is malformed is found deep below, where the command is not known.
+fn naming(refusal: Refusal, command: &str) -> Refusal {
+    if refusal.kind != RefusalKind::Malformed {
+        return refusal;
+    }
+    let what = refusal.message.strip_prefix("fieldseal: ");
+    Refusal::new(
+        refusal.kind,
+        format_args!("{command}: {}", what.unwrap_or(&refusal.message)),
+    )
 }
 
 /// Rewrites a command in place; what comes back is what its replies need.
@@ -176,7 +190,13 @@ fn rewrite<'m>(
         Family::Never(advice) => return Err(refuse_family(command, "fields are sealed", advice)),
         Family::OpenNamespace(advice) => {
             return match command.target.str() {
-                Some(namespace) if policy.collection(namespace).is_none() => Ok(ReplyPlan::Relay),
+                // Internal ones name the collection without its database.
+                Some(namespace)
+                    if policy.collection(namespace).is_none()
+                        && command.collection(policy, namespace).is_none() =>
+                {
+                    Ok(ReplyPlan::Relay)
+                }
                 _ => Err(refuse_family(
                     command,
                     "the collection has sealed fields",
@@ -202,6 +222,15 @@ fn rewrite<'m>(
     };
     match command.collection(policy, name) {
         Some(collection) => sealed(splicer, policy, command, family, collection),
+        None if policy.views().reaching(command.database, name)
+            && !matches!(family, Family::Whole | Family::Modify) =>
+        {
+            Err(refuse_family(
+                command,
+                "a view reaches sealed fields",
+                "query the sealed collection itself",
+            ))
+        }
         None => open(policy, command, family, name),
     }
 }
@@ -324,6 +353,12 @@ fn open(
     name: &str,
 ) -> Result<ReplyPlan, Refusal> {
     match family {
+        Family::Aggregate | Family::Create | Family::Modify | Family::MapReduce => {
+            no_sequences(command)?
+        }
+        _ => {}
+    }
+    match family {
         Family::Aggregate => {
             if let Some(stages) = command.find("pipeline")?
                 && stages.kind == kind::ARRAY
@@ -334,8 +369,7 @@ fn open(
         Family::Create | Family::Modify => catalog::view(policy, command)?,
         Family::MapReduce => map_reduce(policy, command)?,
         Family::Insert | Family::Update | Family::Delete | Family::FindAndModify
-            if matches!(name, "system.views" | "system.js")
-                && policy.may_seal_in(command.database) =>
+            if defines_views(policy, command.database, name) =>
         {
             return Err(refuse_family(
                 command,
@@ -343,9 +377,42 @@ fn open(
                 "make views with `create`",
             ));
         }
+        Family::Open(advice) => {
+            // cloneCollectionAsCapped
+            if let Some(to) = command.find("toCollection")?
+                && to
+                    .str()
+                    .is_none_or(|to| command.collection(policy, to).is_some())
+            {
+                return Err(refuse_family(
+                    command,
+                    "its target has sealed fields",
+                    advice,
+                ));
+            }
+        }
         _ => {}
     }
     Ok(ReplyPlan::Relay)
+}
+
+/// Whether a collection holds views or JavaScript of a database that has sealed fields.
+fn defines_views(policy: &Policy, database: &str, name: &str) -> bool {
+    matches!(name, "system.views" | "system.js") && policy.may_seal_in(database)
+}
+
+/// Document sequences stand for fields of the body, which would go unseen.
+fn no_sequences(command: &Command<'_>) -> Result<(), Refusal> {
+    match command.sequences.first() {
+        None => Ok(()),
+        Some(sequence) => Err(Refusal::new(
+            RefusalKind::NotSupported,
+            format_args!(
+                "{}: the document sequence `{}` is not known to this version; put it in the body",
+                command.name, sequence.identifier
+            ),
+        )),
+    }
 }
 
 /// A command of a family that names a collection, on the database as a whole.
@@ -362,6 +429,7 @@ fn on_database(
             "name it by a string",
         ));
     }
+    no_sequences(command)?;
     let Some(stages) = command.find("pipeline")? else {
         return Ok(ReplyPlan::Relay);
     };
@@ -395,14 +463,18 @@ fn explain<'m>(
     if command.target.kind != kind::DOCUMENT || depth > 0 {
         return Err(Malformed("explain takes the document of another command").into());
     }
-    if let Some(sequence) = command.sequences.first() {
-        return Err(Refusal::new(
-            RefusalKind::NotSupported,
-            format_args!(
-                "explain: the document sequence `{}` is not known to this version",
-                sequence.identifier
-            ),
-        ));
+    no_sequences(command)?;
+    for option in command.body.elements().skip(1) {
+        let option = option?;
+        if option.key != "verbosity" && !command::is_generic(option.key) {
+            return Err(Refusal::new(
+                RefusalKind::NotSupported,
+                format_args!(
+                    "explain: the option `{}` is not known to this version; leave it out",
+                    option.key
+                ),
+            ));
+        }
     }
     let doc = command.target.doc()?;
     let inner = Command::in_doc(doc, command.database)?;
@@ -465,14 +537,17 @@ fn map_reduce(policy: &Policy, command: &Command<'_>) -> Result<(), Refusal> {
 fn bulk_write(policy: &Policy, command: &Command<'_>) -> Result<ReplyPlan, Refusal> {
     let check = |doc: Doc<'_>| -> Result<(), Refusal> {
         let namespace = doc
-            .find("ns")?
+            .find_once("ns")?
             .ok_or(Malformed("bulkWrite names no collection"))?;
         let namespace = namespace
             .str()
             .ok_or(Malformed("a collection is not named by a string"))?;
+        let views = namespace
+            .split_once('.')
+            .is_some_and(|(database, name)| defines_views(policy, database, name));
         match policy.collection(namespace) {
-            None => Ok(()),
-            Some(_) => Err(refuse_family(
+            None if !views => Ok(()),
+            _ => Err(refuse_family(
                 command,
                 "one of its collections has sealed fields",
                 "use insert, update and delete",
@@ -503,6 +578,7 @@ fn bulk_write(policy: &Policy, command: &Command<'_>) -> Result<ReplyPlan, Refus
 }
 
 fn rename(policy: &Policy, command: &Command<'_>) -> Result<ReplyPlan, Refusal> {
+    no_sequences(command)?;
     let to = command.find("to")?;
     for namespace in [Some(command.target), to].into_iter().flatten() {
         let sealed = match namespace.str() {
@@ -564,3 +640,6 @@ fn holds_sealed(command: &str, doc: Doc<'_>, depth: usize) -> Result<(), Refusal
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -120,6 +120,7 @@ pub(super) fn family(name: &str) -> Family {
         | "clearJumboFlag"
         | "analyzeShardKey"
         | "configureQueryAnalyzer"
+        | "updateZoneKeyRange"
         | "dataSize"
         | "datasize" => Family::OpenNamespace(
             "its keys could be values of sealed fields; run it on MongoDB itself",
@@ -289,7 +290,6 @@ const PASSES: &[&str] = &[
     "top",
     "updateRole",
     "updateUser",
-    "updateZoneKeyRange",
     "usersInfo",
     "voteCommitIndexBuild",
     "waitForFailPoint",

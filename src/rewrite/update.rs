@@ -2,7 +2,7 @@
 
 use super::document::{replace_field, seal_below, seal_document, write_field, write_value};
 use super::expression::refuse_sealed;
-use super::filter::{Below, Filter, Purpose, UpsertEquality, is_operators};
+use super::filter::{Below, Filter, Purpose, UpsertEquality, is_operators, operator_name};
 use super::scope::{BY_CONTENT, Place, Scope};
 use crate::policy::Field;
 use crate::raw::{Doc, Element, Malformed, Splicer, Writer, kind};
@@ -24,14 +24,29 @@ pub(super) fn rewrite<'m>(
         kind::DOCUMENT if is_operators(element)? => {
             operators(splicer, scope, element.doc()?, equalities)
         }
-        // A replacement takes only `_id` from the filter.
-        kind::DOCUMENT if !element.doc()?.is_empty() || equalities.is_empty() => {
-            seal_document(splicer, scope, element.doc()?, Tree::ROOT, 0)
-        }
-        kind::DOCUMENT => Ok(()),
+        kind::DOCUMENT => replacement(splicer, scope, element.doc()?),
         kind::ARRAY => pipeline(scope, element.doc()?, equalities),
         _ => Err(Malformed("an update is neither a document nor a pipeline").into()),
     }
+}
+
+/// A replacement takes nothing but `_id` from the filter of an upsert.
+fn replacement<'m>(
+    splicer: &mut Splicer<'m, '_>,
+    scope: &Scope<'_>,
+    document: Doc<'m>,
+) -> Result<(), Refusal> {
+    for field in document.elements() {
+        let field = field?;
+        // MongoDB refuses it as well, but would have seen what it holds.
+        if field.key.starts_with('$') {
+            return Err(scope.refuse_command(
+                &format!("`{}` in a replacement", field.key),
+                "give either operators or a replacement",
+            ));
+        }
+    }
+    seal_document(splicer, scope, document, Tree::ROOT, 0)
 }
 
 fn operators<'m>(
@@ -45,7 +60,7 @@ fn operators<'m>(
     let mut inserted = missing.is_empty();
     for operator in update.elements() {
         let operator = operator?;
-        let fields = operator.doc()?;
+        let fields = operator.object()?;
         let inner = splicer.mark();
         for field in fields.elements() {
             let field = field?;
@@ -118,7 +133,7 @@ fn not_set<'m>(
 fn decided(scope: &Scope<'_>, update: Doc<'_>, path: &str) -> Result<bool, Refusal> {
     for operator in update.elements() {
         let operator = operator?;
-        for field in operator.doc()?.elements() {
+        for field in operator.object()?.elements() {
             let field = field?;
             let sets = matches!(operator.key, "$set" | "$setOnInsert" | "$unset");
             if sets && within(path, field.key) {
@@ -203,7 +218,12 @@ fn parent<'m>(
 ) -> Result<(), Refusal> {
     match operator {
         "$set" | "$setOnInsert" => seal_below(splicer, scope, element, node, 0),
-        "$unset" | "$pop" | "$currentDate" | "$inc" | "$mul" | "$bit" => Ok(()),
+        "$unset" => {
+            unset(splicer, element);
+            Ok(())
+        }
+        "$pop" | "$inc" | "$mul" if is_number(element) => Ok(()),
+        "$currentDate" if element.kind == kind::BOOL => Ok(()),
         "$push" => push_documents(splicer, scope, element, node),
         "$pull" if element.kind == kind::DOCUMENT => {
             let condition = element.doc()?;
@@ -234,6 +254,27 @@ fn parent<'m>(
     }
 }
 
+fn is_number(element: &Element<'_>) -> bool {
+    matches!(
+        element.kind,
+        kind::INT32 | kind::INT64 | kind::DOUBLE | kind::DECIMAL128
+    )
+}
+
+/// MongoDB does not look at the value of `$unset`, so a client may send any:
+/// all but those that say nothing are emptied.
+fn unset(splicer: &mut Splicer<'_, '_>, element: &Element<'_>) {
+    let silent = element.is_null()
+        || element.kind == kind::BOOL
+        || element.str() == Some("")
+        || element.integer() == Some(1);
+    if !silent {
+        splicer.replace(element.start, element.end, |out| {
+            Writer::new(out).string(element.key, "")
+        });
+    }
+}
+
 /// The `$each` list of a `$push`, with its other modifiers checked; none if it has no modifiers.
 fn each<'m>(
     scope: &Scope<'_>,
@@ -251,7 +292,7 @@ fn each<'m>(
                 return Err(Malformed("$each takes one array").into());
             }
             ("$each", _) => list = Some(modifier),
-            ("$slice" | "$position", _) => {}
+            ("$slice" | "$position", _) if is_number(&modifier) => {}
             ("$sort", Some(node)) if modifier.kind == kind::DOCUMENT => {
                 for key in modifier.doc()?.elements() {
                     let key = key?;
@@ -298,8 +339,11 @@ fn sealed<'m>(
 ) -> Result<(), Refusal> {
     match operator {
         "$set" | "$setOnInsert" => replace_field(splicer, scope, field, element),
-        "$unset" => Ok(()),
-        "$pop" if field.elements => Ok(()),
+        "$unset" => {
+            unset(splicer, element);
+            Ok(())
+        }
+        "$pop" if field.elements && matches!(element.integer(), Some(1 | -1)) => Ok(()),
         "$push" if field.elements => push_elements(splicer, scope, element, field),
         "$pull" if field.elements => pull_elements(splicer, scope, element, field),
         other => Err(scope.refuse(element.key, &format!("`{other}`"), WHOLE)),
@@ -358,12 +402,12 @@ fn pull_elements<'m>(
             let operator = operator?;
             match operator.key {
                 "$in" => {
-                    for value in operator.doc()?.elements() {
+                    for value in operator.array()?.elements() {
                         tokens.push(value?);
                     }
                 }
                 "$eq" => tokens.push(operator),
-                other => return refuse(&format!("with `{other}`")),
+                other => return refuse(&format!("with {}", operator_name(other))),
             }
         }
         if element.doc()?.elements().count() != 1 {
@@ -398,11 +442,22 @@ fn position<'m>(
     element: &Element<'m>,
     field: &Field,
 ) -> Result<(), Refusal> {
+    let last = element.key.rsplit('.').next().unwrap_or_default();
     match operator {
+        // Where there is no array, MongoDB takes the number for a name, and would
+        // put a field into the sealed document.
+        "$set" | "$setOnInsert" if !last.starts_with('$') => Err(scope.refuse(
+            element.key,
+            &format!("`{operator}` by an array's index"),
+            "name the element by `$` or by `$[name]` and arrayFilters",
+        )),
         "$set" | "$setOnInsert" => splicer.replace(element.start, element.end, |out| {
             write_value(out, scope, element.key, field, element)
         }),
-        "$unset" => Ok(()),
+        "$unset" => {
+            unset(splicer, element);
+            Ok(())
+        }
         other => Err(scope.refuse(element.key, &format!("`{other}`"), WHOLE)),
     }
 }
@@ -421,12 +476,12 @@ fn pipeline(
         ));
     }
     for stage in stages.elements() {
-        let stage = stage?.doc()?;
+        let stage = stage?.object()?;
         for operator in stage.elements() {
             let operator = operator?;
             match operator.key {
                 "$set" | "$addFields" => {
-                    for field in operator.doc()?.elements() {
+                    for field in operator.object()?.elements() {
                         let field = field?;
                         open_target(scope, field.key, operator.key)?;
                         refuse_sealed(scope, &field, operator.key)?;
@@ -470,11 +525,11 @@ pub(super) fn array_filters<'m>(
     filters: &Element<'m>,
     update: Option<&Element<'m>>,
 ) -> Result<(), Refusal> {
-    let array = filters.doc()?;
+    let array = filters.array()?;
     let paths = Identifiers { scope, update };
     let mark = splicer.mark();
     for filter in array.elements() {
-        let filter = filter?.doc()?;
+        let filter = filter?.object()?;
         Filter {
             scope,
             paths: &paths,
@@ -507,7 +562,7 @@ impl<'c> super::filter::Paths<'c> for Identifiers<'_, 'c, '_, '_> {
             }
         };
         for operator in update.elements() {
-            for field in operator?.doc()?.elements() {
+            for field in operator?.object()?.elements() {
                 let Some(target) = bound(field?.key, identifier) else {
                     continue;
                 };

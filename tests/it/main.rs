@@ -5,3 +5,4 @@
 mod harness;
 mod rust_driver;
 mod support;
+mod views;
