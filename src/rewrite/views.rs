@@ -5,9 +5,11 @@ use std::collections::HashSet;
 use super::Cleared;
 use super::command::Command;
 use super::pipeline;
+use super::scope::DEEPEST;
 use super::table::{Family, family};
-use crate::policy::Policy;
+use crate::policy::{Policy, Views};
 use crate::raw::{Doc, Malformed, Writer, kind};
+use crate::refusal::{Refusal, RefusalKind};
 use crate::wire::{self, Message, Reply};
 
 /// How a database's views are asked for.
@@ -30,8 +32,8 @@ pub enum Answer {
     Failed(i64),
 }
 
-/// The database whose views must be listed before this message can be decided on.
-pub fn unlisted<'m>(message: &'m Message<'m>, policy: &Policy) -> Option<&'m str> {
+/// The command of a message that may name a view of a database with sealed fields.
+fn may_name<'m>(message: &'m Message<'m>, policy: &Policy) -> Option<Command<'m>> {
     let Message::Msg(message) = message else {
         return None;
     };
@@ -44,9 +46,63 @@ pub fn unlisted<'m>(message: &'m Message<'m>, policy: &Policy) -> Option<&'m str
         family(command.name),
         Family::Hello | Family::Pass | Family::GetMore | Family::Unknown | Family::Never(_)
     );
-    let asks =
-        by_name && policy.may_seal_in(command.database) && !policy.views().fresh(command.database);
-    asks.then_some(command.database)
+    (by_name && policy.may_seal_in(command.database)).then_some(command)
+}
+
+/// The database whose views must be listed before this message can be decided on.
+///
+/// `own` is what this client alone was told, by [`Asking::Names`].
+pub fn unlisted<'m>(message: &'m Message<'m>, policy: &Policy, own: &Views) -> Option<&'m str> {
+    let database = may_name(message, policy)?.database;
+    let known = policy.views().fresh(database) || own.fresh(database);
+    (!known).then_some(database)
+}
+
+/// Refuses a message that names a view which this client was told of by name alone.
+pub fn refuse_unknown(message: &Message<'_>, policy: &Policy, own: &Views) -> Result<(), Refusal> {
+    let Some(command) = may_name(message, policy) else {
+        return Ok(());
+    };
+    let database = command.database;
+    // Whoever may see the definitions has told everyone.
+    if policy.views().fresh(database)
+        || !own.fresh(database)
+        || !names(&command, command.body, own, 0)?
+    {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        RefusalKind::NotSupported,
+        format_args!(
+            "{} in {database}: it names a view, and the user may not see whether the view reaches sealed fields; grant the user listCollections, or query the collection itself",
+            command.name
+        ),
+    ))
+}
+
+/// Whether any string of a command is the name of a view.
+fn names(
+    command: &Command<'_>,
+    doc: Doc<'_>,
+    own: &Views,
+    depth: usize,
+) -> Result<bool, Malformed> {
+    if depth > DEEPEST {
+        return Err(Malformed("documents are nested too deep"));
+    }
+    for element in doc.elements() {
+        let element = element?;
+        let named = match element.kind {
+            kind::DOCUMENT | kind::ARRAY => names(command, element.doc()?, own, depth + 1)?,
+            _ => element
+                .str()
+                .is_some_and(|name| own.reaching(command.database, name)),
+        };
+        if named {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Builds the question in `frame`.
@@ -83,9 +139,11 @@ pub fn question<'f>(
     Some(Cleared(frame))
 }
 
-/// Takes up the answer to a question.
+/// Takes up the answer to a question: definitions hold for everyone, names for
+/// the client that was told them.
 pub fn learn(
     policy: &Policy,
+    own: &Views,
     database: &str,
     asking: Asking,
     reply: &[u8],
@@ -107,6 +165,13 @@ pub fn learn(
         .find("firstBatch")?
         .ok_or(Malformed("a cursor has no batch"))?
         .doc()?;
+    if cursor.find("id")?.and_then(|id| id.integer()) != Some(0) {
+        return Err(Malformed("MongoDB lists its views in more than one batch"));
+    }
+    let views = match asking {
+        Asking::Definitions => policy.views(),
+        Asking::Names => own,
+    };
     let mut reaching = HashSet::new();
     // A view may look at another one: until no more are found.
     loop {
@@ -123,10 +188,10 @@ pub fn learn(
             }
         }
         if reaching.len() == before {
-            policy.views().learn(database, reaching);
+            views.learn(database, reaching);
             return Ok(Answer::Listed);
         }
-        policy.views().add(database, &reaching);
+        views.add(database, &reaching);
     }
 }
 

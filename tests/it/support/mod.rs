@@ -11,6 +11,7 @@ mod mongod;
 mod process;
 mod proxy;
 mod relay;
+pub(crate) mod wire;
 
 pub(crate) use mongod::{Member, ReplicaSet, ReplicaSetOptions};
 pub(crate) use process::{PATIENCE, Process, new_directory};
