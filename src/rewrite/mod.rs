@@ -22,6 +22,7 @@ mod reach;
 mod scope;
 mod table;
 mod update;
+pub mod views;
 
 use std::sync::Arc;
 
@@ -175,6 +176,12 @@ fn rewrite<'m>(
 ) -> Result<ReplyPlan, Refusal> {
     match family {
         Family::Hello | Family::Pass => return Ok(ReplyPlan::Relay),
+        Family::GetMore => {
+            return Ok(command
+                .target
+                .integer()
+                .map_or(ReplyPlan::Relay, ReplyPlan::More));
+        }
         Family::Unknown => {
             return Err(Refusal::new(
                 RefusalKind::UnknownCommand,
@@ -219,6 +226,15 @@ fn rewrite<'m>(
     };
     match command.collection(policy, name) {
         Some(collection) => sealed(splicer, policy, command, family, collection),
+        None if policy.views().reaching(command.database, name)
+            && !matches!(family, Family::Whole | Family::Modify) =>
+        {
+            Err(refuse_family(
+                command,
+                "a view reaches sealed fields",
+                "query the sealed collection itself",
+            ))
+        }
         None => reach::open(policy, command, family, name),
     }
 }

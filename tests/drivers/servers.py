@@ -124,7 +124,11 @@ class Mongod(Server):
                 if entry["msg"] == "Connection accepted":
                     accepted.add(attributes["remote"])
                 elif entry["msg"] == "client metadata":
-                    if attributes["doc"].get("application", {}).get("name") == "direct":
+                    client = attributes["doc"]
+                    looks_only = client.get("application", {}).get("name") == "direct"
+                    # A replica set's members connect to themselves, to vote on an index for one.
+                    own = client["driver"]["name"].startswith("NetworkInterfaceTL-")
+                    if looks_only or own:
                         direct.add(attributes["remote"])
         return accepted, direct
 

@@ -2,6 +2,11 @@
 //! links once and its modules share one replica set.
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
 
+mod bad_input;
+mod differential;
 mod harness;
+mod leak;
 mod rust_driver;
 mod support;
+mod untouched;
+mod views;

@@ -33,7 +33,7 @@ async fn the_steps_are_right_on_mongod_itself() {
 }
 
 #[tokio::test]
-#[ignore = "there is no proxy yet"]
+
 async fn the_rust_driver_does_its_work_through_the_proxy_alone() {
     let set = ReplicaSet::start(ReplicaSetOptions {
         members: 3,
