@@ -162,9 +162,9 @@ pub(super) fn bulk_write(policy: &Policy, command: &Command<'_>) -> Result<Reply
         let namespace = namespace
             .str()
             .ok_or(Malformed("a collection is not named by a string"))?;
-        let views = namespace
-            .split_once('.')
-            .is_some_and(|(database, name)| defines_views(policy, database, name));
+        let views = namespace.split_once('.').is_some_and(|(database, name)| {
+            defines_views(policy, database, name) || policy.views().reaching(database, name)
+        });
         match policy.collection(namespace) {
             None if !views => Ok(()),
             _ => Err(refuse_family(
