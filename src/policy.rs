@@ -339,6 +339,7 @@ impl Policy {
 #[cfg(test)]
 pub(crate) mod fixture {
     //! A policy for tests of the data path.
+    #![allow(clippy::unwrap_used, reason = "tests")]
 
     use super::*;
     use crate::keyring::KeyVersion;

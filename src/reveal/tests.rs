@@ -1,5 +1,7 @@
 //! Replies as MongoDB gives them, and what clients get of them.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 use bson::spec::BinarySubtype;
 use bson::{Binary, Bson, Document, doc};
 

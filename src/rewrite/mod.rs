@@ -4,17 +4,22 @@
 //! the table of all that MongoDB has; on a sealed collection its family's file
 //! rewrites it; whatever no file knows is refused.
 
+mod array_filters;
 mod catalog;
 mod command;
+mod condition;
 mod crud;
 mod document;
+mod elements;
 mod expression;
 mod filter;
+mod forged;
 pub(crate) mod hello;
 mod options;
 mod pipeline;
 mod positions;
 mod projection;
+mod reach;
 mod scope;
 mod table;
 mod update;
@@ -28,10 +33,9 @@ use scope::Scope;
 use table::Family;
 
 use crate::policy::{Collection, Policy};
-use crate::raw::{Doc, Element, Malformed, Splicer, kind};
+use crate::raw::{Malformed, Splicer, kind};
 use crate::refusal::{Refusal, RefusalKind};
 use crate::reveal::ReplyPlan;
-use crate::seal::{Header, NEEDLE, SUBTYPE};
 use crate::wire::{Message, OpMsg, OpQuery};
 
 /// A request that may reach MongoDB: nothing sealed is in it in plain.
@@ -132,7 +136,7 @@ fn decide_command(
     if policy.is_empty() {
         return Ok(ReplyPlan::Pass);
     }
-    refuse_forged(message, &command)?;
+    forged::refuse_forged(message, &command)?;
     let mut splicer = Splicer::new(message.frame, scratch);
     let plan = rewrite(&mut splicer, policy, &command, family, 0)
         .map_err(|refusal| naming(refusal, command.name))?;
@@ -206,8 +210,8 @@ fn rewrite<'m>(
             };
         }
         Family::Explain => return explain(splicer, policy, command, depth),
-        Family::BulkWrite => return bulk_write(policy, command),
-        Family::Rename => return rename(policy, command),
+        Family::BulkWrite => return reach::bulk_write(policy, command),
+        Family::Rename => return reach::rename(policy, command),
         _ => {}
     }
     let name = match command.target() {
@@ -219,7 +223,7 @@ fn rewrite<'m>(
                 "name it: a UUID does not tell which fields are sealed",
             ));
         }
-        Target::Database => return on_database(policy, command, family),
+        Target::Database => return reach::on_database(policy, command, family),
     };
     match command.collection(policy, name) {
         Some(collection) => sealed(splicer, policy, command, family, collection),
@@ -232,7 +236,7 @@ fn rewrite<'m>(
                 "query the sealed collection itself",
             ))
         }
-        None => open(policy, command, family, name),
+        None => reach::open(policy, command, family, name),
     }
 }
 
@@ -346,115 +350,6 @@ fn aggregate<'m>(
     )
 }
 
-/// A command on a collection that has no sealed fields, but may reach one that has.
-fn open(
-    policy: &Policy,
-    command: &Command<'_>,
-    family: Family,
-    name: &str,
-) -> Result<ReplyPlan, Refusal> {
-    match family {
-        Family::Aggregate | Family::Create | Family::Modify | Family::MapReduce => {
-            no_sequences(command)?
-        }
-        _ => {}
-    }
-    match family {
-        Family::Aggregate => {
-            if let Some(stages) = command.find("pipeline")?
-                && stages.kind == kind::ARRAY
-            {
-                pipeline::reach(policy, command.name, command.database, stages.doc()?, 0)?;
-            }
-        }
-        Family::Create | Family::Modify => catalog::view(policy, command)?,
-        Family::MapReduce => map_reduce(policy, command)?,
-        Family::Insert | Family::Update | Family::Delete | Family::FindAndModify
-            if defines_views(policy, command.database, name) =>
-        {
-            return Err(refuse_family(
-                command,
-                "the database has sealed fields",
-                "make views with `create`",
-            ));
-        }
-        Family::Open(advice) => {
-            // cloneCollectionAsCapped
-            if let Some(to) = command.find("toCollection")?
-                && to
-                    .str()
-                    .is_none_or(|to| command.collection(policy, to).is_some())
-            {
-                return Err(refuse_family(
-                    command,
-                    "its target has sealed fields",
-                    advice,
-                ));
-            }
-        }
-        _ => {}
-    }
-    Ok(ReplyPlan::Relay)
-}
-
-/// Whether a collection holds views or JavaScript of a database that has sealed fields.
-fn defines_views(policy: &Policy, database: &str, name: &str) -> bool {
-    matches!(name, "system.views" | "system.js") && policy.may_seal_in(database)
-}
-
-/// Document sequences stand for fields of the body, which would go unseen.
-fn no_sequences(command: &Command<'_>) -> Result<(), Refusal> {
-    match command.sequences.first() {
-        None => Ok(()),
-        Some(sequence) => Err(Refusal::new(
-            RefusalKind::NotSupported,
-            format_args!(
-                "{}: the document sequence `{}` is not known to this version; put it in the body",
-                command.name, sequence.identifier
-            ),
-        )),
-    }
-}
-
-/// A command of a family that names a collection, on the database as a whole.
-fn on_database(
-    policy: &Policy,
-    command: &Command<'_>,
-    family: Family,
-) -> Result<ReplyPlan, Refusal> {
-    if family != Family::Aggregate {
-        // MongoDB refuses it as well; it would carry nothing to a collection.
-        return Err(refuse_family(
-            command,
-            "no collection is named",
-            "name it by a string",
-        ));
-    }
-    no_sequences(command)?;
-    let Some(stages) = command.find("pipeline")? else {
-        return Ok(ReplyPlan::Relay);
-    };
-    let stages = stages.doc()?;
-    pipeline::reach(policy, command.name, command.database, stages, 0)?;
-    let mut stages = stages.elements();
-    let changes = match stages.next().transpose()? {
-        Some(first) => first
-            .doc()?
-            .first()?
-            .is_some_and(|stage| stage.key == "$changeStream"),
-        None => false,
-    };
-    let may_meet = command.database == "admin" || policy.may_seal_in(command.database);
-    if changes && may_meet && stages.next().is_some() {
-        return Err(refuse_family(
-            command,
-            "a change stream meets sealed fields",
-            "leave out the stages after $changeStream and choose in the service",
-        ));
-    }
-    Ok(ReplyPlan::Relay)
-}
-
 fn explain<'m>(
     splicer: &mut Splicer<'m, '_>,
     policy: &Policy,
@@ -464,7 +359,7 @@ fn explain<'m>(
     if command.target.kind != kind::DOCUMENT || depth > 0 {
         return Err(Malformed("explain takes the document of another command").into());
     }
-    no_sequences(command)?;
+    reach::no_sequences(command)?;
     for option in command.body.elements().skip(1) {
         let option = option?;
         if option.key != "verbosity" && !command::is_generic(option.key) {
@@ -496,150 +391,6 @@ fn explain<'m>(
     )?;
     splicer.mend_length(command.body.start(), mark)?;
     Ok(ReplyPlan::Relay)
-}
-
-fn map_reduce(policy: &Policy, command: &Command<'_>) -> Result<(), Refusal> {
-    let Some(out) = command.find("out")? else {
-        return Ok(());
-    };
-    let mut database = command.database;
-    let mut names: Vec<Element<'_>> = Vec::new();
-    if out.kind == kind::DOCUMENT {
-        for element in out.doc()?.elements() {
-            let element = element?;
-            match element.key {
-                "db" => {
-                    database = element
-                        .str()
-                        .ok_or(Malformed("a database is not named by a string"))?
-                }
-                "replace" | "merge" | "reduce" => names.push(element),
-                _ => {}
-            }
-        }
-    } else {
-        names.push(out);
-    }
-    for name in names {
-        let name = name
-            .str()
-            .ok_or(Malformed("a collection is not named by a string"))?;
-        if policy.collection(&format!("{database}.{name}")).is_some() {
-            return Err(refuse_family(
-                command,
-                "its output has sealed fields",
-                "use insert and update",
-            ));
-        }
-    }
-    Ok(())
-}
-
-fn bulk_write(policy: &Policy, command: &Command<'_>) -> Result<ReplyPlan, Refusal> {
-    let check = |doc: Doc<'_>| -> Result<(), Refusal> {
-        let namespace = doc
-            .find_once("ns")?
-            .ok_or(Malformed("bulkWrite names no collection"))?;
-        let namespace = namespace
-            .str()
-            .ok_or(Malformed("a collection is not named by a string"))?;
-        let views = namespace
-            .split_once('.')
-            .is_some_and(|(database, name)| defines_views(policy, database, name));
-        match policy.collection(namespace) {
-            None if !views => Ok(()),
-            _ => Err(refuse_family(
-                command,
-                "one of its collections has sealed fields",
-                "use insert, update and delete",
-            )),
-        }
-    };
-    for element in command.body.elements() {
-        let element = element?;
-        if element.key == "nsInfo" {
-            for namespace in element.doc()?.elements() {
-                check(namespace?.doc()?)?;
-            }
-        }
-    }
-    for sequence in command
-        .sequences
-        .iter()
-        .filter(|sequence| sequence.identifier == "nsInfo")
-    {
-        let mut at = sequence.documents.start;
-        while at < sequence.documents.end {
-            let doc = Doc::at(command.body.buffer(), at, sequence.documents.end)?;
-            check(doc)?;
-            at = doc.end();
-        }
-    }
-    Ok(ReplyPlan::Relay)
-}
-
-fn rename(policy: &Policy, command: &Command<'_>) -> Result<ReplyPlan, Refusal> {
-    no_sequences(command)?;
-    let to = command.find("to")?;
-    for namespace in [Some(command.target), to].into_iter().flatten() {
-        let sealed = match namespace.str() {
-            Some(name) => policy.collection(name).is_some(),
-            None => true,
-        };
-        if sealed {
-            return Err(refuse_family(
-                command,
-                "a collection has sealed fields",
-                "its keys derive from its name: rename it on MongoDB itself, and give it the old `identity` in the schema",
-            ));
-        }
-    }
-    Ok(ReplyPlan::Relay)
-}
-
-/// Clients seal nothing themselves: a Binary that reads as a sealed value is refused.
-fn refuse_forged(message: &OpMsg<'_>, command: &Command<'_>) -> Result<(), Refusal> {
-    if memchr::memmem::find(message.frame, &NEEDLE).is_none() {
-        return Ok(());
-    }
-    holds_sealed(command.name, command.body, 0)?;
-    for sequence in command.sequences {
-        let mut at = sequence.documents.start;
-        while at < sequence.documents.end {
-            let doc = Doc::at(message.frame, at, sequence.documents.end)?;
-            holds_sealed(command.name, doc, 0)?;
-            at = doc.end();
-        }
-    }
-    Ok(())
-}
-
-fn holds_sealed(command: &str, doc: Doc<'_>, depth: usize) -> Result<(), Refusal> {
-    if depth > scope::DEEPEST {
-        return Err(Malformed("documents are nested too deep").into());
-    }
-    for element in doc.elements() {
-        let element = element?;
-        match element.kind {
-            kind::DOCUMENT | kind::ARRAY => holds_sealed(command, element.doc()?, depth + 1)?,
-            kind::JAVASCRIPT_WITH_SCOPE => holds_sealed(command, element.scope()?, depth + 1)?,
-            kind::BINARY
-                if element.binary().is_some_and(|(subtype, payload)| {
-                    subtype == SUBTYPE && Header::read(payload).is_some()
-                }) =>
-            {
-                return Err(Refusal::new(
-                    RefusalKind::NotSupported,
-                    format_args!(
-                        "{command}: the message holds a sealed value in `{}`; clients send values in plain and never sealed ones",
-                        element.key
-                    ),
-                ));
-            }
-            _ => {}
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -428,7 +428,7 @@ fn named(
     let Some(collection) = name.str() else {
         return Err(Malformed("a collection is not named by a string").into());
     };
-    if super::defines_views(policy, database, collection) {
+    if super::reach::defines_views(policy, database, collection) {
         return Err(Refusal::new(
             RefusalKind::NotSupported,
             format_args!(

@@ -1,9 +1,10 @@
 //! Updates: what is set is sealed, what would compute on a sealed field is refused.
 
-use super::document::{replace_field, seal_below, seal_document, write_field, write_value};
+use super::document::{replace_field, seal_below, seal_document, write_value};
+use super::elements;
 use super::expression::refuse_sealed;
-use super::filter::{Below, Filter, Purpose, UpsertEquality, is_operators, operator_name};
-use super::scope::{BY_CONTENT, Place, Scope};
+use super::filter::{Below, Filter, Purpose, UpsertEquality, is_operators};
+use super::scope::{Place, Scope};
 use crate::policy::Field;
 use crate::raw::{Doc, Element, Malformed, Splicer, Writer, kind};
 use crate::refusal::Refusal;
@@ -243,7 +244,7 @@ fn parent<'m>(
         }
         "$pop" | "$inc" | "$mul" if is_number(element) => Ok(()),
         "$currentDate" if element.kind == kind::BOOL => Ok(()),
-        "$push" => push_documents(splicer, scope, element, node),
+        "$push" => elements::push_documents(splicer, scope, element, node),
         "$pull" if element.kind == kind::DOCUMENT => {
             let condition = element.doc()?;
             if is_operators(element)? {
@@ -273,7 +274,7 @@ fn parent<'m>(
     }
 }
 
-fn is_number(element: &Element<'_>) -> bool {
+pub(super) fn is_number(element: &Element<'_>) -> bool {
     matches!(
         element.kind,
         kind::INT32 | kind::INT64 | kind::DOUBLE | kind::DECIMAL128
@@ -294,60 +295,6 @@ fn unset(splicer: &mut Splicer<'_, '_>, element: &Element<'_>) {
     }
 }
 
-/// The `$each` list of a `$push`, with its other modifiers checked; none if it has no modifiers.
-fn each<'m>(
-    scope: &Scope<'_>,
-    element: &Element<'m>,
-    node: Option<NodeId>,
-) -> Result<Option<Element<'m>>, Refusal> {
-    if element.kind != kind::DOCUMENT || element.doc()?.find("$each")?.is_none() {
-        return Ok(None);
-    }
-    let mut list = None;
-    for modifier in element.doc()?.elements() {
-        let modifier = modifier?;
-        match (modifier.key, node) {
-            ("$each", _) if list.is_some() || modifier.kind != kind::ARRAY => {
-                return Err(Malformed("$each takes one array").into());
-            }
-            ("$each", _) => list = Some(modifier),
-            ("$slice" | "$position", _) if is_number(&modifier) => {}
-            ("$sort", Some(node)) if modifier.kind == kind::DOCUMENT => {
-                for key in modifier.doc()?.elements() {
-                    let key = key?;
-                    if !matches!(scope.place_from(node, key.key)?, Place::Open) {
-                        return Err(scope.refuse(key.key, "`$sort` in `$push`", BY_CONTENT));
-                    }
-                }
-            }
-            (other, _) => {
-                return Err(scope.refuse(
-                    element.key,
-                    &format!("`{other}` in `$push`"),
-                    BY_CONTENT,
-                ));
-            }
-        }
-    }
-    Ok(list)
-}
-
-fn push_documents<'m>(
-    splicer: &mut Splicer<'m, '_>,
-    scope: &Scope<'_>,
-    element: &Element<'m>,
-    node: NodeId,
-) -> Result<(), Refusal> {
-    let Some(list) = each(scope, element, Some(node))? else {
-        return seal_below(splicer, scope, element, node, 0);
-    };
-    let modifiers = element.doc()?;
-    let mark = splicer.mark();
-    seal_below(splicer, scope, &list, node, 1)?;
-    splicer.mend_length(modifiers.start(), mark)?;
-    Ok(())
-}
-
 /// An operator on a sealed field.
 fn sealed<'m>(
     splicer: &mut Splicer<'m, '_>,
@@ -363,94 +310,10 @@ fn sealed<'m>(
             Ok(())
         }
         "$pop" if field.elements && matches!(element.integer(), Some(1 | -1)) => Ok(()),
-        "$push" if field.elements => push_elements(splicer, scope, element, field),
-        "$pull" if field.elements => pull_elements(splicer, scope, element, field),
+        "$push" if field.elements => elements::push_elements(splicer, scope, element, field),
+        "$pull" if field.elements => elements::pull_elements(splicer, scope, element, field),
         other => Err(scope.refuse(element.key, &format!("`{other}`"), WHOLE)),
     }
-}
-
-fn push_elements<'m>(
-    splicer: &mut Splicer<'m, '_>,
-    scope: &Scope<'_>,
-    element: &Element<'m>,
-    field: &Field,
-) -> Result<(), Refusal> {
-    match each(scope, element, None)? {
-        None => splicer.replace(element.start, element.end, |out| {
-            write_value(out, scope, element.key, field, element)
-        }),
-        Some(list) => {
-            let modifiers = element.doc()?;
-            let mark = splicer.mark();
-            splicer.replace(list.start, list.end, |out| {
-                write_field(out, scope, list.key, field, &list)
-            })?;
-            splicer.mend_length(modifiers.start(), mark)?;
-            Ok(())
-        }
-    }
-}
-
-/// `$pull` of sealed elements: a condition on their tokens, which null elements never meet.
-fn pull_elements<'m>(
-    splicer: &mut Splicer<'m, '_>,
-    scope: &Scope<'_>,
-    element: &Element<'m>,
-    field: &Field,
-) -> Result<(), Refusal> {
-    if element.is_null() {
-        return Ok(());
-    }
-    let refuse = |what: &str| {
-        Err(scope.refuse(
-            element.key,
-            &format!("`$pull` {what}"),
-            "with equality it takes a value, {$eq: value} or {$in: [values]} without null",
-        ))
-    };
-    let Some(equality) = &field.equality else {
-        return refuse("of elements without equality");
-    };
-    if scope.collection.on_plaintext == crate::schema::OnPlaintext::Allow {
-        return refuse("while the collection allows plaintext");
-    }
-    scope.compared.set(true);
-    let mut tokens = Vec::new();
-    if is_operators(element)? {
-        for operator in element.doc()?.elements() {
-            let operator = operator?;
-            match operator.key {
-                "$in" => {
-                    for value in operator.array()?.elements() {
-                        tokens.push(value?);
-                    }
-                }
-                "$eq" => tokens.push(operator),
-                other => return refuse(&format!("with {}", operator_name(other))),
-            }
-        }
-        if element.doc()?.elements().count() != 1 {
-            return refuse("with several operators");
-        }
-    } else {
-        tokens.push(*element);
-    }
-    let mut made = Vec::with_capacity(tokens.len());
-    for value in tokens {
-        match equality.key.equality(value.kind, value.value()) {
-            Some(token) => made.push(token),
-            None => return refuse("of null, a document, an array or a pattern among others"),
-        }
-    }
-    splicer.replace(element.start, element.end, |out| {
-        let mut writer = Writer::new(out);
-        let condition = writer.begin_doc(element.key);
-        let by_token = writer.begin_doc(&equality.name);
-        super::filter::write_tokens(&mut writer, "$in", &made);
-        writer.end(by_token);
-        writer.end(condition);
-    });
-    Ok(())
 }
 
 /// An operator on one element of a sealed field, by its position.
@@ -536,98 +399,4 @@ fn open_target(scope: &Scope<'_>, path: &str, stage: &str) -> Result<(), Refusal
             "use the update operator $set",
         )),
     }
-}
-
-/// The array filters of an update: conditions on elements, by identifier.
-pub(super) fn array_filters<'m>(
-    splicer: &mut Splicer<'m, '_>,
-    scope: &Scope<'_>,
-    filters: &Element<'m>,
-    update: Option<&Element<'m>>,
-) -> Result<(), Refusal> {
-    let array = filters.array()?;
-    let paths = Identifiers { scope, update };
-    let mark = splicer.mark();
-    for filter in array.elements() {
-        let filter = filter?.object()?;
-        Filter {
-            scope,
-            paths: &paths,
-        }
-        .rewrite(splicer, filter, &mut Purpose::Match, 0)?;
-    }
-    splicer.mend_length(array.start(), mark)?;
-    Ok(())
-}
-
-/// Resolves the identifiers of array filters by the paths `a.$[identifier]` of the update.
-struct Identifiers<'s, 'c, 'e, 'm> {
-    scope: &'s Scope<'c>,
-    update: Option<&'e Element<'m>>,
-}
-
-impl<'c> super::filter::Paths<'c> for Identifiers<'_, 'c, '_, '_> {
-    fn place(&self, path: &str) -> Result<Place<'c>, Refusal> {
-        let (identifier, rest) = match path.split_once('.') {
-            Some((identifier, rest)) => (identifier, Some(rest)),
-            None => (path, None),
-        };
-        let mut found: Option<Place<'c>> = None;
-        let update = match self.update {
-            Some(update) if update.kind == kind::DOCUMENT => update.doc()?,
-            _ => {
-                return Err(self
-                    .scope
-                    .refuse_command("`arrayFilters` without update operators", "use $set"));
-            }
-        };
-        for operator in update.elements() {
-            for field in operator?.object()?.elements() {
-                let Some(target) = bound(field?.key, identifier) else {
-                    continue;
-                };
-                let place = match rest {
-                    Some(rest) => self.scope.place(&format!("{target}.{rest}"))?,
-                    None => self.scope.place(target)?,
-                };
-                match (found, place) {
-                    (None, _) | (Some(Place::Open), Place::Open) => found = Some(place),
-                    (Some(Place::Inner(one)), Place::Inner(other)) if one == other => {}
-                    (
-                        Some(Place::Sealed { field: one, .. }),
-                        Place::Sealed { field: other, .. },
-                    ) if one.id == other.id => {}
-                    _ => {
-                        return Err(self.scope.refuse(
-                            path,
-                            "an array filter whose identifier stands for several fields",
-                            "use an identifier for each",
-                        ));
-                    }
-                }
-            }
-        }
-        found.ok_or_else(|| {
-            self.scope.refuse_command(
-                &format!("the array filter `{identifier}`, which the update does not use,"),
-                "remove it",
-            )
-        })
-    }
-}
-
-/// The part of an update's path up to and with `$[identifier]`.
-fn bound<'p>(path: &'p str, identifier: &str) -> Option<&'p str> {
-    let mut end = 0;
-    for component in path.split('.') {
-        end += component.len();
-        let name = component
-            .strip_prefix("$[")
-            .and_then(|rest| rest.strip_suffix(']'));
-        if name == Some(identifier) {
-            return path.get(..end);
-        }
-        end += 1;
-    }
-    None
 }

@@ -1,13 +1,17 @@
 //! Whole frames through the decision, and what MongoDB would get of them.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 mod catalog;
 mod filter;
+mod find;
 mod insert;
 mod pipeline;
 mod property;
 mod reach;
 mod roundtrip;
 mod update;
+mod upsert;
 
 use std::sync::LazyLock;
 
@@ -16,6 +20,8 @@ use bson::{Binary, Bson, Document, doc};
 
 use super::*;
 use crate::policy::fixture;
+use crate::raw::Doc;
+use crate::seal::{Header, NEEDLE, SUBTYPE};
 use crate::wire::testing::{body, msg};
 
 static POLICY: LazyLock<Policy> = LazyLock::new(fixture::policy);

@@ -7,7 +7,7 @@ fn update(filter: Document, update: impl Into<Bson>) -> Document {
     doc! {"update": "customers", "updates": [{"q": filter, "u": update.into()}]}
 }
 
-fn upsert(filter: Document, update: impl Into<Bson>) -> Document {
+pub(super) fn upsert(filter: Document, update: impl Into<Bson>) -> Document {
     doc! {"update": "customers", "updates": [{"q": filter, "u": update.into(), "upsert": true}]}
 }
 
@@ -51,12 +51,12 @@ fn what_is_set_is_sealed_wherever_its_path_leads() {
         becomes(
             doc! {operator: {
                 "payment.card": "c", "visits.0.note": "n", "visits.1": {"note": "m"}, "visits.$.note": "k",
-                "visits.$[].note": "l", "contacts.home.phone": "p", "tags.$[x]": "t", "tags.$[]": null,
+                "visits.$[].note": "l", "contacts.home.phone": "p", "tags.$": "t", "tags.$[]": null,
             }},
             doc! {operator: {
                 "payment.card": queryable("payment.card", "c"), "visits.0.note": sealed("n"), "visits.1": {"note": sealed("m")},
                 "visits.$.note": sealed("k"), "visits.$[].note": sealed("l"), "contacts.home.phone": queryable("contacts.*.phone", "p"),
-                "tags.$[x]": queryable("tags", "t"), "tags.$[]": null,
+                "tags.$": queryable("tags", "t"), "tags.$[]": null,
             }},
         );
     }
@@ -258,52 +258,6 @@ fn an_element_is_not_set_by_its_number_for_there_may_be_no_array() {
 }
 
 #[test]
-fn the_position_that_the_filter_finds_is_that_of_the_same_array() {
-    let set = || doc! {"$set": {"tags.$": "t"}};
-    for filter in [
-        doc! {"tags": "a"},
-        doc! {"tags": {"$elemMatch": {"$eq": "a"}}, "_id": 1},
-    ] {
-        sent(update(filter, set()));
-    }
-    // A position in the list would become a name in a sealed document.
-    for filter in [
-        doc! {},
-        doc! {"list": 1},
-        doc! {"tags": "a", "list": 1},
-        doc! {"$and": [{"tags": "a"}, {"list": 1}]},
-        doc! {"tags": {"$in": ["a", null]}},
-    ] {
-        refused(update(filter, set()), &["tags.$"]);
-    }
-}
-
-#[test]
-fn a_filter_that_becomes_an_or_has_no_position() {
-    for filter in [
-        doc! {"payment.card": {"$in": ["a", null]}},
-        doc! {"$and": [{"payment.card": {"$in": [null, "a"]}}]},
-    ] {
-        refused(
-            update(filter.clone(), doc! {"$set": {"payment.$.open": 1}}),
-            &["payment.$.open"],
-        );
-        refused(
-            doc! {"find": "customers", "filter": filter.clone(), "projection": {"payment.$": 1}},
-            &["payment.$"],
-        );
-        refused(
-            doc! {"findAndModify": "customers", "query": filter, "update": {"$set": {"x": 1}}, "fields": {"payment.$": 1}},
-            &["payment.$"],
-        );
-    }
-    passes(update(
-        doc! {"payment.open": {"$in": [1, null]}},
-        doc! {"$set": {"payment.$.open": 1}},
-    ));
-}
-
-#[test]
 fn what_is_no_update_is_malformed_and_goes_nowhere() {
     for change in [
         Bson::from(doc! {"$set": [{"ssn": CANARY}]}),
@@ -398,161 +352,6 @@ fn array_filters_compare_tokens() {
             &[named],
         );
     }
-}
-
-#[test]
-fn an_upsert_stores_what_mongodb_would_copy_from_the_filter() {
-    let inserted = || doc! {"$set": {"x": 1}, "$setOnInsert": {"ssn": queryable("ssn", "a")}};
-    for filter in [
-        doc! {"ssn": "a"},
-        doc! {"ssn": {"$eq": "a"}},
-        doc! {"ssn": {"$in": ["a"]}},
-        doc! {"ssn": {"$in": ["a", "a"]}},
-        doc! {"ssn": {"$all": ["a"]}},
-        doc! {"$and": [{"ssn": "a"}, {"y": 1}]},
-        doc! {"$or": [{"$and": [{"ssn": "a"}]}]},
-    ] {
-        let sent = sent(upsert(filter.clone(), doc! {"$set": {"x": 1}}));
-        let statement = sent.get_array("updates").unwrap()[0].as_document().unwrap();
-        assert_eq!(
-            statement.get_document("u").unwrap(),
-            &inserted(),
-            "{filter}"
-        );
-        // Nothing that MongoDB would copy is left in the filter.
-        let left = statement.get_document("q").unwrap().to_string();
-        let uncopied = doc! {"ssn.e1": uncopied("ssn", "a")}.to_string();
-        assert!(
-            left.contains(uncopied.trim_matches(['{', '}', ' '])),
-            "{left}"
-        );
-    }
-}
-
-#[test]
-fn an_upsert_copies_nothing_that_mongodb_would_not() {
-    for filter in [
-        doc! {"ssn": {"$not": {"$ne": "a"}}},
-        doc! {"$nor": [{"ssn": "a"}]},
-        doc! {"$or": [{"ssn": "a"}, {"ssn": "b"}]},
-        doc! {"$or": [{"ssn": "a"}, {"ssn": "a"}]},
-        doc! {"ssn": {"$in": ["a", "b"]}},
-        doc! {"ssn": {"$in": ["a", null]}},
-        doc! {"tags": {"$elemMatch": {"$eq": "a"}}},
-        doc! {"ssn": null},
-    ] {
-        let sent = sent(upsert(filter.clone(), doc! {"$set": {"x": 1}}));
-        let statement = sent.get_array("updates").unwrap()[0].as_document().unwrap();
-        assert_eq!(
-            statement.get_document("u").unwrap(),
-            &doc! {"$set": {"x": 1}},
-            "{filter}"
-        );
-    }
-    // Over the same number in several types MongoDB copies the first.
-    let sent = sent(upsert(
-        doc! {"age": {"$in": [5.0, 5]}},
-        doc! {"$set": {"x": 1}},
-    ));
-    let statement = sent.get_array("updates").unwrap()[0].as_document().unwrap();
-    assert_eq!(
-        statement,
-        &doc! {"q": {"age.e1": uncopied("age", 5)}, "u": {"$set": {"x": 1}, "$setOnInsert": {"age": queryable("age", 5.0)}}, "upsert": true},
-    );
-}
-
-#[test]
-fn an_upsert_whose_update_decides_the_field_copies_nothing() {
-    let token = || doc! {"ssn.e1": uncopied("ssn", "a")};
-    for (change, expected) in [
-        (
-            doc! {"$set": {"ssn": "b"}},
-            doc! {"$set": {"ssn": queryable("ssn", "b")}},
-        ),
-        (
-            doc! {"$setOnInsert": {"ssn": "b"}},
-            doc! {"$setOnInsert": {"ssn": queryable("ssn", "b")}},
-        ),
-        (doc! {"$unset": {"ssn": ""}}, doc! {"$unset": {"ssn": ""}}),
-        (doc! {"ssn": "b"}, doc! {"ssn": queryable("ssn", "b")}),
-        (doc! {"y": 1}, doc! {"y": 1}),
-        (doc! {}, doc! {}),
-    ] {
-        assert_eq!(
-            sent(upsert(doc! {"ssn": "a"}, change)),
-            upsert(token(), expected)
-        );
-    }
-    // Into a $setOnInsert that is there already, and with findAndModify.
-    assert_eq!(
-        sent(
-            doc! {"findAndModify": "customers", "update": {"$setOnInsert": {"x": 1}}, "query": {"payment.card": "c"}, "upsert": 1, "new": true}
-        ),
-        doc! {"findAndModify": "customers", "update": {"$setOnInsert": {"x": 1, "payment.card": queryable("payment.card", "c")}},
-        "query": {"payment.card.e1": uncopied("payment.card", "c")}, "upsert": 1, "new": true},
-    );
-}
-
-#[test]
-fn an_upsert_that_cannot_be_told_is_refused() {
-    for (filter, change, path) in [
-        (
-            doc! {"ssn": "a", "$and": [{"ssn": "b"}]},
-            doc! {"$set": {"x": 1}},
-            "ssn",
-        ),
-        (
-            doc! {"ssn": "a", "$and": [{"ssn": null}]},
-            doc! {"$set": {"x": 1}},
-            "ssn",
-        ),
-        (
-            doc! {"payment.card": "a"},
-            doc! {"$set": {"payment.$[x].card": "b"}},
-            "payment.card",
-        ),
-        // It would leave an empty `payment`.
-        (
-            doc! {"payment.card": "a"},
-            doc! {"$unset": {"payment.card": 1}},
-            "payment.card",
-        ),
-        // MongoDB copies nothing from a filter that matches nothing.
-        (
-            doc! {"ssn": "a", "x": {"$in": []}},
-            doc! {"$set": {"x": 1}},
-            "empty",
-        ),
-        (
-            doc! {"$or": [{"ssn": "a"}, {"x": {"$all": []}}]},
-            doc! {"$set": {"x": 1}},
-            "empty",
-        ),
-        (
-            doc! {"ssn": "a", "$nor": [{}]},
-            doc! {"$set": {"x": 1}},
-            "empty",
-        ),
-        (doc! {"tags.0": "a"}, doc! {"$set": {"x": 1}}, "tags.0"),
-        (doc! {"tags": "a"}, doc! {"$push": {"tags": "b"}}, "tags"),
-        (
-            doc! {"payment.card": "a"},
-            doc! {"$push": {"payment": {"open": 1}}},
-            "payment.card",
-        ),
-        (
-            doc! {"$or": [{"ssn": "a"}, {"$alwaysFalse": 1}]},
-            doc! {"$set": {"x": 1}},
-            "$alwaysFalse",
-        ),
-    ] {
-        refused(upsert(filter, change), &[path]);
-    }
-    let refusal = refused(
-        upsert(doc! {"ssn": 5}, doc! {"$set": {"x": 1}}),
-        &["ssn", "int"],
-    );
-    assert_eq!(refusal.kind, RefusalKind::WrongType);
 }
 
 #[test]
