@@ -5,5 +5,6 @@
 mod bad_input;
 mod connections;
 mod harness;
+mod hello;
 mod rust_driver;
 mod support;
