@@ -1,16 +1,20 @@
 //! What the data path needs of schema and keyring, compiled into one snapshot.
 
+mod views;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::keyring::{KeyId, Keyring, Material, NamedKey, State};
 use crate::schema::{CollectionRule, FieldRule, OnPlaintext, Schema, Tree, Types};
+pub use views::Views;
+
 use crate::seal::{Domain, FieldId, Header, OpenError, SealKey, TokenKey, token_name};
 
 /// How many collections that match a pattern are kept compiled.
 const PATTERN_INSTANCES: usize = 4096;
 
-/// Schema and keys, compiled. Never changes; a reload makes a new one.
+/// Schema and keys, compiled. These never change; a reload makes a new one.
 #[derive(Debug)]
 pub struct Policy {
     schema: Arc<Schema>,
@@ -20,6 +24,7 @@ pub struct Policy {
     /// namespaces that match a pattern ever take this lock.
     matched: Mutex<HashMap<String, Arc<Collection>>>,
     fields: HashMap<FieldId, Arc<Field>>,
+    views: Views,
 }
 
 /// What is sealed in one collection.
@@ -238,6 +243,7 @@ impl Policy {
             exact,
             matched: Mutex::default(),
             fields,
+            views: Views::default(),
         })
     }
 
@@ -249,6 +255,11 @@ impl Policy {
     /// Whether a collection of this database may have sealed fields.
     pub fn may_seal_in(&self, database: &str) -> bool {
         self.schema.may_seal_in(database)
+    }
+
+    /// The views that reach sealed collections, as far as MongoDB was asked.
+    pub fn views(&self) -> &Views {
+        &self.views
     }
 
     /// The keyring's generation.
@@ -379,6 +390,11 @@ pub(crate) mod fixture {
     ///
     /// `shop.moving`: `ssn` with equality, plaintext allowed. `tenant_*.people`: `ssn`.
     pub(crate) fn policy() -> Policy {
+        policy_with(keyring())
+    }
+
+    /// The same with another keyring.
+    pub(crate) fn policy_with(keyring: Keyring) -> Policy {
         let string = Types::named("string").unwrap();
         let fields = vec![
             field("ssn", string, true),
@@ -399,6 +415,6 @@ pub(crate) mod fixture {
             rule("shop.moving", OnPlaintext::Allow, ssn()),
             rule("tenant_*.people", OnPlaintext::Reject, ssn()),
         ]);
-        Policy::compile(Arc::new(schema), Arc::new(keyring())).unwrap()
+        Policy::compile(Arc::new(schema), Arc::new(keyring)).unwrap()
     }
 }

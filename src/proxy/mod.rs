@@ -9,6 +9,7 @@ mod routes;
 mod session;
 mod stream;
 mod upstream;
+mod views;
 
 use std::future::Future;
 use std::io;

@@ -11,8 +11,8 @@ use super::hello::{self, Rewriting};
 use super::link::{Ended, Link};
 use super::stream::Stream;
 use super::upstream::Upstream;
-use super::{Shared, stopped};
-use crate::policy::Policy;
+use super::{Shared, stopped, views};
+use crate::policy::{Policy, Views};
 use crate::refusal::{Refusal, RefusalKind};
 use crate::reveal::{self, ReplyPlan, Revealed};
 use crate::rewrite::{self, Decision};
@@ -27,6 +27,8 @@ pub(super) struct Session {
     /// Numbers the replies that are made here.
     replies: i32,
     buffers: Buffers,
+    /// Views that only this client was told of.
+    views: Views,
 }
 
 /// Memory that is used again for every message.
@@ -83,6 +85,7 @@ impl Session {
             stop,
             replies: 0,
             buffers: Buffers::default(),
+            views: Views::default(),
         }
     }
 
@@ -135,7 +138,7 @@ impl Session {
             request,
             other,
             built,
-            ..
+            reply,
         } = &mut self.buffers;
         let (frame, compressor) = if header.opcode == opcode::COMPRESSED {
             let limit = self.shared.limits.message_bytes;
@@ -158,6 +161,12 @@ impl Session {
             compressor,
             wants_reply: message.wants_reply(),
         };
+        if let Some(database) = rewrite::views::unlisted(&message, &policy, &self.views) {
+            views::list(&mut self.link, &policy, &self.views, database, built, reply).await?;
+        }
+        if let Err(refusal) = rewrite::views::refuse_unknown(&message, &policy, &self.views) {
+            return self.refuse(asked, &refusal).await;
+        }
         match rewrite::decide(&message, &policy, built) {
             Decision::Refuse(refusal) => self.refuse(asked, &refusal).await,
             Decision::Forward { cleared, plan } => {

@@ -135,3 +135,6 @@ fn documents(
     }
     splicer.mend_length(body.start(), mark).map_err(broken)
 }
+
+#[cfg(test)]
+mod tests;

@@ -178,15 +178,17 @@ pub(super) fn view(policy: &Policy, command: &Command<'_>) -> Result {
         let element = element?;
         match element.key {
             "viewOn" => {
-                let sealed = element
-                    .str()
-                    .and_then(|name| command.collection(policy, name));
-                if let Some(sealed) = sealed {
+                let Some(name) = element.str() else {
+                    continue;
+                };
+                if command.collection(policy, name).is_some()
+                    || policy.views().reaching(command.database, name)
+                {
                     return Err(Refusal::new(
                         RefusalKind::NotSupported,
                         format_args!(
-                            "{} of a view on {}, which has sealed fields, is not supported: filters on the view could not be rewritten; query the collection itself",
-                            command.name, sealed.namespace
+                            "{} of a view on {}.{name}, which reaches sealed fields, is not supported: filters on the view could not be rewritten; query the collection itself",
+                            command.name, command.database
                         ),
                     ));
                 }

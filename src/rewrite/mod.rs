@@ -17,6 +17,7 @@ mod projection;
 mod scope;
 mod table;
 mod update;
+pub mod views;
 
 use std::sync::Arc;
 
@@ -221,6 +222,15 @@ fn rewrite<'m>(
     };
     match command.collection(policy, name) {
         Some(collection) => sealed(splicer, policy, command, family, collection),
+        None if policy.views().reaching(command.database, name)
+            && !matches!(family, Family::Whole | Family::Modify) =>
+        {
+            Err(refuse_family(
+                command,
+                "a view reaches sealed fields",
+                "query the sealed collection itself",
+            ))
+        }
         None => open(policy, command, family, name),
     }
 }

@@ -436,6 +436,14 @@ fn named(
             ),
         ));
     }
+    if policy.views().reaching(database, collection) {
+        return Err(Refusal::new(
+            RefusalKind::NotSupported,
+            format_args!(
+                "{command} in {database}: `{stage}` reads {collection}, a view that reaches sealed fields; query the sealed collection by commands of its own"
+            ),
+        ));
+    }
     match policy.collection(&format!("{database}.{collection}")) {
         None => Ok(()),
         Some(sealed) => Err(Refusal::new(

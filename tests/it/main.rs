@@ -4,7 +4,11 @@
 
 mod bad_input;
 mod connections;
+mod differential;
 mod harness;
 mod hello;
+mod leak;
 mod rust_driver;
 mod support;
+mod untouched;
+mod views;

@@ -6,6 +6,7 @@ mod insert;
 mod pipeline;
 mod property;
 mod reach;
+mod roundtrip;
 mod update;
 
 use std::sync::LazyLock;

@@ -6,14 +6,17 @@
     reason = "what one module of tests leaves unused, another needs"
 )]
 
+pub(crate) mod frames;
 mod mongod;
 mod process;
 mod proxy;
+mod relay;
 pub(crate) mod wire;
 
 pub(crate) use mongod::{Member, ReplicaSet, ReplicaSetOptions};
 pub(crate) use process::{PATIENCE, Process, new_directory};
 pub(crate) use proxy::{Proxy, ProxyOptions, error_text, fieldseal, write_configuration};
+pub(crate) use relay::{Recorded, Relay};
 
 use std::sync::atomic::{AtomicU32, Ordering};
 

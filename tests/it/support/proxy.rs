@@ -64,10 +64,21 @@ impl Proxy {
     /// # Panics
     /// When it does not start.
     pub(crate) async fn start_with(set: &ReplicaSet, options: ProxyOptions<'_>) -> Self {
+        Self::start_through(set, &set.addresses(), options).await
+    }
+
+    /// The same with other upstreams than the members: relays that lead to them.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub(crate) async fn start_through(
+        set: &ReplicaSet,
+        upstreams: &[String],
+        options: ProxyOptions<'_>,
+    ) -> Self {
         let directory = new_directory("proxy");
-        let mut upstreams = set.addresses();
-        upstreams.truncate(options.routes);
-        let configuration = write_configuration(&directory, &upstreams, options);
+        let upstreams = &upstreams[..upstreams.len().min(options.routes)];
+        let configuration = write_configuration(&directory, upstreams, options);
         let keys = fieldseal(&["keys", "init"], &configuration);
         assert!(keys.status.success(), "keys init: {}", error_text(&keys));
         let mut command = command(&["serve"], &configuration);
@@ -77,7 +88,7 @@ impl Proxy {
             addresses: Vec::new(),
             uri: String::new(),
         };
-        proxy.addresses = proxy.bound_addresses(&upstreams).await;
+        proxy.addresses = proxy.bound_addresses(upstreams).await;
         proxy.uri = set.uri_through(&proxy.addresses);
         proxy
     }
