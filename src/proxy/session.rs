@@ -200,10 +200,12 @@ impl Session {
     async fn replies(&mut self, asked: Asked, treatment: &Treatment) -> Result<(), Ended> {
         let mut expected = asked.request_id;
         let mut streaming = false;
+        // A `hello` may wait for long until something changes, and nothing is lost with it.
+        let hello = matches!(treatment.plan, ReplyPlan::Hello);
         loop {
             let header = tokio::select! {
                 header = self.link.reply(&mut self.buffers.reply) => header?,
-                () = stopped(&mut self.stop), if streaming => return Err(Ended::Stopping),
+                () = stopped(&mut self.stop), if streaming || hello => return Err(Ended::Stopping),
             };
             // Each reply of a stream answers the one before it.
             if header.response_to != expected {

@@ -3,8 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
 
 mod bad_input;
+mod connections;
 mod differential;
 mod harness;
+mod hello;
 mod leak;
 mod rust_driver;
 mod support;
