@@ -1,16 +1,20 @@
 //! What the data path needs of schema and keyring, compiled into one snapshot.
 
+mod views;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::keyring::{KeyId, Keyring, Material, NamedKey, State};
 use crate::schema::{CollectionRule, FieldRule, OnPlaintext, Schema, Tree, Types};
+pub use views::Views;
+
 use crate::seal::{Domain, FieldId, Header, OpenError, SealKey, TokenKey, token_name};
 
 /// How many collections that match a pattern are kept compiled.
 const PATTERN_INSTANCES: usize = 4096;
 
-/// Schema and keys, compiled. Never changes; a reload makes a new one.
+/// Schema and keys, compiled. These never change; a reload makes a new one.
 #[derive(Debug)]
 pub struct Policy {
     schema: Arc<Schema>,
@@ -20,6 +24,7 @@ pub struct Policy {
     /// namespaces that match a pattern ever take this lock.
     matched: Mutex<HashMap<String, Arc<Collection>>>,
     fields: HashMap<FieldId, Arc<Field>>,
+    views: Views,
 }
 
 /// What is sealed in one collection.
@@ -238,6 +243,7 @@ impl Policy {
             exact,
             matched: Mutex::default(),
             fields,
+            views: Views::default(),
         })
     }
 
@@ -249,6 +255,11 @@ impl Policy {
     /// Whether a collection of this database may have sealed fields.
     pub fn may_seal_in(&self, database: &str) -> bool {
         self.schema.may_seal_in(database)
+    }
+
+    /// The views that reach sealed collections, as far as MongoDB was asked.
+    pub fn views(&self) -> &Views {
+        &self.views
     }
 
     /// The keyring's generation.
@@ -328,6 +339,7 @@ impl Policy {
 #[cfg(test)]
 pub(crate) mod fixture {
     //! A policy for tests of the data path.
+    #![allow(clippy::unwrap_used, reason = "tests")]
 
     use super::*;
     use crate::keyring::KeyVersion;
@@ -363,10 +375,27 @@ pub(crate) mod fixture {
         }
     }
 
+    fn rule(pattern: &str, on_plaintext: OnPlaintext, fields: Vec<FieldRule>) -> CollectionRule {
+        CollectionRule {
+            pattern: pattern.to_owned(),
+            identity: None,
+            on_plaintext,
+            tree: Tree::build(fields.iter().map(|field| field.path.as_str())).unwrap(),
+            fields,
+        }
+    }
+
     /// `shop.customers`: `ssn`, `payment.card` and `tags` (strings) and `age` (a
-    /// number) with equality; `address` whole; `visits.note` a string;
-    /// `contacts.*.phone` a string with equality.
+    /// number) with equality; `address` whole; `notes` by its elements;
+    /// `visits.note` a string; `contacts.*.phone` a string with equality.
+    ///
+    /// `shop.moving`: `ssn` with equality, plaintext allowed. `tenant_*.people`: `ssn`.
     pub(crate) fn policy() -> Policy {
+        policy_with(keyring())
+    }
+
+    /// The same with another keyring.
+    pub(crate) fn policy_with(keyring: Keyring) -> Policy {
         let string = Types::named("string").unwrap();
         let fields = vec![
             field("ssn", string, true),
@@ -376,19 +405,17 @@ pub(crate) mod fixture {
             field("address", Types::ANY, false),
             field("visits.note", string, false),
             field("contacts.*.phone", string, true),
+            FieldRule {
+                elements: true,
+                ..field("notes", Types::ANY, false)
+            },
         ];
-        let rule = CollectionRule {
-            pattern: "shop.customers".to_owned(),
-            identity: None,
-            on_plaintext: OnPlaintext::Reject,
-            tree: Tree::build(fields.iter().map(|field| field.path.as_str())).unwrap(),
-            fields,
-        };
-        let schema = schema(vec![rule]);
-        Policy::compile(Arc::new(schema), Arc::new(keyring())).unwrap()
-    }
-
-    fn schema(rules: Vec<CollectionRule>) -> Schema {
-        Schema::from_rules(rules)
+        let ssn = || vec![field("ssn", string, true)];
+        let schema = Schema::from_rules(vec![
+            rule("shop.customers", OnPlaintext::Reject, fields),
+            rule("shop.moving", OnPlaintext::Allow, ssn()),
+            rule("tenant_*.people", OnPlaintext::Reject, ssn()),
+        ]);
+        Policy::compile(Arc::new(schema), Arc::new(keyring)).unwrap()
     }
 }

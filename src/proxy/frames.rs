@@ -10,7 +10,8 @@ use super::stream::ReadHalf;
 use crate::wire::{HEADER, Header, WireError};
 
 /// How much a peer may send ahead while it is not its turn; then its socket is left unread.
-const AHEAD: usize = 64 * 1024;
+/// Until then it is noticed when the peer goes away.
+const AHEAD: usize = 1024 * 1024;
 
 /// A buffer with more room than this is given back after the message that needed it.
 const KEEP: usize = 1024 * 1024;
@@ -96,7 +97,8 @@ impl FrameReader {
             if self.buffer.len() >= AHEAD {
                 std::future::pending::<()>().await;
             }
-            match self.fill(AHEAD).await {
+            // Memory follows what was sent.
+            match self.fill(AHEAD.min(self.buffer.len() + CHUNK)).await {
                 Ok(0) | Err(_) => self.ended = true,
                 Ok(_) => {}
             }
@@ -143,7 +145,7 @@ mod tests {
     use crate::wire::testing::{body, msg};
 
     fn pipe(limit: usize) -> (DuplexStream, FrameReader) {
-        let (near, far) = duplex(1 << 20);
+        let (near, far) = duplex(8 << 20);
         (near, FrameReader::new(Box::new(far), limit, None))
     }
 
@@ -230,6 +232,17 @@ mod tests {
             () = tokio::time::sleep(Duration::from_millis(20)) => {}
         }
         assert_eq!(reader.buffer.len(), AHEAD);
+    }
+
+    #[tokio::test]
+    async fn waiting_for_a_peer_that_says_nothing_takes_little_memory() {
+        let (_near, mut reader) = pipe(1000);
+        tokio::select! {
+            biased;
+            () = reader.closed() => panic!("the peer is still there"),
+            () = tokio::time::sleep(Duration::from_millis(1)) => {}
+        }
+        assert!(reader.buffer.capacity() <= CHUNK);
     }
 
     #[test]

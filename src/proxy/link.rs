@@ -37,6 +37,11 @@ pub(super) enum Ended {
     UpstreamWrite(io::Error),
     #[error("MongoDB answered something other than what was asked")]
     Answer,
+    /// Drivers take a closed connection for a member that went away, and try again.
+    #[error(
+        "MongoDB did not list its views (code {0}), so what reaches sealed fields is not known"
+    )]
+    Views(i64),
     #[error("a reply in the midst of a stream could not be opened: {0}")]
     Stream(Refusal),
 }
@@ -46,7 +51,7 @@ impl Ended {
     pub(super) fn is_violation(&self) -> bool {
         match self {
             Self::Client(error) | Self::Upstream(error) => !matches!(error, ReadError::Io(_)),
-            Self::Answer | Self::Stream(_) | Self::Handshake => true,
+            Self::Answer | Self::Views(_) | Self::Stream(_) | Self::Handshake => true,
             _ => false,
         }
     }

@@ -1,6 +1,7 @@
 //! Listener, connections, upstream.
 
 mod accept;
+mod cursors;
 mod frames;
 mod hello;
 mod link;
@@ -8,6 +9,7 @@ mod routes;
 mod session;
 mod stream;
 mod upstream;
+mod views;
 
 use std::future::Future;
 use std::io;
@@ -19,6 +21,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use self::accept::Accept;
+use self::cursors::Cursors;
 use self::routes::Routes;
 use self::stream::Listener;
 use crate::config::{Address, Config, Limits};
@@ -53,10 +56,11 @@ fn advice(error: &io::Error) -> String {
     }
 }
 
-/// What all sessions read. It holds no lock.
+/// What all sessions read.
 struct Shared {
     policy: PolicyCell,
     routes: Routes,
+    cursors: Cursors,
     limits: Limits,
 }
 
@@ -101,6 +105,7 @@ impl Proxy {
             shared: Arc::new(Shared {
                 policy,
                 routes,
+                cursors: Cursors::default(),
                 limits: config.limits.clone(),
             }),
         })

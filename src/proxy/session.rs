@@ -11,8 +11,8 @@ use super::hello::{self, Rewriting};
 use super::link::{Ended, Link};
 use super::stream::Stream;
 use super::upstream::Upstream;
-use super::{Shared, stopped};
-use crate::policy::Policy;
+use super::{Shared, stopped, views};
+use crate::policy::{Policy, Views};
 use crate::refusal::{Refusal, RefusalKind};
 use crate::reveal::{self, ReplyPlan, Revealed};
 use crate::rewrite::{self, Decision};
@@ -27,6 +27,8 @@ pub(super) struct Session {
     /// Numbers the replies that are made here.
     replies: i32,
     buffers: Buffers,
+    /// Views that only this client was told of.
+    views: Views,
 }
 
 /// Memory that is used again for every message.
@@ -54,6 +56,8 @@ struct Asked {
 /// How to treat the replies.
 struct Treatment {
     plan: ReplyPlan,
+    /// The cursor that the request reads on.
+    cursor: Option<i64>,
     policy: Arc<Policy>,
     /// What a `hello` offered to compress with.
     compressors: Vec<Compressor>,
@@ -81,6 +85,7 @@ impl Session {
             stop,
             replies: 0,
             buffers: Buffers::default(),
+            views: Views::default(),
         }
     }
 
@@ -133,7 +138,7 @@ impl Session {
             request,
             other,
             built,
-            ..
+            reply,
         } = &mut self.buffers;
         let (frame, compressor) = if header.opcode == opcode::COMPRESSED {
             let limit = self.shared.limits.message_bytes;
@@ -156,6 +161,12 @@ impl Session {
             compressor,
             wants_reply: message.wants_reply(),
         };
+        if let Some(database) = rewrite::views::unlisted(&message, &policy, &self.views) {
+            views::list(&mut self.link, &policy, &self.views, database, built, reply).await?;
+        }
+        if let Err(refusal) = rewrite::views::refuse_unknown(&message, &policy, &self.views) {
+            return self.refuse(asked, &refusal).await;
+        }
         match rewrite::decide(&message, &policy, built) {
             Decision::Refuse(refusal) => self.refuse(asked, &refusal).await,
             Decision::Forward { cleared, plan } => {
@@ -166,8 +177,13 @@ impl Session {
                     _ => Vec::new(),
                 };
                 self.link.send(&cleared, asked.wants_reply).await?;
+                let cursor = match plan {
+                    ReplyPlan::More(cursor) => Some(cursor),
+                    _ => None,
+                };
                 let treatment = Treatment {
-                    plan,
+                    plan: self.shared.cursors.settle(self.route, plan, &policy),
+                    cursor,
                     policy,
                     compressors,
                 };
@@ -184,12 +200,12 @@ impl Session {
     async fn replies(&mut self, asked: Asked, treatment: &Treatment) -> Result<(), Ended> {
         let mut expected = asked.request_id;
         let mut streaming = false;
-        // Drivers that watch the topology wait in `hello` for seconds.
-        let waiting = matches!(treatment.plan, ReplyPlan::Hello);
+        // A `hello` may wait for long until something changes, and nothing is lost with it.
+        let hello = matches!(treatment.plan, ReplyPlan::Hello);
         loop {
             let header = tokio::select! {
                 header = self.link.reply(&mut self.buffers.reply) => header?,
-                () = stopped(&mut self.stop), if streaming || waiting => return Err(Ended::Stopping),
+                () = stopped(&mut self.stop), if streaming || hello => return Err(Ended::Stopping),
             };
             // Each reply of a stream answers the one before it.
             if header.response_to != expected {
@@ -232,7 +248,9 @@ impl Session {
                 rewriting.apply(&reply, built).map_err(upstream)?;
                 Revealed::Rewritten
             }
-            (ReplyPlan::Pass, Reply::Legacy(_)) => Revealed::Unchanged,
+            (ReplyPlan::Pass, Reply::Legacy(_)) if asked.form == ReplyForm::Legacy => {
+                Revealed::Unchanged
+            }
             (_, Reply::Legacy(_)) => return Err(Ended::Answer),
             (plan, Reply::Msg(_)) => match reveal::reveal(frame, plan, &treatment.policy, built) {
                 Ok(revealed) => revealed,
@@ -240,6 +258,10 @@ impl Session {
                 Err(refusal) => return self.refuse(asked, &refusal).await.map(|()| false),
             },
         };
+        if let ReplyPlan::Documents(collection) = &treatment.plan {
+            let cursors = &self.shared.cursors;
+            cursors.note(self.route, collection, treatment.cursor, frame);
+        }
         let bytes = match revealed {
             Revealed::Unchanged => &self.buffers.reply,
             Revealed::Rewritten => &self.buffers.built,
@@ -350,6 +372,7 @@ mod tests {
         Shared {
             policy: Arc::new(ArcSwap::from_pointee(policy)),
             routes: Routes::new([member]),
+            cursors: super::super::cursors::Cursors::default(),
             limits: Limits {
                 message_bytes: MAX_MESSAGE,
                 handshake_timeout: Duration::from_millis(200),

@@ -134,6 +134,18 @@ impl<'a> Doc<'a> {
         Ok(None)
     }
 
+    /// The element named `key`; an error if there are two, for MongoDB could take either.
+    pub fn find_once(&self, key: &str) -> Result<Option<Element<'a>>, Malformed> {
+        let mut found = None;
+        for element in self.elements() {
+            let element = element?;
+            if element.key == key && found.replace(element).is_some() {
+                return Err(Malformed("a field is given twice"));
+            }
+        }
+        Ok(found)
+    }
+
     /// Checks that the document holds together at every level, no deeper than `deepest`.
     pub fn validate(&self, deepest: usize) -> Result<(), Malformed> {
         let below = deepest
@@ -271,6 +283,23 @@ impl<'a> Element<'a> {
         }
     }
 
+    /// The value as a document that is no array. An array's names are its
+    /// indexes: taken for a document, it would hide the names that it holds.
+    pub fn object(&self) -> Result<Doc<'a>, Malformed> {
+        match self.kind {
+            kind::DOCUMENT => self.doc(),
+            _ => Err(Malformed("a document that is no array was expected")),
+        }
+    }
+
+    /// The value as an array.
+    pub fn array(&self) -> Result<Doc<'a>, Malformed> {
+        match self.kind {
+            kind::ARRAY => self.doc(),
+            _ => Err(Malformed("an array was expected")),
+        }
+    }
+
     /// The value as a string, if it is a valid one.
     pub fn str(&self) -> Option<&'a str> {
         if self.kind != kind::STRING {
@@ -347,6 +376,139 @@ impl<'a> Element<'a> {
                 whole
             }
             _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use bson::{Binary, Bson, JavaScriptCodeWithScope, Regex, doc, spec::BinarySubtype};
+
+    use super::*;
+
+    /// One element of every kind, and documents within documents.
+    fn every_kind() -> Vec<u8> {
+        let binary = Binary {
+            subtype: BinarySubtype::Generic,
+            bytes: vec![1, 2, 3],
+        };
+        let regex = Regex {
+            pattern: "a.*".try_into().unwrap(),
+            options: "i".try_into().unwrap(),
+        };
+        let scoped = JavaScriptCodeWithScope {
+            code: "f".to_owned(),
+            scope: doc! {"x": [1]},
+        };
+        let document = doc! {
+            "double": 1.5, "string": "text", "document": {"a": {"b": [1, "2", {"c": null}]}}, "array": [],
+            "binary": binary, "undefined": Bson::Undefined, "id": bson::oid::ObjectId::from_bytes([1; 12]),
+            "bool": true, "date": bson::DateTime::from_millis(5), "null": null, "regex": regex,
+            "code": Bson::JavaScriptCode("f".to_owned()), "symbol": Bson::Symbol("s".to_owned()), "scoped": scoped,
+            "int": 5, "timestamp": bson::Timestamp { time: 1, increment: 2 }, "long": 7_i64,
+            "decimal": "1.5".parse::<bson::Decimal128>().unwrap(), "min": Bson::MinKey, "max": Bson::MaxKey,
+        };
+        bson::serialize_to_vec(&document).unwrap()
+    }
+
+    fn element<'a>(bytes: &'a [u8], key: &str) -> Element<'a> {
+        Doc::whole(bytes).unwrap().find(key).unwrap().unwrap()
+    }
+
+    #[test]
+    fn elements_lie_back_to_back_and_fill_their_document() {
+        let bytes = every_kind();
+        let doc = Doc::whole(&bytes).unwrap();
+        doc.validate(20).unwrap();
+        let mut at = 4;
+        for element in doc.elements() {
+            let element = element.unwrap();
+            assert_eq!(element.start, at);
+            assert_eq!(bytes[element.start], element.kind);
+            assert_eq!(element.value_start, at + 1 + element.key.len() + 1);
+            assert_eq!(element.bytes(), &bytes[at..element.end]);
+            at = element.end;
+        }
+        assert_eq!(at, bytes.len() - 1);
+    }
+
+    #[test]
+    fn a_document_that_is_cut_off_or_has_a_byte_changed_does_no_harm() {
+        let bytes = every_kind();
+        for cut in 0..bytes.len() {
+            assert!(Doc::whole(&bytes[..cut]).is_err());
+        }
+        for at in 0..bytes.len() {
+            for byte in [0, 1, 3, 0x0F, 0x7F, 0x80, 0xFF] {
+                let mut changed = bytes.clone();
+                changed[at] = byte;
+                // Whatever it says, it says, and stays within the buffer.
+                if let Ok(doc) = Doc::whole(&changed) {
+                    let _ = doc.validate(20);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn nesting_is_bounded() {
+        let bytes = bson::serialize_to_vec(&doc! {"a": {"b": [1]}}).unwrap();
+        let doc = Doc::whole(&bytes).unwrap();
+        assert!(doc.validate(3).is_ok());
+        assert!(doc.validate(2).is_err());
+        assert!(doc.validate(0).is_err());
+    }
+
+    #[test]
+    fn documents_and_arrays_are_told_apart() {
+        let bytes = every_kind();
+        assert!(element(&bytes, "document").object().is_ok());
+        assert!(element(&bytes, "document").array().is_err());
+        assert!(element(&bytes, "array").array().is_ok());
+        assert!(element(&bytes, "array").object().is_err());
+        assert!(element(&bytes, "string").doc().is_err());
+        let scope = element(&bytes, "scoped").scope().unwrap();
+        assert_eq!(scope.first().unwrap().unwrap().key, "x");
+    }
+
+    #[test]
+    fn a_field_that_stands_twice_is_not_found_once() {
+        let mut bytes = bson::serialize_to_vec(&doc! {"a": 1, "b": 2}).unwrap();
+        assert!(
+            Doc::whole(&bytes)
+                .unwrap()
+                .find_once("c")
+                .unwrap()
+                .is_none()
+        );
+        let found = Doc::whole(&bytes).unwrap().find_once("b").unwrap();
+        assert_eq!(found.unwrap().integer(), Some(2));
+        let b = bytes.iter().position(|byte| *byte == b'b').unwrap();
+        bytes[b] = b'a';
+        assert!(Doc::whole(&bytes).unwrap().find_once("a").is_err());
+    }
+
+    #[test]
+    fn numbers_and_truth_are_read_as_mongodb_reads_them() {
+        let values = doc! {"one": 1.0, "half": 0.5, "zero": 0_i64, "huge": 1e300, "nan": f64::NAN, "null": null, "text": "", "no": false};
+        let bytes = bson::serialize_to_vec(&values).unwrap();
+        let integer = |key: &str| element(&bytes, key).integer();
+        assert_eq!(integer("one"), Some(1));
+        assert_eq!(integer("zero"), Some(0));
+        for key in ["half", "huge", "nan", "null", "text"] {
+            assert_eq!(integer(key), None, "{key}");
+        }
+        for (key, truth) in [
+            ("one", true),
+            ("zero", false),
+            ("nan", true),
+            ("null", false),
+            ("text", true),
+            ("no", false),
+        ] {
+            assert_eq!(element(&bytes, key).truthy(), truth, "{key}");
         }
     }
 }

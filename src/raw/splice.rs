@@ -100,6 +100,8 @@ impl<'i, 'o> Splicer<'i, 'o> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
     use super::*;
 
     #[test]

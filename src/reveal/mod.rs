@@ -27,6 +27,8 @@ pub enum ReplyPlan {
     Relay,
     /// A reply to `hello`: hosts go through the route table.
     Hello,
+    /// The next batch of this cursor, whose documents' shape is that of its first.
+    More(i64),
     /// Documents of this collection in their own shape.
     Documents(Arc<Collection>),
     /// Indexes of this collection: their keys get the user's names.
@@ -73,6 +75,14 @@ pub fn reveal(
     }
     crate::wire::finish(out).map_err(|error| Refusal::new(RefusalKind::CannotOpen, error))?;
     Ok(Revealed::Rewritten)
+}
+
+/// The number of the cursor in a reply; 0 once it is read to its end.
+pub fn cursor(frame: &[u8]) -> Option<i64> {
+    let body = Reply::recognise(frame).ok()?.body();
+    let body = Doc::at(frame, body.start, body.end).ok()?;
+    let cursor = body.find("cursor").ok()??.doc().ok()?;
+    cursor.find("id").ok()??.integer()
 }
 
 /// A reply that does not hold together is MongoDB's fault, not the client's.
@@ -125,3 +135,6 @@ fn documents(
     }
     splicer.mend_length(body.start(), mark).map_err(broken)
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,7 @@
 
 use super::command::Command;
 use super::crud::no_sequences;
-use super::options::{array, fields, filter, index_keys, open_filter};
+use super::options::{array, fields, filter, index_keys, open_filter, open_keys};
 use super::pipeline;
 use super::scope::Scope;
 use crate::policy::Policy;
@@ -33,10 +33,17 @@ fn one_index<'m>(splicer: &mut Splicer<'m, '_>, scope: &Scope<'_>, index: Doc<'m
     let flag =
         |key: &str| -> Result<bool> { Ok(index.find(key)?.is_some_and(|flag| flag.truthy())) };
     let mut tokens = false;
+    scope.compared.set(false);
     fields(splicer, scope, index, 0, |splicer, element| {
         match element.key {
             "key" => tokens |= index_keys(splicer, scope, element.doc()?)?,
             "partialFilterExpression" => filter(splicer, scope, element)?,
+            "weights" if element.kind == kind::DOCUMENT => open_keys(
+                scope,
+                element,
+                "a text index",
+                "leave it out of the weights",
+            )?,
             "wildcardProjection" => return Ok(false),
             "name"
             | "unique"
@@ -49,7 +56,6 @@ fn one_index<'m>(splicer: &mut Splicer<'m, '_>, scope: &Scope<'_>, index: Doc<'m
             | "ns"
             | "dropDups"
             | "storageEngine"
-            | "weights"
             | "default_language"
             | "language_override"
             | "textIndexVersion"
@@ -64,6 +70,12 @@ fn one_index<'m>(splicer: &mut Splicer<'m, '_>, scope: &Scope<'_>, index: Doc<'m
         }
         Ok(true)
     })?;
+    if !tokens && !scope.compared.get() {
+        return Ok(());
+    }
+    if let Some(collation) = index.find("collation")? {
+        simple_collation(scope, &collation, "an index with a collation")?;
+    }
     if !tokens {
         return Ok(());
     }
@@ -76,16 +88,15 @@ fn one_index<'m>(splicer: &mut Splicer<'m, '_>, scope: &Scope<'_>, index: Doc<'m
             "null has no token, so two nulls would pass: use partialFilterExpression: {field: {$exists: true}}",
         ));
     }
-    if let Some(collation) = index.find("collation")? {
-        let locale = collation.doc()?.find("locale")?;
-        if locale.and_then(|locale| locale.str()) != Some("simple") {
-            return Err(scope.refuse_command(
-                "an index with a collation on a sealed field",
-                "leave the collation out",
-            ));
-        }
-    }
     Ok(())
+}
+
+fn simple_collation(scope: &Scope<'_>, collation: &Element<'_>, what: &str) -> Result {
+    let locale = collation.object()?.find("locale")?;
+    if locale.and_then(|locale| locale.str()) == Some("simple") {
+        return Ok(());
+    }
+    Err(scope.refuse_command(what, "tokens are compared byte for byte; leave it out"))
 }
 
 pub(super) fn drop_indexes<'m>(
@@ -119,15 +130,7 @@ pub(super) fn create<'m>(
         match element.key {
             "validator" => open_filter(scope, element, input, "a validator")?,
             "index" if element.kind == kind::DOCUMENT => modify_index(splicer, scope, element)?,
-            "collation" => {
-                let locale = element.doc()?.find("locale")?;
-                if locale.and_then(|locale| locale.str()) != Some("simple") {
-                    return Err(scope.refuse_command(
-                        "a collation",
-                        "tokens are compared byte for byte; leave it out",
-                    ));
-                }
-            }
+            "collation" => simple_collation(scope, element, "a collation")?,
             "capped"
             | "size"
             | "max"
@@ -175,15 +178,17 @@ pub(super) fn view(policy: &Policy, command: &Command<'_>) -> Result {
         let element = element?;
         match element.key {
             "viewOn" => {
-                let sealed = element
-                    .str()
-                    .and_then(|name| command.collection(policy, name));
-                if let Some(sealed) = sealed {
+                let Some(name) = element.str() else {
+                    continue;
+                };
+                if command.collection(policy, name).is_some()
+                    || policy.views().reaching(command.database, name)
+                {
                     return Err(Refusal::new(
                         RefusalKind::NotSupported,
                         format_args!(
-                            "{} of a view on {}, which has sealed fields, is not supported: filters on the view could not be rewritten; query the collection itself",
-                            command.name, sealed.namespace
+                            "{} of a view on {}.{name}, which reaches sealed fields, is not supported: filters on the view could not be rewritten; query the collection itself",
+                            command.name, command.database
                         ),
                     ));
                 }

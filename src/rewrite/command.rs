@@ -83,9 +83,9 @@ impl<'m> Command<'m> {
         policy.collection(&format!("{}.{name}", self.database))
     }
 
-    /// The first field named `key`.
+    /// The field named `key`; an error if there are two.
     pub(super) fn find(&self, key: &str) -> Result<Option<Element<'m>>, Malformed> {
-        self.body.find(key)
+        self.body.find_once(key)
     }
 }
 

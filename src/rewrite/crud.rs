@@ -9,7 +9,7 @@ use super::options::{
     upsert_equalities,
 };
 use super::scope::{BY_CONTENT, Place, Scope};
-use super::{projection, update};
+use super::{array_filters, projection, update};
 use crate::raw::{Doc, Element, Malformed, Splicer};
 use crate::refusal::Refusal;
 use crate::schema::Tree;
@@ -112,7 +112,7 @@ fn update_statement<'m>(
             "u" => update::rewrite(splicer, scope, element, &equalities)?,
             "c" => refuse_sealed(scope, element, "c")?,
             "arrayFilters" => {
-                update::array_filters(splicer, scope, element, change.update.as_ref())?
+                array_filters::rewrite(splicer, scope, element, change.update.as_ref())?
             }
             "hint" => hint(splicer, scope, element)?,
             "collation" => collation.note(element)?,
@@ -240,7 +240,7 @@ pub(super) fn find_and_modify<'m>(
             "update" if element.is_null() => {}
             "update" => update::rewrite(splicer, scope, element, &equalities)?,
             "arrayFilters" => {
-                update::array_filters(splicer, scope, element, change.update.as_ref())?
+                array_filters::rewrite(splicer, scope, element, change.update.as_ref())?
             }
             "fields" | "projection" => projection::rewrite(splicer, scope, element)?,
             "sort" => sort(scope, element)?,
@@ -269,7 +269,7 @@ pub(super) fn count<'m>(
             "collation" => collation.note(element)?,
             "limit" | "skip" => {}
             // MongoDB ignores it; some drivers send it.
-            "fields" if element.is_null() => {}
+            "fields" => projection::rewrite(splicer, scope, element)?,
             _ => return Ok(false),
         }
         Ok(true)

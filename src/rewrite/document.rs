@@ -23,7 +23,10 @@ pub(super) fn seal_document(
         let element = element?;
         match scope.tree().element(node, element.key) {
             Step::Open => refuse_dotted(scope, node, element.key)?,
-            Step::Inner(next) => seal_below(splicer, scope, &element, next, depth)?,
+            Step::Inner(next) => {
+                refuse_dotted(scope, node, element.key)?;
+                seal_below(splicer, scope, &element, next, depth)?;
+            }
             Step::Sealed(leaf) => {
                 let field = scope.collection.field(leaf);
                 replace_field(splicer, scope, field, &element)?;
@@ -98,12 +101,25 @@ pub(super) fn replace_field(
     field: &Field,
     element: &Element<'_>,
 ) -> Result<(), Refusal> {
-    if element.is_null() {
+    if element.is_null() || field.elements && holds_null_alone(element)? {
         return Ok(());
     }
     splicer.replace(element.start, element.end, |out| {
         write_field(out, scope, element.key, field, element)
     })
+}
+
+/// Whether a value is an array without anything to seal.
+fn holds_null_alone(element: &Element<'_>) -> Result<bool, Malformed> {
+    if element.kind != kind::ARRAY {
+        return Ok(false);
+    }
+    for item in element.doc()?.elements() {
+        if !item?.is_null() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Appends `element` in sealed form, under the name `key`.
@@ -169,8 +185,12 @@ fn write_binary(
     kind: u8,
     value: &[u8],
 ) -> Result<(), Refusal> {
-    let length = i32::try_from(Field::sealed_length(value.len()))
-        .map_err(|_| Refusal::new(RefusalKind::TooLarge, "a value is too large to seal"))?;
+    let length = i32::try_from(Field::sealed_length(value.len())).map_err(|_| {
+        Refusal::new(
+            RefusalKind::TooLarge,
+            format_args!("the value of `{}` is too large to seal", field.path),
+        )
+    })?;
     Writer::new(out).name(kind::BINARY, key);
     out.extend_from_slice(&length.to_le_bytes());
     out.push(SUBTYPE);

@@ -34,6 +34,12 @@ fn operators(scope: &Scope<'_>, doc: Doc<'_>, what: &str, depth: usize) -> Resul
         let element = element?;
         match element.key {
             "$getField" => field_by_name(scope, &element, what)?,
+            "$top" | "$topN" | "$bottom" | "$bottomN" => order(scope, &element, what)?,
+            internal if internal.starts_with("$_") => {
+                return Err(
+                    scope.refuse_command(&format!("`{internal}`"), "it is not meant for clients")
+                );
+            }
             "$function" | "$accumulator" | "$where" => {
                 return Err(scope.refuse_command(
                     &format!("`{}`", element.key),
@@ -43,6 +49,22 @@ fn operators(scope: &Scope<'_>, doc: Doc<'_>, what: &str, depth: usize) -> Resul
             _ => {}
         }
         walk(scope, &element, what, depth + 1)?;
+    }
+    Ok(())
+}
+
+/// Accumulators that sort the documents of a group do so by names without `$`.
+fn order(scope: &Scope<'_>, element: &Element<'_>, what: &str) -> Result<(), Refusal> {
+    if element.kind != kind::DOCUMENT {
+        return Ok(());
+    }
+    for option in element.doc()?.elements() {
+        let option = option?;
+        if option.key == "sortBy" && option.kind == kind::DOCUMENT {
+            for key in option.doc()?.elements() {
+                touch(scope, key?.key, what)?;
+            }
+        }
     }
     Ok(())
 }

@@ -4,19 +4,26 @@
 //! the table of all that MongoDB has; on a sealed collection its family's file
 //! rewrites it; whatever no file knows is refused.
 
+mod array_filters;
 mod catalog;
 mod command;
+mod condition;
 mod crud;
 mod document;
+mod elements;
 mod expression;
 mod filter;
+mod forged;
 pub(crate) mod hello;
 mod options;
 mod pipeline;
+mod positions;
 mod projection;
+mod reach;
 mod scope;
 mod table;
 mod update;
+pub mod views;
 
 use std::sync::Arc;
 
@@ -26,10 +33,9 @@ use scope::Scope;
 use table::Family;
 
 use crate::policy::{Collection, Policy};
-use crate::raw::{Doc, Element, Malformed, Splicer, kind};
+use crate::raw::{Malformed, Splicer, kind};
 use crate::refusal::{Refusal, RefusalKind};
 use crate::reveal::ReplyPlan;
-use crate::seal::{Header, NEEDLE, SUBTYPE};
 use crate::wire::{Message, OpMsg, OpQuery};
 
 /// A request that may reach MongoDB: nothing sealed is in it in plain.
@@ -96,7 +102,9 @@ fn decide_legacy(query: &OpQuery<'_>, scratch: &mut Vec<u8>) -> Result<ReplyPlan
             "OP_QUERY on a collection is not supported, nor by MongoDB; use a driver that speaks OP_MSG",
         )),
         Some(name) if hello::is_hello(name) => strip(query.frame, query.query.clone(), scratch),
-        Some("buildInfo" | "buildinfo" | "saslStart" | "saslContinue" | "authenticate") => Ok(ReplyPlan::Pass),
+        Some("buildInfo" | "buildinfo" | "saslStart" | "saslContinue" | "authenticate") => {
+            Ok(ReplyPlan::Pass)
+        }
         _ => Err(Refusal::new(
             RefusalKind::UnknownCommand,
             "OP_QUERY is for the handshake alone; use a driver that speaks OP_MSG",
@@ -128,9 +136,10 @@ fn decide_command(
     if policy.is_empty() {
         return Ok(ReplyPlan::Pass);
     }
-    refuse_forged(message, &command)?;
+    forged::refuse_forged(message, &command)?;
     let mut splicer = Splicer::new(message.frame, scratch);
-    let plan = rewrite(&mut splicer, policy, &command, family, 0)?;
+    let plan = rewrite(&mut splicer, policy, &command, family, 0)
+        .map_err(|refusal| naming(refusal, command.name))?;
     if splicer.finish() {
         crate::wire::finish(scratch).map_err(|error| Refusal::new(RefusalKind::TooLarge, error))?;
         if scratch.len() > crate::wire::MAX_MESSAGE {
@@ -146,6 +155,18 @@ fn decide_command(
     Ok(plan)
 }
 
+/// What is malformed is found deep below, where the command is not known.
+fn naming(refusal: Refusal, command: &str) -> Refusal {
+    if refusal.kind != RefusalKind::Malformed {
+        return refusal;
+    }
+    let what = refusal.message.strip_prefix("fieldseal: ");
+    Refusal::new(
+        refusal.kind,
+        format_args!("{command}: {}", what.unwrap_or(&refusal.message)),
+    )
+}
+
 /// Rewrites a command in place; what comes back is what its replies need.
 fn rewrite<'m>(
     splicer: &mut Splicer<'m, '_>,
@@ -156,6 +177,12 @@ fn rewrite<'m>(
 ) -> Result<ReplyPlan, Refusal> {
     match family {
         Family::Hello | Family::Pass => return Ok(ReplyPlan::Relay),
+        Family::GetMore => {
+            return Ok(command
+                .target
+                .integer()
+                .map_or(ReplyPlan::Relay, ReplyPlan::More));
+        }
         Family::Unknown => {
             return Err(Refusal::new(
                 RefusalKind::UnknownCommand,
@@ -168,7 +195,13 @@ fn rewrite<'m>(
         Family::Never(advice) => return Err(refuse_family(command, "fields are sealed", advice)),
         Family::OpenNamespace(advice) => {
             return match command.target.str() {
-                Some(namespace) if policy.collection(namespace).is_none() => Ok(ReplyPlan::Relay),
+                // Internal ones name the collection without its database.
+                Some(namespace)
+                    if policy.collection(namespace).is_none()
+                        && command.collection(policy, namespace).is_none() =>
+                {
+                    Ok(ReplyPlan::Relay)
+                }
                 _ => Err(refuse_family(
                     command,
                     "the collection has sealed fields",
@@ -177,8 +210,8 @@ fn rewrite<'m>(
             };
         }
         Family::Explain => return explain(splicer, policy, command, depth),
-        Family::BulkWrite => return bulk_write(policy, command),
-        Family::Rename => return rename(policy, command),
+        Family::BulkWrite => return reach::bulk_write(policy, command),
+        Family::Rename => return reach::rename(policy, command),
         _ => {}
     }
     let name = match command.target() {
@@ -190,11 +223,20 @@ fn rewrite<'m>(
                 "name it: a UUID does not tell which fields are sealed",
             ));
         }
-        Target::Database => return on_database(policy, command, family),
+        Target::Database => return reach::on_database(policy, command, family),
     };
     match command.collection(policy, name) {
         Some(collection) => sealed(splicer, policy, command, family, collection),
-        None => open(policy, command, family, name),
+        None if policy.views().reaching(command.database, name)
+            && !matches!(family, Family::Whole | Family::Modify) =>
+        {
+            Err(refuse_family(
+                command,
+                "a view reaches sealed fields",
+                "query the sealed collection itself",
+            ))
+        }
+        None => reach::open(policy, command, family, name),
     }
 }
 
@@ -308,76 +350,6 @@ fn aggregate<'m>(
     )
 }
 
-/// A command on a collection that has no sealed fields, but may reach one that has.
-fn open(
-    policy: &Policy,
-    command: &Command<'_>,
-    family: Family,
-    name: &str,
-) -> Result<ReplyPlan, Refusal> {
-    match family {
-        Family::Aggregate => {
-            if let Some(stages) = command.find("pipeline")?
-                && stages.kind == kind::ARRAY
-            {
-                pipeline::reach(policy, command.name, command.database, stages.doc()?, 0)?;
-            }
-        }
-        Family::Create | Family::Modify => catalog::view(policy, command)?,
-        Family::MapReduce => map_reduce(policy, command)?,
-        Family::Insert | Family::Update | Family::Delete | Family::FindAndModify
-            if matches!(name, "system.views" | "system.js")
-                && policy.may_seal_in(command.database) =>
-        {
-            return Err(refuse_family(
-                command,
-                "the database has sealed fields",
-                "make views with `create`",
-            ));
-        }
-        _ => {}
-    }
-    Ok(ReplyPlan::Relay)
-}
-
-/// A command of a family that names a collection, on the database as a whole.
-fn on_database(
-    policy: &Policy,
-    command: &Command<'_>,
-    family: Family,
-) -> Result<ReplyPlan, Refusal> {
-    if family != Family::Aggregate {
-        // MongoDB refuses it as well; it would carry nothing to a collection.
-        return Err(refuse_family(
-            command,
-            "no collection is named",
-            "name it by a string",
-        ));
-    }
-    let Some(stages) = command.find("pipeline")? else {
-        return Ok(ReplyPlan::Relay);
-    };
-    let stages = stages.doc()?;
-    pipeline::reach(policy, command.name, command.database, stages, 0)?;
-    let mut stages = stages.elements();
-    let changes = match stages.next().transpose()? {
-        Some(first) => first
-            .doc()?
-            .first()?
-            .is_some_and(|stage| stage.key == "$changeStream"),
-        None => false,
-    };
-    let may_meet = command.database == "admin" || policy.may_seal_in(command.database);
-    if changes && may_meet && stages.next().is_some() {
-        return Err(refuse_family(
-            command,
-            "a change stream meets sealed fields",
-            "leave out the stages after $changeStream and choose in the service",
-        ));
-    }
-    Ok(ReplyPlan::Relay)
-}
-
 fn explain<'m>(
     splicer: &mut Splicer<'m, '_>,
     policy: &Policy,
@@ -387,14 +359,18 @@ fn explain<'m>(
     if command.target.kind != kind::DOCUMENT || depth > 0 {
         return Err(Malformed("explain takes the document of another command").into());
     }
-    if let Some(sequence) = command.sequences.first() {
-        return Err(Refusal::new(
-            RefusalKind::NotSupported,
-            format_args!(
-                "explain: the document sequence `{}` is not known to this version",
-                sequence.identifier
-            ),
-        ));
+    reach::no_sequences(command)?;
+    for option in command.body.elements().skip(1) {
+        let option = option?;
+        if option.key != "verbosity" && !command::is_generic(option.key) {
+            return Err(Refusal::new(
+                RefusalKind::NotSupported,
+                format_args!(
+                    "explain: the option `{}` is not known to this version; leave it out",
+                    option.key
+                ),
+            ));
+        }
     }
     let doc = command.target.doc()?;
     let inner = Command::in_doc(doc, command.database)?;
@@ -417,142 +393,5 @@ fn explain<'m>(
     Ok(ReplyPlan::Relay)
 }
 
-fn map_reduce(policy: &Policy, command: &Command<'_>) -> Result<(), Refusal> {
-    let Some(out) = command.find("out")? else {
-        return Ok(());
-    };
-    let mut database = command.database;
-    let mut names: Vec<Element<'_>> = Vec::new();
-    if out.kind == kind::DOCUMENT {
-        for element in out.doc()?.elements() {
-            let element = element?;
-            match element.key {
-                "db" => {
-                    database = element
-                        .str()
-                        .ok_or(Malformed("a database is not named by a string"))?
-                }
-                "replace" | "merge" | "reduce" => names.push(element),
-                _ => {}
-            }
-        }
-    } else {
-        names.push(out);
-    }
-    for name in names {
-        let name = name
-            .str()
-            .ok_or(Malformed("a collection is not named by a string"))?;
-        if policy.collection(&format!("{database}.{name}")).is_some() {
-            return Err(refuse_family(
-                command,
-                "its output has sealed fields",
-                "use insert and update",
-            ));
-        }
-    }
-    Ok(())
-}
-
-fn bulk_write(policy: &Policy, command: &Command<'_>) -> Result<ReplyPlan, Refusal> {
-    let check = |doc: Doc<'_>| -> Result<(), Refusal> {
-        let namespace = doc
-            .find("ns")?
-            .ok_or(Malformed("bulkWrite names no collection"))?;
-        let namespace = namespace
-            .str()
-            .ok_or(Malformed("a collection is not named by a string"))?;
-        match policy.collection(namespace) {
-            None => Ok(()),
-            Some(_) => Err(refuse_family(
-                command,
-                "one of its collections has sealed fields",
-                "use insert, update and delete",
-            )),
-        }
-    };
-    for element in command.body.elements() {
-        let element = element?;
-        if element.key == "nsInfo" {
-            for namespace in element.doc()?.elements() {
-                check(namespace?.doc()?)?;
-            }
-        }
-    }
-    for sequence in command
-        .sequences
-        .iter()
-        .filter(|sequence| sequence.identifier == "nsInfo")
-    {
-        let mut at = sequence.documents.start;
-        while at < sequence.documents.end {
-            let doc = Doc::at(command.body.buffer(), at, sequence.documents.end)?;
-            check(doc)?;
-            at = doc.end();
-        }
-    }
-    Ok(ReplyPlan::Relay)
-}
-
-fn rename(policy: &Policy, command: &Command<'_>) -> Result<ReplyPlan, Refusal> {
-    let to = command.find("to")?;
-    for namespace in [Some(command.target), to].into_iter().flatten() {
-        let sealed = match namespace.str() {
-            Some(name) => policy.collection(name).is_some(),
-            None => true,
-        };
-        if sealed {
-            return Err(refuse_family(
-                command,
-                "a collection has sealed fields",
-                "its keys derive from its name: rename it on MongoDB itself, and give it the old `identity` in the schema",
-            ));
-        }
-    }
-    Ok(ReplyPlan::Relay)
-}
-
-/// Clients seal nothing themselves: a Binary that reads as a sealed value is refused.
-fn refuse_forged(message: &OpMsg<'_>, command: &Command<'_>) -> Result<(), Refusal> {
-    if memchr::memmem::find(message.frame, &NEEDLE).is_none() {
-        return Ok(());
-    }
-    holds_sealed(command.name, command.body, 0)?;
-    for sequence in command.sequences {
-        let mut at = sequence.documents.start;
-        while at < sequence.documents.end {
-            let doc = Doc::at(message.frame, at, sequence.documents.end)?;
-            holds_sealed(command.name, doc, 0)?;
-            at = doc.end();
-        }
-    }
-    Ok(())
-}
-
-fn holds_sealed(command: &str, doc: Doc<'_>, depth: usize) -> Result<(), Refusal> {
-    if depth > scope::DEEPEST {
-        return Err(Malformed("documents are nested too deep").into());
-    }
-    for element in doc.elements() {
-        let element = element?;
-        match element.kind {
-            kind::DOCUMENT | kind::ARRAY => holds_sealed(command, element.doc()?, depth + 1)?,
-            kind::JAVASCRIPT_WITH_SCOPE => holds_sealed(command, element.scope()?, depth + 1)?,
-            kind::BINARY
-                if element.binary().is_some_and(|(subtype, payload)| {
-                    subtype == SUBTYPE && Header::read(payload).is_some()
-                }) =>
-            {
-                return Err(Refusal::new(
-                    RefusalKind::NotSupported,
-                    format_args!(
-                        "{command}: the message holds a sealed value in `{}`; clients send values in plain and never sealed ones",
-                        element.key
-                    ),
-                ));
-            }
-            _ => {}
-        }
-    }
-    Ok(())
-}
+#[cfg(test)]
+mod tests;

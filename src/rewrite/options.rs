@@ -2,7 +2,7 @@
 
 use super::command::{Command, is_generic};
 use super::filter::{Below, Filter, Purpose, UpsertEquality};
-use super::scope::{BY_CONTENT, Place, Scope};
+use super::scope::{BY_CONTENT, DEEPEST, Place, Scope};
 use crate::raw::{Doc, Element, Malformed, Splicer, Writer, kind};
 use crate::refusal::Refusal;
 use crate::schema::Tree;
@@ -37,17 +37,10 @@ pub(super) fn array<'m>(
     element: &Element<'m>,
     mut each: impl FnMut(&mut Splicer<'m, '_>, Doc<'m>) -> Result<(), Refusal>,
 ) -> Result<(), Refusal> {
-    if element.kind != kind::ARRAY {
-        return Err(Malformed("an array was expected").into());
-    }
-    let array = element.doc()?;
+    let array = element.array()?;
     let mark = splicer.mark();
     for item in array.elements() {
-        let item = item?;
-        if item.kind != kind::DOCUMENT {
-            return Err(Malformed("an array of documents was expected").into());
-        }
-        each(splicer, item.doc()?)?;
+        each(splicer, item?.object()?)?;
     }
     splicer.mend_length(array.start(), mark)?;
     Ok(())
@@ -122,7 +115,7 @@ pub(super) fn filter_for<'m>(
         scope,
         paths: &paths,
     }
-    .rewrite(splicer, element.doc()?, purpose, 0)
+    .rewrite(splicer, element.object()?, purpose, 0)
 }
 
 /// The equalities on sealed fields that an upsert with this filter puts into a new document.
@@ -140,25 +133,49 @@ pub(super) fn upsert_equalities<'m>(
         filter,
         &mut Purpose::Upsert(&mut equalities),
     )?;
+    if scope.compared.get() {
+        no_empty_lists(scope, filter.object()?, 0)?;
+    }
     Ok(equalities)
 }
 
+/// MongoDB takes nothing into a new document from a filter that can never match, and
+/// drops a branch of `$or` that can't before it looks for equalities. An empty list
+/// makes either, on open fields too.
+fn no_empty_lists(scope: &Scope<'_>, doc: Doc<'_>, depth: usize) -> Result<(), Refusal> {
+    if depth > DEEPEST {
+        return Err(Malformed("a filter is nested too deep").into());
+    }
+    for element in doc.elements() {
+        let element = element?;
+        if !matches!(element.kind, kind::DOCUMENT | kind::ARRAY) {
+            continue;
+        }
+        let inner = element.doc()?;
+        let list = matches!(element.key, "$in" | "$nin" | "$all");
+        // A branch is named by its number.
+        let branch = element.kind == kind::DOCUMENT && crate::schema::is_position(element.key);
+        if inner.is_empty() && (list || branch) {
+            return Err(scope.refuse_command(
+                "an upsert whose filter compares sealed fields and has an empty list or branch",
+                "leave out what matches nothing, or everything",
+            ));
+        }
+        no_empty_lists(scope, inner, depth + 1)?;
+    }
+    Ok(())
+}
+
 /// A filter that may not touch sealed fields at all, such as a validator.
-pub(super) fn open_filter(
+pub(super) fn open_filter<'m>(
     scope: &Scope<'_>,
-    element: &Element<'_>,
-    input: &[u8],
+    element: &Element<'m>,
+    input: &'m [u8],
     what: &str,
 ) -> Result<(), Refusal> {
     let mut scratch = Vec::new();
     let mut dry = Splicer::new(input, &mut scratch);
-    let element = Doc::at(input, element.value_start, element.end)?;
-    let paths = Below(scope, Tree::ROOT);
-    Filter {
-        scope,
-        paths: &paths,
-    }
-    .rewrite(&mut dry, element, &mut Purpose::Match, 0)?;
+    filter(&mut dry, scope, element)?;
     if dry.changed() {
         return Err(scope.refuse_command(
             &format!("{what} that compares sealed fields"),
@@ -188,7 +205,7 @@ pub(super) fn open_keys(
     what: &str,
     advice: &str,
 ) -> Result<(), Refusal> {
-    for key in element.doc()?.elements() {
+    for key in element.object()?.elements() {
         let key = key?;
         if !matches!(scope.place(key.key)?, Place::Open) {
             return Err(scope.refuse(key.key, what, &format!("{BY_CONTENT}: {advice}")));
@@ -219,7 +236,7 @@ pub(super) fn index_keys<'m>(
     let mut tokens = false;
     for key in keys.elements() {
         let key = key?;
-        if key.key.contains("$**") {
+        if key.key == "$**" {
             return Err(scope.refuse_command("a wildcard index", "index the open fields by name"));
         }
         match scope.place(key.key)? {
@@ -235,8 +252,13 @@ pub(super) fn index_keys<'m>(
                         "it has no tokens to index; `queries = [\"equality\"]` in the schema adds them",
                     ));
                 };
-                if matches!(key.str(), Some(name) if name != "hashed") {
-                    return Err(scope.refuse(key.key, "a text or geo index", BY_CONTENT));
+                let order = matches!(key.integer(), Some(1 | -1));
+                if !order && key.str() != Some("hashed") {
+                    return Err(scope.refuse(
+                        key.key,
+                        "an index neither ascending, descending nor hashed",
+                        BY_CONTENT,
+                    ));
                 }
                 tokens = true;
                 splicer.replace(key.start, key.end, |out| {

@@ -44,7 +44,7 @@ impl Pipeline<'_, '_> {
         for stage in array.elements() {
             let stage = stage?;
             let number = stage.key;
-            let doc = stage.doc()?;
+            let doc = stage.object()?;
             let mark = splicer.mark();
             let mut operators = doc.elements();
             let operator = operators
@@ -80,17 +80,21 @@ impl Pipeline<'_, '_> {
                     scope: self.scope,
                     paths: &paths,
                 };
-                filter.rewrite(splicer, stage.doc()?, &mut Purpose::Match, 0)?;
+                filter.rewrite(splicer, stage.object()?, &mut Purpose::Match, 0)?;
                 Ok(Shape::Kept)
             }
             ("$facet", Shape::Kept) => {
-                let facets = stage.doc()?;
+                let facets = stage.object()?;
                 let mark = splicer.mark();
+                let mut shape = Shape::Open;
                 for facet in facets.elements() {
-                    self.rewrite(splicer, facet?.doc()?, Shape::Kept, depth + 1)?;
+                    let inner = facet?.array()?;
+                    if self.rewrite(splicer, inner, Shape::Kept, depth + 1)? != Shape::Open {
+                        shape = Shape::Unknown;
+                    }
                 }
                 splicer.mend_length(facets.start(), mark)?;
-                Ok(Shape::Unknown)
+                Ok(shape)
             }
             (_, Shape::Kept) => self.kept(stage, &what, depth),
             (_, Shape::Unknown) => Err(self.scope.refuse_command(
@@ -111,12 +115,12 @@ impl Pipeline<'_, '_> {
                 "sort by an open field, or in the service",
             )?,
             "$project" => {
-                for field in stage.doc()?.elements() {
+                for field in stage.object()?.elements() {
                     self.project(&field?, what)?;
                 }
             }
             "$addFields" | "$set" => {
-                for field in stage.doc()?.elements() {
+                for field in stage.object()?.elements() {
                     let field = field?;
                     self.open_target(field.key, what)?;
                     refuse_sealed(scope, &field, what)?;
@@ -290,21 +294,21 @@ fn reach_stage(
         }
         "$unionWith" => from(policy, command, database, stage, "coll", depth),
         "$out" => match stage.kind {
-            kind::DOCUMENT => target(policy, command, database, stage),
+            kind::DOCUMENT => target(policy, command, database, stage, stage.key),
             _ => named(policy, command, database, stage, stage.key),
         },
         "$merge" => match stage.kind {
             kind::DOCUMENT => {
                 let into = stage
                     .doc()?
-                    .find("into")?
+                    .find_once("into")?
                     .ok_or(Malformed("$merge has no `into`"))?;
                 if into.kind == kind::DOCUMENT {
-                    target(policy, command, database, &into)?;
+                    target(policy, command, database, &into, stage.key)?;
                 } else {
                     named(policy, command, database, &into, stage.key)?;
                 }
-                match stage.doc()?.find("whenMatched")? {
+                match stage.doc()?.find_once("whenMatched")? {
                     Some(updates) if updates.kind == kind::ARRAY => {
                         reach(policy, command, database, updates.doc()?, depth + 1)
                     }
@@ -383,7 +387,7 @@ fn from(
         let option = option?;
         if option.key == field {
             match option.kind {
-                kind::DOCUMENT => target(policy, command, database, &option)?,
+                kind::DOCUMENT => target(policy, command, database, &option, stage.key)?,
                 _ => named(policy, command, database, &option, stage.key)?,
             }
         } else if option.key == "pipeline" && option.kind == kind::ARRAY {
@@ -398,9 +402,10 @@ fn target(
     command: &str,
     database: &str,
     holder: &Element<'_>,
+    stage: &str,
 ) -> Result<(), Refusal> {
     let doc = holder.doc()?;
-    let other = doc.find("db")?;
+    let other = doc.find_once("db")?;
     let database = match &other {
         Some(name) => name
             .str()
@@ -408,9 +413,9 @@ fn target(
         None => database,
     };
     let collection = doc
-        .find("coll")?
+        .find_once("coll")?
         .ok_or(Malformed("a stage names no collection"))?;
-    named(policy, command, database, &collection, holder.key)
+    named(policy, command, database, &collection, stage)
 }
 
 fn named(
@@ -423,6 +428,22 @@ fn named(
     let Some(collection) = name.str() else {
         return Err(Malformed("a collection is not named by a string").into());
     };
+    if super::reach::defines_views(policy, database, collection) {
+        return Err(Refusal::new(
+            RefusalKind::NotSupported,
+            format_args!(
+                "{command} in {database}: `{stage}` reaches {collection}, where the database has sealed fields; make views with `create`"
+            ),
+        ));
+    }
+    if policy.views().reaching(database, collection) {
+        return Err(Refusal::new(
+            RefusalKind::NotSupported,
+            format_args!(
+                "{command} in {database}: `{stage}` reads {collection}, a view that reaches sealed fields; query the sealed collection by commands of its own"
+            ),
+        ));
+    }
     match policy.collection(&format!("{database}.{collection}")) {
         None => Ok(()),
         Some(sealed) => Err(Refusal::new(

@@ -2,8 +2,8 @@
 
 use super::expression::refuse_sealed;
 use super::filter::{Below, Filter, Purpose};
-use super::scope::{BY_CONTENT, Place, Scope};
-use crate::raw::{Doc, Element, Splicer, kind};
+use super::scope::{BY_CONTENT, DEEPEST, Place, Scope};
+use crate::raw::{Doc, Element, Malformed, Splicer, kind};
 use crate::refusal::Refusal;
 use crate::schema::{NodeId, Tree};
 
@@ -16,7 +16,7 @@ pub(super) fn rewrite<'m>(
     if element.is_null() {
         return Ok(());
     }
-    level(splicer, scope, element.doc()?, Some(Tree::ROOT))
+    level(splicer, scope, element.object()?, Some(Tree::ROOT), 0)
 }
 
 /// One level of a projection; `node` is none below an open field.
@@ -25,7 +25,11 @@ fn level<'m>(
     scope: &Scope<'_>,
     doc: Doc<'m>,
     node: Option<NodeId>,
+    depth: usize,
 ) -> Result<(), Refusal> {
+    if depth > DEEPEST {
+        return Err(Malformed("a projection is nested too deep").into());
+    }
     let mark = splicer.mark();
     for element in doc.elements() {
         let element = element?;
@@ -35,7 +39,7 @@ fn level<'m>(
         };
         match element.kind {
             kind::BOOL | kind::INT32 | kind::INT64 | kind::DOUBLE | kind::DECIMAL128 => {}
-            kind::DOCUMENT => document(splicer, scope, &element, place)?,
+            kind::DOCUMENT => document(splicer, scope, &element, place, depth)?,
             _ => computed(scope, &element, place)?,
         }
     }
@@ -48,13 +52,15 @@ fn document<'m>(
     scope: &Scope<'_>,
     element: &Element<'m>,
     place: Place<'_>,
+    depth: usize,
 ) -> Result<(), Refusal> {
-    let operator = match element.doc()?.first()? {
+    let mut operators = element.object()?.elements();
+    let operator = match operators.next().transpose()? {
         Some(first) if first.key.starts_with('$') => first,
         _ => {
             return match place {
-                Place::Open => level(splicer, scope, element.doc()?, None),
-                Place::Inner(node) => level(splicer, scope, element.doc()?, Some(node)),
+                Place::Open => level(splicer, scope, element.doc()?, None, depth + 1),
+                Place::Inner(node) => level(splicer, scope, element.doc()?, Some(node), depth + 1),
                 Place::Sealed { .. } => Err(scope.refuse(
                     element.key,
                     "a projection of its parts",
@@ -63,6 +69,12 @@ fn document<'m>(
             };
         }
     };
+    if operators.next().is_some() {
+        return Err(scope.refuse_command(
+            &format!("a projection of `{}` by several operators", element.key),
+            "MongoDB takes one",
+        ));
+    }
     match (operator.key, place) {
         ("$slice", Place::Sealed { field, .. }) if !field.elements => Err(scope.refuse(
             element.key,
@@ -78,7 +90,7 @@ fn document<'m>(
                 scope,
                 paths: &paths,
             }
-            .rewrite(splicer, operator.doc()?, &mut Purpose::Match, 0)?;
+            .rewrite(splicer, operator.object()?, &mut Purpose::Match, 0)?;
             splicer.mend_length(element.doc()?.start(), mark)?;
             Ok(())
         }

@@ -31,6 +31,8 @@ pub(super) enum Family {
     Distinct,
     /// `aggregate`
     Aggregate,
+    /// `getMore`
+    GetMore,
     /// `explain`
     Explain,
     /// `create`
@@ -68,6 +70,7 @@ pub(super) fn family(name: &str) -> Family {
         "count" => Family::Count,
         "distinct" => Family::Distinct,
         "aggregate" => Family::Aggregate,
+        "getMore" => Family::GetMore,
         "explain" => Family::Explain,
         "create" => Family::Create,
         "collMod" => Family::Modify,
@@ -117,6 +120,7 @@ pub(super) fn family(name: &str) -> Family {
         | "clearJumboFlag"
         | "analyzeShardKey"
         | "configureQueryAnalyzer"
+        | "updateZoneKeyRange"
         | "dataSize"
         | "datasize" => Family::OpenNamespace(
             "its keys could be values of sealed fields; run it on MongoDB itself",
@@ -197,7 +201,6 @@ const PASSES: &[&str] = &[
     "getFreeMonitoringStatus",
     "getLastError",
     "getLog",
-    "getMore",
     "getParameter",
     "getShardMap",
     "getShardVersion",
@@ -287,7 +290,6 @@ const PASSES: &[&str] = &[
     "top",
     "updateRole",
     "updateUser",
-    "updateZoneKeyRange",
     "usersInfo",
     "voteCommitIndexBuild",
     "waitForFailPoint",

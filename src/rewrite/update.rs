@@ -1,9 +1,10 @@
 //! Updates: what is set is sealed, what would compute on a sealed field is refused.
 
-use super::document::{replace_field, seal_below, seal_document, write_field, write_value};
+use super::document::{replace_field, seal_below, seal_document, write_value};
+use super::elements;
 use super::expression::refuse_sealed;
 use super::filter::{Below, Filter, Purpose, UpsertEquality, is_operators};
-use super::scope::{BY_CONTENT, Place, Scope};
+use super::scope::{Place, Scope};
 use crate::policy::Field;
 use crate::raw::{Doc, Element, Malformed, Splicer, Writer, kind};
 use crate::refusal::Refusal;
@@ -24,14 +25,29 @@ pub(super) fn rewrite<'m>(
         kind::DOCUMENT if is_operators(element)? => {
             operators(splicer, scope, element.doc()?, equalities)
         }
-        // A replacement takes only `_id` from the filter.
-        kind::DOCUMENT if !element.doc()?.is_empty() || equalities.is_empty() => {
-            seal_document(splicer, scope, element.doc()?, Tree::ROOT, 0)
-        }
-        kind::DOCUMENT => Ok(()),
+        kind::DOCUMENT => replacement(splicer, scope, element.doc()?),
         kind::ARRAY => pipeline(scope, element.doc()?, equalities),
         _ => Err(Malformed("an update is neither a document nor a pipeline").into()),
     }
+}
+
+/// A replacement takes nothing but `_id` from the filter of an upsert.
+fn replacement<'m>(
+    splicer: &mut Splicer<'m, '_>,
+    scope: &Scope<'_>,
+    document: Doc<'m>,
+) -> Result<(), Refusal> {
+    for field in document.elements() {
+        let field = field?;
+        // MongoDB refuses it as well, but would have seen what it holds.
+        if field.key.starts_with('$') {
+            return Err(scope.refuse_command(
+                &format!("`{}` in a replacement", field.key),
+                "give either operators or a replacement",
+            ));
+        }
+    }
+    seal_document(splicer, scope, document, Tree::ROOT, 0)
 }
 
 fn operators<'m>(
@@ -45,7 +61,7 @@ fn operators<'m>(
     let mut inserted = missing.is_empty();
     for operator in update.elements() {
         let operator = operator?;
-        let fields = operator.doc()?;
+        let fields = operator.object()?;
         let inner = splicer.mark();
         for field in fields.elements() {
             let field = field?;
@@ -107,7 +123,8 @@ fn not_set<'m>(
         {
             return Err(scope.refuse(path, "an upsert that compares it twice", "compare it once"));
         }
-        if !decided(scope, update, path)? {
+        // MongoDB itself puts null into the new document.
+        if !equality.value.is_null() && !decided(scope, update, path)? {
             missing.push(*equality);
         }
     }
@@ -118,18 +135,23 @@ fn not_set<'m>(
 fn decided(scope: &Scope<'_>, update: Doc<'_>, path: &str) -> Result<bool, Refusal> {
     for operator in update.elements() {
         let operator = operator?;
-        for field in operator.doc()?.elements() {
+        for field in operator.object()?.elements() {
             let field = field?;
-            let sets = matches!(operator.key, "$set" | "$setOnInsert" | "$unset");
-            if sets && within(path, field.key) {
+            let decides = match operator.key {
+                "$set" | "$setOnInsert" => true,
+                // Unset below another field, it would leave that one, empty.
+                "$unset" => !field.key.contains('.'),
+                _ => false,
+            };
+            if decides && within(path, field.key) {
                 return Ok(true);
             }
-            if within(path, field.key) || within(field.key, path) {
+            if meets(path, field.key) {
                 return Err(scope.refuse(
                     path,
                     &format!(
-                        "an upsert whose filter compares it and whose update has `{}`",
-                        operator.key
+                        "an upsert whose filter compares it and whose update has `{}` of `{}`",
+                        operator.key, field.key
                     ),
                     "set it in the update with $set or $setOnInsert",
                 ));
@@ -137,6 +159,19 @@ fn decided(scope: &Scope<'_>, update: Doc<'_>, path: &str) -> Result<bool, Refus
         }
     }
     Ok(false)
+}
+
+/// Whether one path holds the other, or may, as a position may be any name.
+fn meets(path: &str, other: &str) -> bool {
+    for (one, other) in path.split('.').zip(other.split('.')) {
+        if crate::schema::is_position(one) || crate::schema::is_position(other) {
+            return true;
+        }
+        if one != other {
+            return false;
+        }
+    }
+    true
 }
 
 /// Whether `path` is `outer` or lies below it.
@@ -203,8 +238,13 @@ fn parent<'m>(
 ) -> Result<(), Refusal> {
     match operator {
         "$set" | "$setOnInsert" => seal_below(splicer, scope, element, node, 0),
-        "$unset" | "$pop" | "$currentDate" | "$inc" | "$mul" | "$bit" => Ok(()),
-        "$push" => push_documents(splicer, scope, element, node),
+        "$unset" => {
+            unset(splicer, element);
+            Ok(())
+        }
+        "$pop" | "$inc" | "$mul" if is_number(element) => Ok(()),
+        "$currentDate" if element.kind == kind::BOOL => Ok(()),
+        "$push" => elements::push_documents(splicer, scope, element, node),
         "$pull" if element.kind == kind::DOCUMENT => {
             let condition = element.doc()?;
             if is_operators(element)? {
@@ -234,58 +274,25 @@ fn parent<'m>(
     }
 }
 
-/// The `$each` list of a `$push`, with its other modifiers checked; none if it has no modifiers.
-fn each<'m>(
-    scope: &Scope<'_>,
-    element: &Element<'m>,
-    node: Option<NodeId>,
-) -> Result<Option<Element<'m>>, Refusal> {
-    if element.kind != kind::DOCUMENT || element.doc()?.find("$each")?.is_none() {
-        return Ok(None);
-    }
-    let mut list = None;
-    for modifier in element.doc()?.elements() {
-        let modifier = modifier?;
-        match (modifier.key, node) {
-            ("$each", _) if list.is_some() || modifier.kind != kind::ARRAY => {
-                return Err(Malformed("$each takes one array").into());
-            }
-            ("$each", _) => list = Some(modifier),
-            ("$slice" | "$position", _) => {}
-            ("$sort", Some(node)) if modifier.kind == kind::DOCUMENT => {
-                for key in modifier.doc()?.elements() {
-                    let key = key?;
-                    if !matches!(scope.place_from(node, key.key)?, Place::Open) {
-                        return Err(scope.refuse(key.key, "`$sort` in `$push`", BY_CONTENT));
-                    }
-                }
-            }
-            (other, _) => {
-                return Err(scope.refuse(
-                    element.key,
-                    &format!("`{other}` in `$push`"),
-                    BY_CONTENT,
-                ));
-            }
-        }
-    }
-    Ok(list)
+pub(super) fn is_number(element: &Element<'_>) -> bool {
+    matches!(
+        element.kind,
+        kind::INT32 | kind::INT64 | kind::DOUBLE | kind::DECIMAL128
+    )
 }
 
-fn push_documents<'m>(
-    splicer: &mut Splicer<'m, '_>,
-    scope: &Scope<'_>,
-    element: &Element<'m>,
-    node: NodeId,
-) -> Result<(), Refusal> {
-    let Some(list) = each(scope, element, Some(node))? else {
-        return seal_below(splicer, scope, element, node, 0);
-    };
-    let modifiers = element.doc()?;
-    let mark = splicer.mark();
-    seal_below(splicer, scope, &list, node, 1)?;
-    splicer.mend_length(modifiers.start(), mark)?;
-    Ok(())
+/// MongoDB does not look at the value of `$unset`, so a client may send any:
+/// all but those that say nothing are emptied.
+fn unset(splicer: &mut Splicer<'_, '_>, element: &Element<'_>) {
+    let silent = element.is_null()
+        || element.kind == kind::BOOL
+        || element.str() == Some("")
+        || element.integer() == Some(1);
+    if !silent {
+        splicer.replace(element.start, element.end, |out| {
+            Writer::new(out).string(element.key, "")
+        });
+    }
 }
 
 /// An operator on a sealed field.
@@ -298,96 +305,15 @@ fn sealed<'m>(
 ) -> Result<(), Refusal> {
     match operator {
         "$set" | "$setOnInsert" => replace_field(splicer, scope, field, element),
-        "$unset" => Ok(()),
-        "$pop" if field.elements => Ok(()),
-        "$push" if field.elements => push_elements(splicer, scope, element, field),
-        "$pull" if field.elements => pull_elements(splicer, scope, element, field),
-        other => Err(scope.refuse(element.key, &format!("`{other}`"), WHOLE)),
-    }
-}
-
-fn push_elements<'m>(
-    splicer: &mut Splicer<'m, '_>,
-    scope: &Scope<'_>,
-    element: &Element<'m>,
-    field: &Field,
-) -> Result<(), Refusal> {
-    match each(scope, element, None)? {
-        None => splicer.replace(element.start, element.end, |out| {
-            write_value(out, scope, element.key, field, element)
-        }),
-        Some(list) => {
-            let modifiers = element.doc()?;
-            let mark = splicer.mark();
-            splicer.replace(list.start, list.end, |out| {
-                write_field(out, scope, list.key, field, &list)
-            })?;
-            splicer.mend_length(modifiers.start(), mark)?;
+        "$unset" => {
+            unset(splicer, element);
             Ok(())
         }
+        "$pop" if field.elements && matches!(element.integer(), Some(1 | -1)) => Ok(()),
+        "$push" if field.elements => elements::push_elements(splicer, scope, element, field),
+        "$pull" if field.elements => elements::pull_elements(splicer, scope, element, field),
+        other => Err(scope.refuse(element.key, &format!("`{other}`"), WHOLE)),
     }
-}
-
-/// `$pull` of sealed elements: a condition on their tokens, which null elements never meet.
-fn pull_elements<'m>(
-    splicer: &mut Splicer<'m, '_>,
-    scope: &Scope<'_>,
-    element: &Element<'m>,
-    field: &Field,
-) -> Result<(), Refusal> {
-    if element.is_null() {
-        return Ok(());
-    }
-    let refuse = |what: &str| {
-        Err(scope.refuse(
-            element.key,
-            &format!("`$pull` {what}"),
-            "with equality it takes a value, {$eq: value} or {$in: [values]} without null",
-        ))
-    };
-    let Some(equality) = &field.equality else {
-        return refuse("of elements without equality");
-    };
-    if scope.collection.on_plaintext == crate::schema::OnPlaintext::Allow {
-        return refuse("while the collection allows plaintext");
-    }
-    scope.compared.set(true);
-    let mut tokens = Vec::new();
-    if is_operators(element)? {
-        for operator in element.doc()?.elements() {
-            let operator = operator?;
-            match operator.key {
-                "$in" => {
-                    for value in operator.doc()?.elements() {
-                        tokens.push(value?);
-                    }
-                }
-                "$eq" => tokens.push(operator),
-                other => return refuse(&format!("with `{other}`")),
-            }
-        }
-        if element.doc()?.elements().count() != 1 {
-            return refuse("with several operators");
-        }
-    } else {
-        tokens.push(*element);
-    }
-    let mut made = Vec::with_capacity(tokens.len());
-    for value in tokens {
-        match equality.key.equality(value.kind, value.value()) {
-            Some(token) => made.push(token),
-            None => return refuse("of null, a document, an array or a pattern among others"),
-        }
-    }
-    splicer.replace(element.start, element.end, |out| {
-        let mut writer = Writer::new(out);
-        let condition = writer.begin_doc(element.key);
-        let by_token = writer.begin_doc(&equality.name);
-        super::filter::write_tokens(&mut writer, "$in", &made);
-        writer.end(by_token);
-        writer.end(condition);
-    });
-    Ok(())
 }
 
 /// An operator on one element of a sealed field, by its position.
@@ -398,11 +324,22 @@ fn position<'m>(
     element: &Element<'m>,
     field: &Field,
 ) -> Result<(), Refusal> {
+    let last = element.key.rsplit('.').next().unwrap_or_default();
     match operator {
+        // Where there is no array, MongoDB takes the number for a name, and would
+        // put a field into the sealed document.
+        "$set" | "$setOnInsert" if !last.starts_with('$') => Err(scope.refuse(
+            element.key,
+            &format!("`{operator}` by an array's index"),
+            "name the element by `$` or by `$[name]` and arrayFilters",
+        )),
         "$set" | "$setOnInsert" => splicer.replace(element.start, element.end, |out| {
             write_value(out, scope, element.key, field, element)
         }),
-        "$unset" => Ok(()),
+        "$unset" => {
+            unset(splicer, element);
+            Ok(())
+        }
         other => Err(scope.refuse(element.key, &format!("`{other}`"), WHOLE)),
     }
 }
@@ -413,7 +350,8 @@ fn pipeline(
     stages: Doc<'_>,
     equalities: &[UpsertEquality<'_>],
 ) -> Result<(), Refusal> {
-    if let Some(equality) = equalities.first() {
+    let value = equalities.iter().find(|equality| !equality.value.is_null());
+    if let Some(equality) = value {
         return Err(scope.refuse(
             equality.path,
             "an upsert by a pipeline whose filter compares it",
@@ -421,12 +359,12 @@ fn pipeline(
         ));
     }
     for stage in stages.elements() {
-        let stage = stage?.doc()?;
+        let stage = stage?.object()?;
         for operator in stage.elements() {
             let operator = operator?;
             match operator.key {
                 "$set" | "$addFields" => {
-                    for field in operator.doc()?.elements() {
+                    for field in operator.object()?.elements() {
                         let field = field?;
                         open_target(scope, field.key, operator.key)?;
                         refuse_sealed(scope, &field, operator.key)?;
@@ -461,98 +399,4 @@ fn open_target(scope: &Scope<'_>, path: &str, stage: &str) -> Result<(), Refusal
             "use the update operator $set",
         )),
     }
-}
-
-/// The array filters of an update: conditions on elements, by identifier.
-pub(super) fn array_filters<'m>(
-    splicer: &mut Splicer<'m, '_>,
-    scope: &Scope<'_>,
-    filters: &Element<'m>,
-    update: Option<&Element<'m>>,
-) -> Result<(), Refusal> {
-    let array = filters.doc()?;
-    let paths = Identifiers { scope, update };
-    let mark = splicer.mark();
-    for filter in array.elements() {
-        let filter = filter?.doc()?;
-        Filter {
-            scope,
-            paths: &paths,
-        }
-        .rewrite(splicer, filter, &mut Purpose::Match, 0)?;
-    }
-    splicer.mend_length(array.start(), mark)?;
-    Ok(())
-}
-
-/// Resolves the identifiers of array filters by the paths `a.$[identifier]` of the update.
-struct Identifiers<'s, 'c, 'e, 'm> {
-    scope: &'s Scope<'c>,
-    update: Option<&'e Element<'m>>,
-}
-
-impl<'c> super::filter::Paths<'c> for Identifiers<'_, 'c, '_, '_> {
-    fn place(&self, path: &str) -> Result<Place<'c>, Refusal> {
-        let (identifier, rest) = match path.split_once('.') {
-            Some((identifier, rest)) => (identifier, Some(rest)),
-            None => (path, None),
-        };
-        let mut found: Option<Place<'c>> = None;
-        let update = match self.update {
-            Some(update) if update.kind == kind::DOCUMENT => update.doc()?,
-            _ => {
-                return Err(self
-                    .scope
-                    .refuse_command("`arrayFilters` without update operators", "use $set"));
-            }
-        };
-        for operator in update.elements() {
-            for field in operator?.doc()?.elements() {
-                let Some(target) = bound(field?.key, identifier) else {
-                    continue;
-                };
-                let place = match rest {
-                    Some(rest) => self.scope.place(&format!("{target}.{rest}"))?,
-                    None => self.scope.place(target)?,
-                };
-                match (found, place) {
-                    (None, _) | (Some(Place::Open), Place::Open) => found = Some(place),
-                    (Some(Place::Inner(one)), Place::Inner(other)) if one == other => {}
-                    (
-                        Some(Place::Sealed { field: one, .. }),
-                        Place::Sealed { field: other, .. },
-                    ) if one.id == other.id => {}
-                    _ => {
-                        return Err(self.scope.refuse(
-                            path,
-                            "an array filter whose identifier stands for several fields",
-                            "use an identifier for each",
-                        ));
-                    }
-                }
-            }
-        }
-        found.ok_or_else(|| {
-            self.scope.refuse_command(
-                &format!("the array filter `{identifier}`, which the update does not use,"),
-                "remove it",
-            )
-        })
-    }
-}
-
-/// The part of an update's path up to and with `$[identifier]`.
-fn bound<'p>(path: &'p str, identifier: &str) -> Option<&'p str> {
-    let mut end = 0;
-    for component in path.split('.') {
-        end += component.len();
-        let name = component
-            .strip_prefix("$[")
-            .and_then(|rest| rest.strip_suffix(']'));
-        if name == Some(identifier) {
-            return path.get(..end);
-        }
-        end += 1;
-    }
-    None
 }

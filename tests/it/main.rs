@@ -2,9 +2,14 @@
 //! links once and its modules share one replica set.
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
 
+mod bad_input;
 mod cli;
+mod connections;
+mod differential;
 mod harness;
+mod hello;
 mod leak;
 mod rust_driver;
 mod support;
 mod untouched;
+mod views;

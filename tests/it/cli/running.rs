@@ -7,7 +7,7 @@ use mongodb::bson::{Bson, Document, doc};
 use mongodb::{Client, Collection};
 
 use super::{NOBODY, Place, SCHEMA};
-use crate::support::frames::{RawClient, body, msg};
+use crate::support::wire::{Wire, body, msg};
 use crate::support::{
     PATIENCE, Process, Proxy, command, error_text, fieldseal, shared_replica_set, unique_database,
 };
@@ -178,15 +178,15 @@ async fn signals_end_the_proxy_with_0_and_close_idle_connections() {
     for signal in ["TERM", "INT"] {
         let mut running = Running::start().await;
         running.insert(1).await;
-        let mut idle = RawClient::connect(&running.proxy.addresses()[0]).await;
+        let mut idle = Wire::connect(&running.proxy.addresses()[0]).await;
         let ping = doc! { "ping": 1, "$db": "admin" };
-        idle.ask(&msg(1, 0, &[&body(&ping)])).await;
+        idle.ask(&ping).await;
         let process = running.proxy.process_mut();
         // Its directory is not to go with it, since the log is in it.
         fs::write(process.directory().join("keep"), "").unwrap();
         process.signal(signal);
         assert_eq!(process.wait().await.code(), Some(0), "{signal}");
-        assert!(idle.rest(PATIENCE).await.is_empty());
+        assert_eq!(idle.receive().await, None);
         let log = running.proxy.log();
         assert!(log.contains("stopped") && !log.contains("cut off"), "{log}");
     }
@@ -210,11 +210,11 @@ async fn without_its_upstream_the_proxy_starts_and_closes_the_connections_of_cli
     let (_, rest) = output.split_once("address=").unwrap();
     let address = rest.split_whitespace().next().unwrap();
     for _ in 0..3 {
-        let mut client = RawClient::connect(address).await;
+        let mut client = Wire::connect(address).await;
         client
-            .send(&msg(1, 0, &[&body(&doc! { "hello": 1, "$db": "admin" })]))
+            .send(&msg(0, &body(&doc! { "hello": 1, "$db": "admin" })))
             .await;
-        assert!(client.rest(PATIENCE).await.is_empty());
+        assert_eq!(client.receive().await, None);
     }
     assert!(process.ended().is_none());
     let said = format!("upstream={NOBODY}");

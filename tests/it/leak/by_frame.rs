@@ -1,79 +1,91 @@
 //! What no driver would send so: sections in any order, compressed, unacknowledged, malformed.
 
-use std::time::Duration;
-
+use fieldseal::wire::{Compressor, flag};
 use mongodb::bson::{Document, doc};
 
 use super::accepted::person;
 use super::canaries::Canaries;
-use crate::support::frames::{
-    CHECKSUM_PRESENT, MORE_TO_COME, Packing, RawClient, body, body_of, compressed, frame, msg,
-    query, sequence,
-};
+use crate::support::wire::{Wire, answer, body, document, frame, msg, query, sequence_of};
 
-const PACKINGS: [Packing; 3] = [Packing::Snappy, Packing::Zlib, Packing::Zstd];
+const COMPRESSORS: [Compressor; 3] = [Compressor::Snappy, Compressor::Zlib, Compressor::Zstd];
+
+fn compressed(whole: &[u8], compressor: Compressor) -> Vec<u8> {
+    let mut packed = Vec::new();
+    compressor.compress(whole, &mut packed).unwrap();
+    packed
+}
 
 pub(super) async fn accepted(address: &str, database: &str, canaries: &Canaries) {
-    let mut client = RawClient::connect(address).await;
+    let mut client = Wire::connect(address).await;
     let insert = body(&doc! { "insert": "people", "$db": database });
-    let documents = |id: i32, road: &str| sequence("documents", &[person(canaries, id, road)]);
+    let people = |id: i32, road: &str| sequence_of("documents", &[person(canaries, id, road)]);
     for request in [
-        msg(1, 0, &[&insert, &documents(200, "body first")]),
-        msg(2, 0, &[&documents(201, "sequence first"), &insert]),
-        msg(3, CHECKSUM_PRESENT, &[&documents(202, "checksum"), &insert]),
+        msg(0, &[&insert[..], &people(200, "body first")].concat()),
+        msg(0, &[&people(201, "sequence first")[..], &insert].concat()),
+        msg(
+            flag::CHECKSUM_PRESENT,
+            &[&people(202, "checksum")[..], &insert].concat(),
+        ),
     ] {
-        let answer = body_of(&client.ask(&request).await);
-        assert_eq!(answer.get_i32("n").unwrap(), 1, "{answer}");
+        let told = answer(&client.exchange(&request).await);
+        assert_eq!(told.get_i32("n").unwrap(), 1, "{told}");
     }
-    for (id, packing) in (210..).zip(PACKINGS) {
-        let documents = documents(id, &format!("{packing:?}"));
-        let request = msg(4, 0, &[&insert, &documents]);
-        client.ask(&compressed(&request, packing)).await;
+    for (id, compressor) in (210..).zip(COMPRESSORS) {
+        let people = people(id, &format!("{compressor:?}"));
+        let request = msg(0, &[&insert[..], &people].concat());
+        client.exchange(&compressed(&request, compressor)).await;
     }
     let update = body(&doc! { "update": "people", "$db": database });
-    let statements = sequence(
+    let statements = sequence_of(
         "updates",
         &[
             doc! { "q": { "ssn": canaries.text("body first ssn") }, "u": { "$set": { "address": canaries.text("update sequence") } } },
         ],
     );
-    client.ask(&msg(5, 0, &[&update, &statements])).await;
+    client
+        .exchange(&msg(0, &[&update[..], &statements].concat()))
+        .await;
     let delete = body(&doc! { "delete": "people", "$db": database });
-    let statements = sequence(
+    let statements = sequence_of(
         "deletes",
         &[doc! { "q": { "ssn": canaries.text("delete sequence") }, "limit": 0 }],
     );
-    client.ask(&msg(6, 0, &[&statements, &delete])).await;
+    client
+        .exchange(&msg(0, &[&statements[..], &delete].concat()))
+        .await;
 
     let unacknowledged =
         body(&doc! { "insert": "people", "$db": database, "writeConcern": { "w": 0 } });
-    let documents = documents(220, "unacknowledged");
-    let request = msg(7, MORE_TO_COME, &[&unacknowledged, &documents]);
+    let people = people(220, "unacknowledged");
+    let request = msg(flag::MORE_TO_COME, &[&unacknowledged[..], &people].concat());
     client.send(&request).await;
     // The next answer is that to the next request.
     let count = doc! { "count": "people", "query": { "_id": { "$gte": 200, "$lt": 300 } }, "$db": database };
-    let answer = body_of(&client.ask(&msg(8, 0, &[&body(&count)])).await);
-    assert_eq!(answer.get_i32("n").unwrap(), 7, "{answer}");
+    let told = answer(&client.exchange(&msg(0, &body(&count))).await);
+    assert_eq!(told.get_i32("n").unwrap(), 7, "{told}");
 }
 
 pub(super) async fn refused(address: &str, database: &str, canaries: &Canaries) {
-    let mut client = RawClient::connect(address).await;
+    let mut client = Wire::connect(address).await;
     let text = |what: &str| canaries.text(&format!("no frame {what}"));
     let by = |what: &str| doc! { "find": "people", "filter": { "ssn": { "$gt": text(what) } }, "$db": database };
-    for packing in PACKINGS {
-        let request = msg(1, 0, &[&body(&by(&format!("{packing:?}")))]);
-        client.ask(&compressed(&request, packing)).await;
+    for compressor in COMPRESSORS {
+        let request = msg(0, &body(&by(&format!("{compressor:?}"))));
+        client.exchange(&compressed(&request, compressor)).await;
     }
     let update = body(&doc! { "update": "people", "$db": database, "writeConcern": { "w": 0 } });
-    let statements = sequence(
+    let statements = sequence_of(
         "updates",
         &[doc! { "q": { "_id": 1 }, "u": { "$min": { "ssn": text("unacknowledged") } } }],
     );
     client
-        .send(&msg(2, MORE_TO_COME, &[&update, &statements]))
+        .send(&msg(
+            flag::MORE_TO_COME,
+            &[&update[..], &statements].concat(),
+        ))
         .await;
     client
-        .ask(&msg(3, CHECKSUM_PRESENT, &[&body(&by("checksum"))]))
+        .exchange(&msg(flag::CHECKSUM_PRESENT, &body(&by("checksum"))))
         .await;
     malformed(address, database, canaries).await;
 }
@@ -84,33 +96,28 @@ async fn malformed(address: &str, database: &str, canaries: &Canaries) {
     let insert =
         |what: &str| doc! { "insert": "people", "documents": [secret(what)], "$db": database };
     let whole = body(&insert("two bodies"));
-    let mut wrong_checksum = msg(1, CHECKSUM_PRESENT, &[&body(&insert("checksum"))]);
+    let mut wrong_checksum = msg(flag::CHECKSUM_PRESENT, &body(&insert("checksum")));
     *wrong_checksum.last_mut().unwrap() ^= 1;
     let mut cut = body(&insert("cut off"));
     cut.truncate(cut.len() - 5);
     let namespace = format!("{database}.people");
-    let legacy = |document: &Document| {
-        let mut content = vec![0; 4];
-        content.extend_from_slice(namespace.as_bytes());
-        content.push(0);
-        content.extend(mongodb::bson::serialize_to_vec(document).unwrap());
-        content
-    };
+    let legacy =
+        |secret: &Document| [&[0; 4], namespace.as_bytes(), &[0], &document(secret)].concat();
     for request in [
         wrong_checksum,
-        msg(2, 0, &[&cut]),
-        msg(3, 0, &[&whole, &whole]),
-        msg(4, 0, &[&body(&insert("trailing")), b"trailing"]),
-        msg(5, 1 << 5, &[&body(&insert("flags"))]),
-        msg(6, 0, &[&sequence("documents", &[secret("no body")])]),
-        query(7, &namespace, &secret("OP_QUERY")),
-        query(8, "admin.$cmd", &insert("OP_QUERY command")),
-        frame(9, 2002, &legacy(&secret("OP_INSERT"))),
-        frame(10, 2012, &legacy(&secret("not compressed"))),
+        msg(0, &cut),
+        msg(0, &[&whole[..], &whole].concat()),
+        msg(0, &[&body(&insert("trailing"))[..], b"trailing"].concat()),
+        msg(1 << 5, &body(&insert("flags"))),
+        msg(0, &sequence_of("documents", &[secret("no body")])),
+        query(&namespace, &document(&secret("OP_QUERY"))),
+        query("admin.$cmd", &document(&insert("OP_QUERY command"))),
+        frame(2002, &legacy(&secret("OP_INSERT"))),
+        frame(2012, &legacy(&secret("not compressed"))),
     ] {
-        let mut client = RawClient::connect(address).await;
+        let mut client = Wire::connect(address).await;
         client.send(&request).await;
-        client.end().await;
-        client.rest(Duration::from_secs(60)).await;
+        client.finish().await;
+        client.receive_all().await;
     }
 }

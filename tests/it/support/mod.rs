@@ -6,11 +6,11 @@
     reason = "what one module of tests leaves unused, another needs"
 )]
 
-pub(crate) mod frames;
 mod mongod;
 mod process;
 mod proxy;
 mod relay;
+pub(crate) mod wire;
 
 pub(crate) use mongod::{Member, ReplicaSet, ReplicaSetOptions, mongod_path};
 pub(crate) use process::{PATIENCE, Process, new_directory};

@@ -27,8 +27,10 @@ pub(crate) const LOOKER: &str = "looker";
 /// What a test needs of its mongod.
 #[derive(Debug, Clone)]
 pub(crate) struct ReplicaSetOptions {
-    /// 1 or 3.
+    /// 1 or 3; more with `member_options`.
     pub(crate) members: usize,
+    /// What the configuration of the set says of the members beyond their addresses, in their order.
+    pub(crate) member_options: Vec<Document>,
     /// Clients have to authenticate as [`USER`].
     pub(crate) auth: bool,
     /// False stores data and journal uncompressed, so that a search in the files finds all.
@@ -43,6 +45,7 @@ impl Default for ReplicaSetOptions {
     fn default() -> Self {
         Self {
             members: 1,
+            member_options: Vec::new(),
             auth: false,
             compress: true,
             log_everything: false,
@@ -77,7 +80,7 @@ impl ReplicaSet {
             members,
             auth: options.auth,
         };
-        set.initiate().await;
+        set.initiate(&options.member_options).await;
         set
     }
 
@@ -134,16 +137,19 @@ impl ReplicaSet {
             .collect()
     }
 
-    async fn initiate(&self) {
+    async fn initiate(&self, options: &[Document]) {
         let first = self.members[0].direct_client().await;
         let admin = first.database("admin");
         let members: Vec<Bson> = (0_i32..)
             .zip(self.addresses())
             // The first member is the only one that stands for election until told otherwise.
             .map(|(id, host)| {
-                Bson::Document(
-                    doc! { "_id": id, "host": host, "priority": if id == 0 { 2 } else { 1 } },
-                )
+                doc! { "_id": id, "host": host, "priority": if id == 0 { 2 } else { 1 } }
+            })
+            .enumerate()
+            .map(|(index, mut member)| {
+                member.extend(options.get(index).cloned().unwrap_or_default());
+                Bson::Document(member)
             })
             .collect();
         let settings = doc! { "electionTimeoutMillis": 2000, "heartbeatIntervalMillis": 200 };

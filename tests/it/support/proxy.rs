@@ -20,6 +20,8 @@ pub(crate) struct ProxyOptions<'a> {
     pub(crate) configuration: &'a str,
     /// The level of the log.
     pub(crate) log_level: &'a str,
+    /// How many of the members have a route, from the first on.
+    pub(crate) routes: usize,
 }
 
 impl Default for ProxyOptions<'_> {
@@ -28,6 +30,7 @@ impl Default for ProxyOptions<'_> {
             schema: "",
             configuration: "",
             log_level: "trace",
+            routes: usize::MAX,
         }
     }
 }
@@ -74,6 +77,7 @@ impl Proxy {
         options: ProxyOptions<'_>,
     ) -> Self {
         let directory = new_directory("proxy");
+        let upstreams = &upstreams[..upstreams.len().min(options.routes)];
         let configuration = write_configuration(&directory, upstreams, options);
         let keys = fieldseal(&["keys", "init"], &configuration);
         assert!(keys.status.success(), "keys init: {}", error_text(&keys));

@@ -10,11 +10,12 @@ use mongodb::bson::{Document, doc};
 use mongodb::options::{ClientOptions, WriteConcern};
 use mongodb::{Client, Collection};
 
-use crate::support::frames::{
-    CHECKSUM_PRESENT, EXHAUST_ALLOWED, MORE_TO_COME, MSG, RawClient, body, body_of, flags_of, msg,
-    number_at, query, raw_body, sequence, split,
+use crate::support::wire::{
+    Wire, answer, body, document, flags, int32_at, msg, numbered, query, response_to, sequence_of,
+    split,
 };
 use crate::support::{Proxy, ProxyOptions, Relay, shared_replica_set, unique_database};
+use fieldseal::wire::{flag, opcode};
 
 const NOTHING: &str = "";
 /// Seals in each database of these tests, but not in the collections that they use.
@@ -42,7 +43,7 @@ impl Recording {
         Exchange {
             relay: &self.relay,
             number: self.relay.connections().len(),
-            client: RawClient::connect(&self.proxy.addresses()[0]).await,
+            client: Wire::connect(&self.proxy.addresses()[0]).await,
             sent: Vec::new(),
             received: Vec::new(),
         }
@@ -54,36 +55,37 @@ struct Exchange<'r> {
     relay: &'r Relay,
     /// Which of the relay's connections is the client's.
     number: usize,
-    client: RawClient,
+    client: Wire,
     sent: Vec<Vec<u8>>,
     received: Vec<Vec<u8>>,
 }
 
 impl Exchange<'_> {
-    /// A number for the next request.
-    fn id(&self) -> i32 {
-        1000 + i32::try_from(self.sent.len()).unwrap()
-    }
-
-    async fn send(&mut self, request: Vec<u8>) {
-        self.client.send(&request).await;
+    /// Sends a request under a number of its own, which it gives.
+    async fn send(&mut self, request: Vec<u8>) -> i32 {
+        let number = 1000 + i32::try_from(self.sent.len()).unwrap();
+        let request = numbered(request, number);
+        assert!(self.client.send(&request).await);
         self.sent.push(request);
+        number
     }
 
-    /// Sends a request and receives its reply, which answers it and not another one.
-    async fn ask(&mut self, request: Vec<u8>) -> Vec<u8> {
-        let id = number_at(&request, 4);
-        self.send(request).await;
-        let reply = self.client.receive().await;
-        assert_eq!(number_at(&reply, 8), id);
+    async fn receive(&mut self) -> Vec<u8> {
+        let reply = self.client.receive().await.unwrap();
         self.received.push(reply.clone());
         reply
     }
 
-    /// The same with one section.
+    /// Sends a request and receives its reply, which answers it and not another one.
+    async fn ask(&mut self, request: Vec<u8>) -> Vec<u8> {
+        let number = self.send(request).await;
+        let reply = self.receive().await;
+        assert_eq!(response_to(&reply), number);
+        reply
+    }
+
     async fn run(&mut self, command: Document) -> Vec<u8> {
-        let request = msg(self.id(), 0, &[&body(&command)]);
-        self.ask(request).await
+        self.ask(msg(0, &body(&command))).await
     }
 
     /// Asserts that what one side sent is what the other one received.
@@ -120,13 +122,13 @@ async fn sections_in_either_order_checksums_and_odd_flags_pass_as_they_are() {
         // MongoDB ignores the upper half of the flags, but for what it knows.
         for flags in [
             0,
-            CHECKSUM_PRESENT,
-            EXHAUST_ALLOWED,
+            flag::CHECKSUM_PRESENT,
+            flag::EXHAUST_ALLOWED,
             1 << 20,
-            1 << 31 | CHECKSUM_PRESENT,
+            1 << 31 | flag::CHECKSUM_PRESENT,
         ] {
             for body_first in [true, false] {
-                let documents = sequence(
+                let sequence = sequence_of(
                     "documents",
                     &[
                         doc! { "_id": inserted, "ssn": "in the open" },
@@ -134,15 +136,15 @@ async fn sections_in_either_order_checksums_and_odd_flags_pass_as_they_are() {
                     ],
                 );
                 let sections: [&[u8]; 2] = if body_first {
-                    [&insert, &documents]
+                    [&insert, &sequence]
                 } else {
-                    [&documents, &insert]
+                    [&sequence, &insert]
                 };
-                let answer = client.ask(msg(client.id(), flags, &sections)).await;
-                assert_eq!(body_of(&answer).get_i32("n").unwrap(), 2);
+                let told = client.ask(msg(flags, &sections.concat())).await;
+                assert_eq!(answer(&told).get_i32("n").unwrap(), 2);
                 inserted += 2;
             }
-            let statements = sequence(
+            let statements = sequence_of(
                 "updates",
                 &[
                     doc! { "q": { "_id": 0 }, "u": { "$set": { "ssn": { "$literal": 1 } } } },
@@ -150,18 +152,18 @@ async fn sections_in_either_order_checksums_and_odd_flags_pass_as_they_are() {
                 ],
             );
             client
-                .ask(msg(client.id(), flags, &[&statements, &update]))
+                .ask(msg(flags, &[&statements[..], &update].concat()))
                 .await;
-            let statements = sequence(
+            let statements = sequence_of(
                 "deletes",
                 &[doc! { "q": { "ssn": { "$regex": "^x" } }, "limit": 0 }],
             );
             client
-                .ask(msg(client.id(), flags, &[&delete, &statements]))
+                .ask(msg(flags, &[&delete[..], &statements].concat()))
                 .await;
         }
-        let answer = client.run(doc! { "count": "open", "$db": &database }).await;
-        assert_eq!(body_of(&answer).get_i32("n").unwrap(), inserted);
+        let told = client.run(doc! { "count": "open", "$db": &database }).await;
+        assert_eq!(answer(&told).get_i32("n").unwrap(), inserted);
         client.assert_same();
     }
 }
@@ -174,8 +176,8 @@ async fn every_bson_value_and_every_answer_passes_as_it_is() {
         let database = unique_database("untouched");
         for document in odd::documents() {
             let insert = odd::insert("open", &document, &database);
-            let answer = client.ask(msg(client.id(), 0, &[&raw_body(&insert)])).await;
-            assert_eq!(body_of(&answer).get_i32("n").unwrap(), 1);
+            let told = client.ask(msg(0, &[&[0], &insert[..]].concat())).await;
+            assert_eq!(answer(&told).get_i32("n").unwrap(), 1);
         }
         for command in [
             doc! { "find": "open" },
@@ -201,14 +203,14 @@ async fn every_bson_value_and_every_answer_passes_as_it_is() {
         if schema.is_empty() {
             client.run(doc! { "nosuch": 1, "$db": &database }).await;
             let sealed = odd::insert("open", &odd::looks_sealed(), &database);
-            client.ask(msg(client.id(), 0, &[&raw_body(&sealed)])).await;
+            client.ask(msg(0, &[&[0], &sealed[..]].concat())).await;
             client.run(doc! { "find": "open", "$db": &database }).await;
             let operation = doc! { "op": "i", "ns": format!("{database}.open"), "o": { "_id": 1 } };
             client
                 .run(doc! { "applyOps": [operation], "$db": "admin" })
                 .await;
         }
-        let legacy = query(client.id(), "admin.$cmd", &doc! { "buildInfo": 1 });
+        let legacy = query("admin.$cmd", &document(&doc! { "buildInfo": 1 }));
         client.ask(legacy).await;
         client.assert_same();
     }
@@ -225,32 +227,27 @@ async fn streams_of_replies_and_requests_without_replies_pass_as_they_are() {
         for first in (0..40).step_by(10) {
             let documents: Vec<Document> =
                 (first..first + 10).map(|id| doc! { "_id": id }).collect();
-            let documents = sequence("documents", &documents);
+            let sequence = sequence_of("documents", &documents);
             let flags = if first == 20 {
-                MORE_TO_COME | CHECKSUM_PRESENT
+                flag::MORE_TO_COME | flag::CHECKSUM_PRESENT
             } else {
-                MORE_TO_COME
+                flag::MORE_TO_COME
             };
             client
-                .send(msg(client.id(), flags, &[&documents, &unacknowledged]))
+                .send(msg(flags, &[&sequence[..], &unacknowledged].concat()))
                 .await;
         }
         let find = doc! { "find": "open", "batchSize": 3, "sort": { "_id": 1 }, "$db": &database };
-        let answer = body_of(&client.run(find).await);
-        let cursor = answer
-            .get_document("cursor")
-            .unwrap()
-            .get_i64("id")
-            .unwrap();
+        let told = answer(&client.run(find).await);
+        let cursor = told.get_document("cursor").unwrap().get_i64("id").unwrap();
         let get_more =
             doc! { "getMore": cursor, "collection": "open", "batchSize": 5, "$db": &database };
         client.run(get_more.clone()).await;
-        let request = msg(client.id(), EXHAUST_ALLOWED, &[&body(&get_more)]);
+        let request = msg(flag::EXHAUST_ALLOWED, &body(&get_more));
         let mut reply = client.ask(request).await;
         let mut streamed = 1;
-        while flags_of(&reply) & MORE_TO_COME != 0 {
-            reply = client.client.receive().await;
-            client.received.push(reply.clone());
+        while flags(&reply) & flag::MORE_TO_COME != 0 {
+            reply = client.receive().await;
             streamed += 1;
         }
         // 40 documents less 3 and 5, by 5.
@@ -270,14 +267,13 @@ async fn messages_of_many_megabytes_pass_as_they_are() {
             [1, 2, 3].map(|id| doc! { "_id": id, "text": id.to_string().repeat(7 << 20) });
         let insert = body(&doc! { "insert": "open", "$db": &database });
         let request = msg(
-            client.id(),
-            CHECKSUM_PRESENT,
-            &[&sequence("documents", &documents), &insert],
+            flag::CHECKSUM_PRESENT,
+            &[&sequence_of("documents", &documents)[..], &insert].concat(),
         );
-        let answer = client.ask(request).await;
-        assert_eq!(body_of(&answer).get_i32("n").unwrap(), 3);
+        let told = client.ask(request).await;
+        assert_eq!(answer(&told).get_i32("n").unwrap(), 3);
         let find = doc! { "find": "open", "$db": &database };
-        let reply = body_of(&client.run(find).await);
+        let reply = answer(&client.run(find).await);
         let batch = reply
             .get_document("cursor")
             .unwrap()
@@ -373,16 +369,16 @@ fn carried(relay: &Relay) -> Vec<Carried> {
         let mut requests = Vec::new();
         for request in split(&connection.requests) {
             if is_hello(request) {
-                greetings.insert(number_at(request, 4));
+                greetings.insert(int32_at(request, 4));
             } else {
                 requests.push(request.to_vec());
             }
         }
         let mut replies = Vec::new();
         for reply in split(&connection.replies) {
-            if greetings.contains(&number_at(reply, 8)) {
+            if greetings.contains(&int32_at(reply, 8)) {
                 // Each reply of a stream answers the one before it.
-                greetings.insert(number_at(reply, 4));
+                greetings.insert(int32_at(reply, 4));
             } else {
                 replies.push(reply.to_vec());
             }
@@ -396,10 +392,10 @@ fn carried(relay: &Relay) -> Vec<Carried> {
 }
 
 fn is_hello(request: &[u8]) -> bool {
-    if number_at(request, 12) != MSG {
+    if int32_at(request, 12) != opcode::MSG {
         return true;
     }
-    let command = body_of(request);
+    let command = answer(request);
     let name = command.keys().next().unwrap();
     ["hello", "isMaster", "ismaster"].contains(&name.as_str())
 }

@@ -1,0 +1,109 @@
+//! Views that reach sealed collections, as MongoDB last listed them.
+//!
+//! A view has a name like any collection, and may have been made on MongoDB
+//! itself. A filter on one that reaches a sealed collection would go to MongoDB
+//! as it came, so such views have to be known before a command is decided on.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+
+/// For how long a listing is trusted.
+const FRESH: Duration = Duration::from_secs(10);
+
+/// The views of each database that reach sealed collections.
+#[derive(Debug, Default)]
+pub struct Views {
+    listings: ArcSwap<HashMap<String, Arc<Listing>>>,
+}
+
+#[derive(Debug)]
+struct Listing {
+    /// None while a first listing is being worked through.
+    at: Option<Instant>,
+    reaching: HashSet<String>,
+}
+
+impl Listing {
+    fn fresh(&self) -> bool {
+        self.at.is_some_and(|at| at.elapsed() < FRESH)
+    }
+}
+
+impl Views {
+    /// Whether the database's views were listed a short while ago.
+    pub fn fresh(&self, database: &str) -> bool {
+        self.listings
+            .load()
+            .get(database)
+            .is_some_and(|listing| listing.fresh())
+    }
+
+    /// Whether the name is that of a view which reaches a sealed collection.
+    pub fn reaching(&self, database: &str, name: &str) -> bool {
+        self.listings
+            .load()
+            .get(database)
+            .is_some_and(|listing| listing.reaching.contains(name))
+    }
+
+    /// Takes up a new listing of a database.
+    pub fn learn(&self, database: &str, reaching: HashSet<String>) {
+        self.replace(database, |_| Listing {
+            at: Some(Instant::now()),
+            reaching: reaching.clone(),
+        });
+    }
+
+    /// Adds to what is known of a database while a listing is worked through.
+    pub fn add(&self, database: &str, reaching: &HashSet<String>) {
+        self.replace(database, |known| Listing {
+            at: known.and_then(|known| known.at),
+            reaching: known
+                .iter()
+                .flat_map(|known| &known.reaching)
+                .chain(reaching)
+                .cloned()
+                .collect(),
+        });
+    }
+
+    fn replace(&self, database: &str, make: impl Fn(Option<&Listing>) -> Listing) {
+        self.listings.rcu(|listings| {
+            let mut now = HashMap::clone(listings);
+            // Databases come by pattern, and old ones may be gone.
+            now.retain(|name, listing| name == database || listing.fresh());
+            let listing = make(listings.get(database).map(|listing| &**listing));
+            now.insert(database.to_owned(), Arc::new(listing));
+            now
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_found_while_listing_is_known_at_once_and_what_is_gone_afterwards_is_not() {
+        let views = Views::default();
+        let set = |names: &[&str]| {
+            names
+                .iter()
+                .map(ToString::to_string)
+                .collect::<HashSet<_>>()
+        };
+        assert!(!views.fresh("shop"));
+        views.add("shop", &set(&["old"]));
+        assert!(views.reaching("shop", "old") && !views.fresh("shop"));
+        views.learn("shop", set(&["old", "gold"]));
+        assert!(views.reaching("shop", "gold") && views.fresh("shop"));
+        views.add("shop", &set(&["new"]));
+        assert!(views.reaching("shop", "gold") && views.reaching("shop", "new"));
+        views.learn("shop", set(&["new"]));
+        assert!(!views.reaching("shop", "gold"));
+        assert!(!views.reaching("other", "new"));
+    }
+}

@@ -1,0 +1,109 @@
+//! Which open cursors hold documents in their collection's own shape.
+//!
+//! `getMore` names a cursor, not the command that opened it, and may come by
+//! another connection of the same driver. A cursor that is not known here, as
+//! after a restart or through another proxy, is still read: its values are opened
+//! by their headers, only without the check that each is its field's own.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::policy::{Collection, Policy};
+use crate::reveal::{self, ReplyPlan};
+
+/// How many cursors are remembered; beyond that, some are forgotten.
+const MOST: usize = 16_384;
+
+/// A cursor of one member: the route, and MongoDB's number for it.
+type Cursor = (usize, i64);
+
+/// Open cursors and their namespaces.
+///
+/// The lock is held for one look-up, and only where a find on a sealed
+/// collection leaves a cursor open or a cursor is read on.
+#[derive(Debug, Default)]
+pub(super) struct Cursors {
+    open: Mutex<HashMap<Cursor, Arc<str>>>,
+}
+
+impl Cursors {
+    /// The plan for a reply, with what is known of the cursor that it reads on.
+    pub(super) fn settle(&self, route: usize, plan: ReplyPlan, policy: &Policy) -> ReplyPlan {
+        let ReplyPlan::More(cursor) = plan else {
+            return plan;
+        };
+        let namespace = self.lock().get(&(route, cursor)).cloned();
+        namespace
+            .and_then(|namespace| policy.collection(&namespace))
+            .map_or(ReplyPlan::Relay, ReplyPlan::Documents)
+    }
+
+    /// Notes which cursor a reply with documents of `collection` leaves open;
+    /// `read` is the one that was read on, if it was.
+    pub(super) fn note(
+        &self,
+        route: usize,
+        collection: &Collection,
+        read: Option<i64>,
+        frame: &[u8],
+    ) {
+        let open = reveal::cursor(frame).filter(|cursor| *cursor != 0);
+        if open == read {
+            return;
+        }
+        let mut known = self.lock();
+        if let Some(read) = read {
+            known.remove(&(route, read));
+        }
+        if let Some(open) = open {
+            if known.len() >= MOST
+                && let Some(other) = known.keys().next().copied()
+            {
+                known.remove(&other);
+            }
+            known.insert((route, open), collection.namespace.as_str().into());
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Cursor, Arc<str>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use bson::doc;
+
+    use super::*;
+    use crate::policy::fixture;
+    use crate::wire::testing::{body, msg};
+
+    #[test]
+    fn a_cursor_is_known_from_the_find_that_opened_it_to_its_last_batch() {
+        let policy = fixture::policy();
+        let collection = policy.collection("shop.customers").unwrap();
+        let cursors = Cursors::default();
+        let reply = |id: i64| {
+            msg(
+                0,
+                &body(&doc! {"cursor": {"firstBatch": [], "id": id}, "ok": 1.0}),
+            )
+        };
+        let known = |route| {
+            matches!(
+                cursors.settle(route, ReplyPlan::More(7), &policy),
+                ReplyPlan::Documents(_)
+            )
+        };
+        assert!(!known(0));
+        cursors.note(0, &collection, None, &reply(7));
+        assert!(known(0));
+        assert!(!known(1), "another member's cursor of the same number");
+        cursors.note(0, &collection, Some(7), &reply(7));
+        assert!(known(0));
+        cursors.note(0, &collection, Some(7), &reply(0));
+        assert!(!known(0));
+    }
+}

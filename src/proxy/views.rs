@@ -1,0 +1,36 @@
+//! Learning from MongoDB which views reach sealed collections, over a client's own connection.
+
+use super::link::{Ended, Link};
+use crate::policy::{Policy, Views};
+use crate::rewrite::views::{self, Answer, Asking};
+
+/// The request id of the question; the client's own requests on this connection are all answered by then.
+const REQUEST_ID: i32 = i32::MIN;
+
+/// Asks for the views of `database`, with the rights of the client whose connection this is.
+///
+/// `own` takes what only this client was told. A client that may not ask at all is not authenticated, and MongoDB will tell it so.
+pub(super) async fn list(
+    link: &mut Link,
+    policy: &Policy,
+    own: &Views,
+    database: &str,
+    question: &mut Vec<u8>,
+    reply: &mut Vec<u8>,
+) -> Result<(), Ended> {
+    for asking in [Asking::Definitions, Asking::Names] {
+        let cleared =
+            views::question(database, asking, REQUEST_ID, question).ok_or(Ended::Answer)?;
+        link.send(&cleared, true).await?;
+        if link.reply(reply).await?.response_to != REQUEST_ID {
+            return Err(Ended::Answer);
+        }
+        match views::learn(policy, own, database, asking, reply) {
+            Ok(Answer::Listed) => return Ok(()),
+            Ok(Answer::NotAllowed) => {}
+            Ok(Answer::Failed(code)) => return Err(Ended::Views(code)),
+            Err(_) => return Err(Ended::Answer),
+        }
+    }
+    Ok(())
+}

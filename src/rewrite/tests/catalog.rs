@@ -1,0 +1,160 @@
+//! Indexes, collections and views.
+
+use super::*;
+
+fn index(index: Document) -> Document {
+    doc! {"createIndexes": "customers", "indexes": [{"key": {"name": 1}, "name": "n"}, index], "commitQuorum": "majority"}
+}
+
+#[test]
+fn indexes_of_equality_fields_are_made_on_tokens_under_the_users_names() {
+    for (key, expected) in [
+        (doc! {"ssn": 1}, doc! {"ssn.e1": 1}),
+        (
+            doc! {"name": 1, "payment.card": -1, "tags": 1.0},
+            doc! {"name": 1, "payment.card.e1": -1, "tags.e1": 1.0},
+        ),
+        (doc! {"age": "hashed"}, doc! {"age.e1": "hashed"}),
+        (
+            doc! {"contacts.home.phone": 1_i64},
+            doc! {"contacts.home.phone.e1": 1_i64},
+        ),
+        (
+            doc! {"name": "text", "place": "2dsphere", "open.$**": 1},
+            doc! {"name": "text", "place": "2dsphere", "open.$**": 1},
+        ),
+    ] {
+        let named =
+            |key: Document| index(doc! {"key": key, "name": "mine", "unique": true, "v": 2});
+        assert_eq!(sent(named(key.clone())), named(expected.clone()));
+        let dropped = |key: Document| doc! {"dropIndexes": "customers", "index": key};
+        assert_eq!(sent(dropped(key.clone())), dropped(expected.clone()));
+        let hidden = |key: Document| doc! {"collMod": "customers", "index": {"keyPattern": key, "hidden": true}};
+        assert_eq!(sent(hidden(key)), hidden(expected));
+    }
+    for index in [Bson::from("mine"), vec!["a", "b"].into(), "*".into()] {
+        passes(doc! {"dropIndexes": "customers", "index": index});
+    }
+}
+
+#[test]
+fn partial_indexes_compare_tokens() {
+    let partial = |filter: Document| {
+        index(doc! {"key": {"name": 1}, "name": "mine", "partialFilterExpression": filter})
+    };
+    assert_eq!(
+        sent(partial(doc! {"ssn": "a", "age": {"$exists": true}})),
+        partial(doc! {"ssn.e1": {"$eq": token("ssn", "a")}, "age": {"$exists": true}}),
+    );
+    refused(partial(doc! {"ssn": {"$gt": CANARY}}), &["ssn", "$gt"]);
+    refused(
+        index(
+            doc! {"key": {"name": 1}, "name": "mine", "partialFilterExpression": {"ssn": CANARY}, "collation": {"locale": "en"}},
+        ),
+        &["collation"],
+    );
+}
+
+#[test]
+fn indexes_that_would_not_do_what_they_say_are_refused() {
+    for (options, named) in [
+        (doc! {"key": {"address": 1}}, "address"),
+        (doc! {"key": {"address.city": 1}}, "address"),
+        (doc! {"key": {"payment": 1}}, "payment"),
+        (doc! {"key": {"ssn.e1": 1}}, "ssn.e1"),
+        (doc! {"key": {"tags.0": 1}}, "tags.0"),
+        (doc! {"key": {"ssn": "text"}}, "ssn"),
+        (doc! {"key": {"ssn": "2d"}}, "ssn"),
+        (doc! {"key": {"$**": 1}}, "wildcard"),
+        (doc! {"key": {"payment.$**": 1}}, "payment"),
+        (doc! {"key": {"contacts.$**": 1}}, "contacts"),
+        (
+            doc! {"key": {"a": 1}, "wildcardProjection": {"ssn": 1}},
+            "wildcardProjection",
+        ),
+        (doc! {"key": {"name": "text"}, "weights": {"ssn": 2}}, "ssn"),
+        (doc! {"key": {"ssn": 1}, "expireAfterSeconds": 5}, "TTL"),
+        (
+            doc! {"key": {"ssn": 1}, "unique": true, "sparse": true},
+            "sparse",
+        ),
+        (
+            doc! {"key": {"ssn": 1}, "collation": {"locale": "en"}},
+            "collation",
+        ),
+        (doc! {"key": {"ssn": 1}, "frobnicate": CANARY}, "frobnicate"),
+    ] {
+        refused(index(options), &["shop.customers", named]);
+    }
+    sent(index(
+        doc! {"key": {"ssn": 1}, "sparse": true, "collation": {"locale": "simple"}},
+    ));
+    passes(index(
+        doc! {"key": {"at": 1}, "name": "ttl", "expireAfterSeconds": 5, "sparse": true, "unique": true, "collation": {"locale": "en"}},
+    ));
+}
+
+#[test]
+fn index_lists_are_planned_to_get_the_users_names() {
+    let list = upstream(doc! {"listIndexes": "customers", "cursor": {}});
+    assert!(list.unchanged);
+    assert!(matches!(list.plan, ReplyPlan::Indexes(_)));
+    assert!(matches!(
+        upstream(doc! {"listIndexes": "orders"}).plan,
+        ReplyPlan::Relay
+    ));
+}
+
+#[test]
+fn a_sealed_collection_is_made_with_what_does_not_concern_its_fields() {
+    passes(
+        doc! {"create": "customers", "capped": true, "size": 5, "collation": {"locale": "simple"},
+        "validator": {"name": {"$type": "string"}, "ssn": {"$exists": true}}, "validationLevel": "strict"},
+    );
+    passes(
+        doc! {"collMod": "customers", "validator": {}, "changeStreamPreAndPostImages": {"enabled": true}},
+    );
+    for (options, named) in [
+        (doc! {"validator": {"ssn": CANARY}}, "validator"),
+        (doc! {"validator": {"ssn": {"$type": "string"}}}, "$type"),
+        (
+            doc! {"validator": {"$jsonSchema": {"required": ["ssn"]}}},
+            "$jsonSchema",
+        ),
+        (
+            doc! {"validator": {"$expr": {"$gt": ["$ssn", CANARY]}}},
+            "ssn",
+        ),
+        (doc! {"validator": [{"ssn": CANARY}]}, "document"),
+        (doc! {"collation": {"locale": "en"}}, "collation"),
+        (doc! {"viewOn": "orders"}, "viewOn"),
+        (doc! {"timeseries": {"timeField": "at"}}, "timeseries"),
+        (doc! {"encryptedFields": {"fields": []}}, "encryptedFields"),
+    ] {
+        let mut create = doc! {"create": "customers"};
+        create.extend(options.clone());
+        refused(create, &[named]);
+        let mut modify = doc! {"collMod": "customers"};
+        modify.extend(options);
+        refused(modify, &[named]);
+    }
+}
+
+#[test]
+fn views_on_sealed_collections_are_refused() {
+    for command in ["create", "collMod"] {
+        refused(
+            doc! {command: "view", "viewOn": "customers", "pipeline": []},
+            &["shop.customers", "view"],
+        );
+        passes(doc! {command: "view", "viewOn": "orders", "pipeline": [{"$match": {"ssn": 1}}]});
+    }
+    for command in [
+        doc! {"insert": "system.views", "documents": [{"_id": "shop.v", "viewOn": "customers"}]},
+        doc! {"update": "system.views", "updates": []},
+        doc! {"findAndModify": "system.js", "update": {}},
+    ] {
+        refused(command, &["create"]);
+    }
+    passes(doc! {"insert": "system.views", "documents": [], "$db": "other"});
+}

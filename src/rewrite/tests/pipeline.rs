@@ -1,0 +1,346 @@
+//! Aggregation: pipelines over sealed collections, and into them.
+
+use super::*;
+
+fn aggregate(stages: Vec<Document>) -> Document {
+    doc! {"aggregate": "customers", "pipeline": stages, "cursor": {}}
+}
+
+/// Whether the reply's documents are known to have the collection's own shape.
+fn keeps_shape(stages: Vec<Document>) -> bool {
+    matches!(upstream(aggregate(stages)).plan, ReplyPlan::Documents(_))
+}
+
+#[test]
+fn count_documents_of_any_driver_is_answered_by_tokens() {
+    let by_token = doc! {"ssn.e1": {"$eq": token("ssn", "a")}};
+    let count = doc! {"$group": {"_id": 1, "n": {"$sum": 1}}};
+    assert_eq!(
+        sent(aggregate(vec![
+            doc! {"$match": {"ssn": "a"}},
+            doc! {"$skip": 1},
+            doc! {"$limit": 2},
+            count.clone()
+        ])),
+        aggregate(vec![
+            doc! {"$match": by_token},
+            doc! {"$skip": 1},
+            doc! {"$limit": 2},
+            count
+        ]),
+    );
+}
+
+#[test]
+fn matches_are_rewritten_while_fields_stand_at_their_paths() {
+    let by_token = doc! {"$match": {"payment.card.e1": {"$eq": token("payment.card", "c")}}};
+    let matching = doc! {"$match": {"payment.card": "c"}};
+    for stage in [
+        doc! {"$sort": {"name": 1}},
+        doc! {"$unwind": "$payment"},
+        doc! {"$unwind": {"path": "$tags", "includeArrayIndex": "i"}},
+        doc! {"$project": {"ssn": 1, "payment.card": 1, "x": {"$toUpper": "$name"}}},
+        doc! {"$project": {"ssn": 0}},
+        doc! {"$addFields": {"x": {"$sum": ["$a", "$payment.open"]}, "payment.y": 1}},
+        doc! {"$set": {"x": {"$let": {"vars": {"v": "$a"}, "in": "$$v.ssn"}}}},
+        doc! {"$unset": ["ssn", "x"]},
+        doc! {"$lookup": {"from": "orders", "localField": "name", "foreignField": "ssn", "as": "orders"}},
+        doc! {"$lookup": {"from": "orders", "let": {"n": "$name"}, "pipeline": [{"$match": {"ssn": 1}}], "as": "orders"}},
+        doc! {"$sample": {"size": 3}},
+    ] {
+        let before = aggregate(vec![stage.clone(), matching.clone()]);
+        assert_eq!(
+            sent(before),
+            aggregate(vec![stage.clone(), by_token.clone()])
+        );
+        assert!(keeps_shape(vec![stage]));
+    }
+}
+
+#[test]
+fn after_stages_that_leave_nothing_sealed_any_stage_may_follow() {
+    for stage in [
+        doc! {"$group": {"_id": "$name", "ssn": {"$first": "$city"}, "top": {"$topN": {"n": 1, "sortBy": {"name": 1}, "output": "$name"}}}},
+        doc! {"$count": "n"},
+        doc! {"$sortByCount": "$name"},
+        doc! {"$bucket": {"groupBy": "$n", "boundaries": [1, 2]}},
+        doc! {"$replaceRoot": {"newRoot": {"x": "$name"}}},
+        doc! {"$facet": {"a": [{"$count": "n"}], "b": [{"$group": {"_id": "$name"}}]}},
+    ] {
+        let after = doc! {"$match": {"ssn": {"$gt": 1}}};
+        passes(aggregate(vec![
+            stage.clone(),
+            after,
+            doc! {"$setWindowFields": {}},
+        ]));
+        assert!(!keeps_shape(vec![stage]));
+    }
+}
+
+#[test]
+fn facets_are_rewritten_each() {
+    let facet = |filter: Document| doc! {"$facet": {"found": [{"$match": filter.clone()}, {"$limit": 5}], "n": [{"$match": filter}, {"$count": "n"}]}};
+    let stages = |filter: Document| aggregate(vec![facet(filter), doc! {"$limit": 1}]);
+    assert_eq!(
+        sent(stages(doc! {"ssn": "a"})),
+        stages(doc! {"ssn.e1": {"$eq": token("ssn", "a")}}),
+    );
+    refused(
+        aggregate(vec![facet(doc! {"ssn": "a"}), doc! {"$project": {"x": 1}}]),
+        &["stage 1", "$project"],
+    );
+}
+
+#[test]
+fn stages_that_would_read_sealed_fields_are_refused() {
+    for (stage, path) in [
+        (doc! {"$sort": {"ssn": 1}}, "ssn"),
+        (doc! {"$sort": {"payment": -1}}, "payment"),
+        (doc! {"$project": {"x": "$ssn"}}, "ssn"),
+        (doc! {"$project": {"payment": {"card": 1}}}, "payment"),
+        (
+            doc! {"$project": {"x": {"$cond": [{"$eq": ["$ssn", CANARY]}, 1, 2]}}},
+            "ssn",
+        ),
+        (doc! {"$addFields": {"ssn": CANARY}}, "ssn"),
+        (
+            doc! {"$addFields": {"payment": {"card": CANARY}}},
+            "payment",
+        ),
+        (doc! {"$set": {"x": "$$ROOT"}}, "ROOT"),
+        (doc! {"$set": {"x": "$$CURRENT.ssn"}}, "ssn"),
+        (
+            doc! {"$set": {"x": {"$getField": {"field": "ssn", "input": "$$ROOT"}}}},
+            "ssn",
+        ),
+        (
+            doc! {"$set": {"x": {"$getField": {"field": {"$const": "ssn"}, "input": {}}}}},
+            "$getField",
+        ),
+        (doc! {"$group": {"_id": "$ssn"}}, "ssn"),
+        (
+            doc! {"$group": {"_id": null, "all": {"$push": "$$ROOT"}}},
+            "ROOT",
+        ),
+        (
+            doc! {"$group": {"_id": null, "top": {"$topN": {"n": 1, "sortBy": {"ssn": 1}, "output": "$name"}}}},
+            "ssn",
+        ),
+        (
+            doc! {"$group": {"_id": null, "top": {"$bottom": {"sortBy": {"payment": 1}, "output": "$name"}}}},
+            "payment",
+        ),
+        (
+            doc! {"$group": {"_id": null, "sum": {"$sum": "$age"}}},
+            "age",
+        ),
+        (
+            doc! {"$group": {"_id": null, "x": {"$accumulator": {"accumulateArgs": ["$name"]}}}},
+            "$accumulator",
+        ),
+        (doc! {"$sortByCount": "$ssn"}, "ssn"),
+        (
+            doc! {"$bucketAuto": {"groupBy": "$age", "buckets": 2}},
+            "age",
+        ),
+        (doc! {"$replaceRoot": {"newRoot": "$payment"}}, "payment"),
+        (
+            doc! {"$replaceWith": {"$mergeObjects": ["$$ROOT", {}]}},
+            "ROOT",
+        ),
+        (doc! {"$unwind": "$address"}, "address"),
+        (
+            doc! {"$unwind": {"path": "$x", "includeArrayIndex": "ssn"}},
+            "ssn",
+        ),
+        (doc! {"$unset": "ssn.c"}, "ssn"),
+        (
+            doc! {"$lookup": {"from": "orders", "localField": "ssn", "foreignField": "x", "as": "y"}},
+            "ssn",
+        ),
+        (
+            doc! {"$lookup": {"from": "orders", "localField": "x", "foreignField": "x", "as": "payment"}},
+            "payment",
+        ),
+        (
+            doc! {"$lookup": {"from": "orders", "let": {"s": "$ssn"}, "pipeline": [], "as": "y"}},
+            "ssn",
+        ),
+        (
+            doc! {"$graphLookup": {"from": "orders", "startWith": "$ssn", "connectFromField": "a", "connectToField": "b", "as": "y"}},
+            "ssn",
+        ),
+        (doc! {"$match": {"ssn": {"$gt": CANARY}}}, "$gt"),
+        (
+            doc! {"$match": {"$expr": {"$eq": ["$ssn", CANARY]}}},
+            "$expr",
+        ),
+        (
+            doc! {"$redact": {"$cond": [CANARY, "$$KEEP", "$$PRUNE"]}},
+            "$redact",
+        ),
+        (doc! {"$geoNear": {"query": {"ssn": CANARY}}}, "$geoNear"),
+        (
+            doc! {"$setWindowFields": {"sortBy": {"ssn": 1}}},
+            "$setWindowFields",
+        ),
+        (
+            doc! {"$fill": {"output": {"ssn": {"value": CANARY}}}},
+            "$fill",
+        ),
+        (
+            doc! {"$search": {"text": {"query": CANARY, "path": "ssn"}}},
+            "$search",
+        ),
+        (doc! {"$out": "elsewhere"}, "$out"),
+        (doc! {"$merge": {"into": "elsewhere"}}, "$merge"),
+        (doc! {"$frobnicate": CANARY}, "$frobnicate"),
+    ] {
+        refused(aggregate(vec![stage.clone()]), &["shop.customers", path]);
+        refused(
+            aggregate(vec![doc! {"$facet": {"f": [stage]}}]),
+            &["shop.customers", path],
+        );
+    }
+}
+
+#[test]
+fn no_pipeline_reaches_a_sealed_collection_from_elsewhere() {
+    let over = |collection: Bson, stage: &Document| doc! {"aggregate": collection, "pipeline": [{"$match": {}}, stage], "cursor": {}};
+    for stage in [
+        doc! {"$lookup": {"from": "customers", "as": "x"}},
+        doc! {"$lookup": {"from": {"db": "tenant_a", "coll": "people"}, "as": "x"}},
+        doc! {"$lookup": {"from": "orders", "as": "x", "pipeline": [{"$unionWith": "customers"}]}},
+        doc! {"$graphLookup": {"from": "customers", "as": "x"}},
+        doc! {"$unionWith": "customers"},
+        doc! {"$unionWith": {"coll": "customers", "pipeline": []}},
+        doc! {"$unionWith": {"coll": "orders", "pipeline": [{"$lookup": {"from": "customers", "as": "x"}}]}},
+        doc! {"$facet": {"a": [{"$unionWith": "customers"}]}},
+        doc! {"$out": "customers"},
+        doc! {"$out": {"db": "shop", "coll": "customers"}},
+        doc! {"$out": {"db": "tenant_b", "coll": "people"}},
+        doc! {"$merge": "customers"},
+        doc! {"$merge": {"into": "customers"}},
+        doc! {"$merge": {"into": {"db": "shop", "coll": "customers"}}},
+        doc! {"$merge": {"into": "orders", "whenMatched": [{"$lookup": {"from": "customers"}}]}},
+        doc! {"$merge": "system.views"},
+        doc! {"$frobnicate": {"from": "customers"}},
+    ] {
+        refused(over("orders".into(), &stage), &["sealed fields", "$"]);
+        refused(over(1.into(), &stage), &["sealed fields", "$"]);
+        refused(
+            doc! {"create": "view", "viewOn": "orders", "pipeline": [stage]},
+            &["sealed fields", "$"],
+        );
+    }
+    for stage in [
+        doc! {"$lookup": {"from": "orders", "localField": "ssn", "foreignField": "ssn", "as": "x"}},
+        doc! {"$merge": {"into": {"db": "other", "coll": "customers"}}},
+        doc! {"$group": {"_id": "$ssn", "all": {"$push": "$$ROOT"}}},
+        doc! {"$out": "copies"},
+    ] {
+        passes(over("orders".into(), &stage));
+    }
+}
+
+#[test]
+fn a_sealed_collection_joined_with_itself_is_refused() {
+    for stage in [
+        doc! {"$lookup": {"from": "customers", "localField": "a", "foreignField": "b", "as": "c"}},
+        doc! {"$unionWith": "customers"},
+        doc! {"$graphLookup": {"from": "customers", "startWith": "$a", "connectFromField": "a", "connectToField": "b", "as": "c"}},
+    ] {
+        refused(aggregate(vec![stage]), &["shop.customers"]);
+    }
+}
+
+#[test]
+fn a_union_is_opened_wherever_its_values_stand() {
+    let union = upstream(aggregate(vec![
+        doc! {"$unionWith": "orders"},
+        doc! {"$limit": 3},
+    ]));
+    assert!(union.unchanged);
+    assert!(matches!(union.plan, ReplyPlan::Relay));
+    refused(
+        aggregate(vec![
+            doc! {"$unionWith": "orders"},
+            doc! {"$match": {"ssn": CANARY}},
+        ]),
+        &["$match"],
+    );
+}
+
+#[test]
+fn options_of_aggregate_are_checked() {
+    let with = |option: &str, value: Bson| {
+        let mut command = aggregate(vec![doc! {"$match": {"ssn": "a"}}]);
+        command.insert(option, value);
+        command
+    };
+    refused(with("let", doc! {"x": "$ssn"}.into()), &["ssn"]);
+    refused(with("hint", doc! {"address": 1}.into()), &["address"]);
+    refused(
+        with("collation", doc! {"locale": "en"}.into()),
+        &["collation"],
+    );
+    refused(with("exchange", 1.into()), &["exchange"]);
+    assert!(matches!(
+        upstream(with("explain", true.into())).plan,
+        ReplyPlan::Relay
+    ));
+    assert_eq!(
+        sent(with("hint", doc! {"ssn": 1}.into()))
+            .get_document("hint")
+            .unwrap(),
+        &doc! {"ssn.e1": 1}
+    );
+}
+
+#[test]
+fn stages_that_are_none_are_malformed() {
+    for stages in [
+        Bson::from(vec![doc! {}]),
+        vec![doc! {"$match": {}, "$limit": 1}].into(),
+        vec![doc! {"$match": [{"ssn": CANARY}]}].into(),
+        vec![Bson::from(vec![doc! {"$match": {"ssn": CANARY}}])].into(),
+        vec![Bson::from(CANARY)].into(),
+    ] {
+        let refusal = refused(doc! {"aggregate": "customers", "pipeline": stages}, &[]);
+        assert_eq!(refusal.kind, RefusalKind::Malformed);
+    }
+}
+
+#[test]
+fn change_streams_pass_alone_where_sealed_fields_may_appear() {
+    let watch = |on: Bson, database: &str, after: Vec<Document>| {
+        let mut stages = vec![doc! {"$changeStream": {"fullDocument": "updateLookup"}}];
+        stages.extend(after);
+        doc! {"aggregate": on, "pipeline": stages, "cursor": {}, "$db": database}
+    };
+    for (on, database) in [
+        (Bson::from("customers"), "shop"),
+        (1.into(), "shop"),
+        (1.into(), "admin"),
+    ] {
+        passes(watch(on.clone(), database, vec![]));
+        refused(
+            watch(
+                on,
+                database,
+                vec![doc! {"$match": {"fullDocument.ssn": CANARY}}],
+            ),
+            &["stage"],
+        );
+    }
+    passes(watch(
+        1.into(),
+        "other",
+        vec![doc! {"$match": {"fullDocument.ssn": 1}}],
+    ));
+    passes(watch(
+        "orders".into(),
+        "shop",
+        vec![doc! {"$match": {"fullDocument.ssn": 1}}],
+    ));
+}

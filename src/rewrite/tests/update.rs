@@ -1,0 +1,417 @@
+//! Updates, upserts, deletes and findAndModify.
+
+use super::*;
+use crate::wire::testing::sequence;
+
+fn update(filter: Document, update: impl Into<Bson>) -> Document {
+    doc! {"update": "customers", "updates": [{"q": filter, "u": update.into()}]}
+}
+
+pub(super) fn upsert(filter: Document, update: impl Into<Bson>) -> Document {
+    doc! {"update": "customers", "updates": [{"q": filter, "u": update.into(), "upsert": true}]}
+}
+
+#[track_caller]
+fn becomes(change: Document, expected: Document) {
+    assert_eq!(
+        sent(update(doc! {}, change.clone())),
+        update(doc! {}, expected.clone()),
+        "{change}"
+    );
+    // findAndModify goes by the same rules.
+    assert_eq!(
+        sent(doc! {"findAndModify": "customers", "query": {"ssn": "q"}, "update": change.clone()}),
+        doc! {"findAndModify": "customers", "query": {"ssn.e1": {"$eq": token("ssn", "q")}}, "update": expected},
+        "{change}"
+    );
+}
+
+#[test]
+fn a_replacement_is_sealed() {
+    becomes(
+        doc! {"ssn": "a", "visits": [{"note": "n"}], "x": 1},
+        doc! {"ssn": queryable("ssn", "a"), "visits": [{"note": sealed("n")}], "x": 1},
+    );
+}
+
+#[test]
+fn what_is_set_is_sealed_wherever_its_path_leads() {
+    for operator in ["$set", "$setOnInsert"] {
+        becomes(
+            doc! {operator: {
+                "ssn": "a", "x": 1, "payment": {"card": "c"}, "visits": [{"note": "n"}], "tags": ["t", null],
+                "address": {"street": 1}, "contacts.home": {"phone": "p"}, "age": null,
+            }},
+            doc! {operator: {
+                "ssn": queryable("ssn", "a"), "x": 1, "payment": {"card": queryable("payment.card", "c")},
+                "visits": [{"note": sealed("n")}], "tags": [queryable("tags", "t"), null],
+                "address": sealed(doc! {"street": 1}), "contacts.home": {"phone": queryable("contacts.*.phone", "p")}, "age": null,
+            }},
+        );
+        becomes(
+            doc! {operator: {
+                "payment.card": "c", "visits.0.note": "n", "visits.1": {"note": "m"}, "visits.$.note": "k",
+                "visits.$[].note": "l", "contacts.home.phone": "p", "tags.$": "t", "tags.$[]": null,
+            }},
+            doc! {operator: {
+                "payment.card": queryable("payment.card", "c"), "visits.0.note": sealed("n"), "visits.1": {"note": sealed("m")},
+                "visits.$.note": sealed("k"), "visits.$[].note": sealed("l"), "contacts.home.phone": queryable("contacts.*.phone", "p"),
+                "tags.$": queryable("tags", "t"), "tags.$[]": null,
+            }},
+        );
+    }
+}
+
+#[test]
+fn elements_are_pushed_and_pulled_sealed() {
+    becomes(
+        doc! {"$push": {"tags": "t", "visits": {"note": "n", "at": 1}, "notes": {"a": 1}, "x": {"ssn": 1}}},
+        doc! {"$push": {"tags": queryable("tags", "t"), "visits": {"note": sealed("n"), "at": 1},
+        "notes": sealed(doc! {"a": 1}), "x": {"ssn": 1}}},
+    );
+    becomes(
+        doc! {"$push": {
+            "tags": {"$each": ["t", null], "$slice": -5, "$position": 0},
+            "visits": {"$each": [{"note": "n"}, 5], "$sort": {"at": 1}, "$slice": 3},
+        }},
+        doc! {"$push": {
+            "tags": {"$each": [queryable("tags", "t"), null], "$slice": -5, "$position": 0},
+            "visits": {"$each": [{"note": sealed("n")}, 5], "$sort": {"at": 1}, "$slice": 3},
+        }},
+    );
+    let by_token = |tags: &[&str]| {
+        let tokens: Vec<Bson> = tags.iter().map(|tag| token("tags", *tag)).collect();
+        doc! {"$pull": {"tags": {"e1": {"$in": tokens}}}}
+    };
+    becomes(doc! {"$pull": {"tags": "t"}}, by_token(&["t"]));
+    becomes(doc! {"$pull": {"tags": {"$eq": "t"}}}, by_token(&["t"]));
+    becomes(
+        doc! {"$pull": {"tags": {"$in": ["t", "u"]}}},
+        by_token(&["t", "u"]),
+    );
+    becomes(doc! {"$pull": {"tags": {"$in": []}}}, by_token(&[]));
+    becomes(
+        doc! {"$pull": {"payment": {"card": "c", "open": {"$gt": 1}}}},
+        doc! {"$pull": {"payment": {"card.e1": {"$eq": token("payment.card", "c")}, "open": {"$gt": 1}}}},
+    );
+}
+
+#[test]
+fn updates_of_open_fields_pass_as_they_are() {
+    passes(update(
+        doc! {"_id": 1},
+        doc! {
+            "$set": {"name": "n", "payment.open": 1, "visits.0.at": 3, "payment": null},
+            "$unset": {"ssn": "", "payment": 1, "tags.0": true}, "$inc": {"n": 1}, "$mul": {"n": 2}, "$min": {"n": 3}, "$max": {"visits": 4},
+            "$rename": {"a": "b"}, "$currentDate": {"at": true}, "$addToSet": {"list": {"$each": [1]}, "visits": 5},
+            "$pop": {"tags": 1, "visits": -1}, "$pull": {"list": {"x": 1}, "tags": null, "visits": 5}, "$pullAll": {"list": [1]}, "$bit": {"n": {"and": 1}},
+        },
+    ));
+    passes(update(
+        doc! {},
+        vec![
+            doc! {"$set": {"x": {"$add": ["$y", 1]}}},
+            doc! {"$addFields": {"payment.open": "$x"}},
+            doc! {"$unset": ["ssn", "z"]},
+            doc! {"$unset": "address"},
+        ],
+    ));
+    passes(update(doc! {}, doc! {}));
+}
+
+#[test]
+fn values_that_mongodb_ignores_do_not_go_on() {
+    becomes(
+        doc! {"$unset": {"ssn": CANARY, "payment": {"card": CANARY}, "x": CANARY, "tags.0": 42}},
+        doc! {"$unset": {"ssn": "", "payment": "", "x": CANARY, "tags.0": ""}},
+    );
+}
+
+#[test]
+fn what_would_compute_on_sealed_fields_is_refused() {
+    for (change, path, operator) in [
+        (doc! {"$inc": {"age": 4711}}, "age", "$inc"),
+        (doc! {"$mul": {"age": 4711}}, "age", "$mul"),
+        (doc! {"$min": {"ssn": CANARY}}, "ssn", "$min"),
+        (
+            doc! {"$max": {"payment": {"card": CANARY}}},
+            "payment",
+            "$max",
+        ),
+        (
+            doc! {"$inc": {"payment": {"card": CANARY}}},
+            "payment",
+            "$inc",
+        ),
+        (
+            doc! {"$bit": {"payment": {"card": CANARY}}},
+            "payment",
+            "$bit",
+        ),
+        (
+            doc! {"$currentDate": {"payment": {"card": CANARY}}},
+            "payment",
+            "$currentDate",
+        ),
+        (doc! {"$currentDate": {"ssn": true}}, "ssn", "$currentDate"),
+        (doc! {"$rename": {"ssn": "x"}}, "ssn", "$rename"),
+        (doc! {"$rename": {"x": "payment"}}, "payment", "$rename"),
+        (
+            doc! {"$rename": {"x": "payment.card"}},
+            "payment.card",
+            "$rename",
+        ),
+        (doc! {"$addToSet": {"tags": CANARY}}, "tags", "$addToSet"),
+        (
+            doc! {"$addToSet": {"visits": {"note": CANARY}}},
+            "visits",
+            "$addToSet",
+        ),
+        (doc! {"$pullAll": {"tags": [CANARY]}}, "tags", "$pullAll"),
+        (
+            doc! {"$pullAll": {"payment": [{"card": CANARY}]}},
+            "payment",
+            "$pullAll",
+        ),
+        (doc! {"$push": {"address": CANARY}}, "address", "$push"),
+        (
+            doc! {"$push": {"tags": {"$each": [CANARY], "$sort": 1}}},
+            "tags",
+            "$sort",
+        ),
+        (
+            doc! {"$push": {"visits": {"$each": [], "$sort": {"note": 1}}}},
+            "note",
+            "$sort",
+        ),
+        (
+            doc! {"$push": {"visits": {"$each": [], "$sort": 1}}},
+            "visits",
+            "$sort",
+        ),
+        (
+            doc! {"$push": {"visits": {"$each": [], "$slice": {"note": CANARY}}}},
+            "visits",
+            "$slice",
+        ),
+        (doc! {"$pop": {"tags": CANARY}}, "tags", "$pop"),
+        (doc! {"$pop": {"address": 1}}, "address", "$pop"),
+        (doc! {"$pull": {"tags": {"$ne": CANARY}}}, "tags", "$ne"),
+        (
+            doc! {"$pull": {"tags": {"$in": [CANARY, null]}}},
+            "tags",
+            "$pull",
+        ),
+        (
+            doc! {"$pull": {"tags": {"$in": ["a"], "$eq": CANARY}}},
+            "tags",
+            "several",
+        ),
+        (doc! {"$pull": {"notes": CANARY}}, "notes", "$pull"),
+        (doc! {"$pull": {"visits": {"note": CANARY}}}, "note", "$eq"),
+        (
+            doc! {"$pull": {"visits": {"$elemMatch": {"note": CANARY}}}},
+            "visits",
+            "$pull",
+        ),
+        (
+            doc! {"$set": {"address.city": CANARY}},
+            "address",
+            "address.city",
+        ),
+        (doc! {"$set": {"ssn.c": CANARY}}, "ssn", "ssn.c"),
+        (doc! {"$set": {"tags.0.x": CANARY}}, "tags", "tags.0.x"),
+        (
+            doc! {"$set": {"contacts.0.phone": CANARY}},
+            "contacts.0.phone",
+            "number",
+        ),
+        (
+            doc! {"$set": {"payment": {"card.x": CANARY}}},
+            "card.x",
+            "dot",
+        ),
+        (doc! {"$frobnicate": {"x": 1}}, "", "$frobnicate"),
+        (
+            doc! {"$set": {"x": 1}, "ssn": {"ssn": CANARY}},
+            "ssn",
+            "ssn",
+        ),
+        (doc! {"x": 1, "$set": {"ssn": CANARY}}, "", "$set"),
+    ] {
+        refused(update(doc! {}, change.clone()), &[path, operator]);
+        refused(
+            doc! {"findAndModify": "customers", "update": change},
+            &[path, operator],
+        );
+    }
+}
+
+#[test]
+fn an_element_is_not_set_by_its_number_for_there_may_be_no_array() {
+    for path in ["ssn.0", "tags.12", "payment.card.0"] {
+        refused(
+            update(doc! {}, doc! {"$set": {path: CANARY}}),
+            &[path, "$set", "arrayFilters"],
+        );
+    }
+}
+
+#[test]
+fn what_is_no_update_is_malformed_and_goes_nowhere() {
+    for change in [
+        Bson::from(doc! {"$set": [{"ssn": CANARY}]}),
+        doc! {"$set": CANARY}.into(),
+        CANARY.into(),
+        vec![Bson::from(vec![doc! {"$set": {"ssn": CANARY}}])].into(),
+    ] {
+        let refusal = refused(update(doc! {}, change.clone()), &[]);
+        assert_eq!(refusal.kind, RefusalKind::Malformed);
+        refused(upsert(doc! {"ssn": "a"}, change), &[]);
+    }
+    for twice in [
+        doc! {"update": "customers", "updates": [[{"q": {"ssn": CANARY}}]]},
+        doc! {"update": "customers", "updates": {"0": {"q": {"ssn": CANARY}}}},
+        doc! {"update": "customers", "updates": [{"q": [{"ssn": CANARY}], "u": {}}]},
+    ] {
+        refused(twice, &[]);
+    }
+}
+
+#[test]
+fn a_pipeline_changes_open_fields_from_open_fields_only() {
+    for (stage, named) in [
+        (doc! {"$set": {"ssn": CANARY}}, "ssn"),
+        (doc! {"$set": {"payment": {"card": CANARY}}}, "payment"),
+        (
+            doc! {"$addFields": {"payment.card": CANARY}},
+            "payment.card",
+        ),
+        (doc! {"$set": {"x": "$ssn"}}, "ssn"),
+        (
+            doc! {"$set": {"x": {"$mergeObjects": ["$$ROOT", {"a": 1}]}}},
+            "ROOT",
+        ),
+        (doc! {"$replaceWith": {"ssn": CANARY}}, "$replaceWith"),
+        (doc! {"$project": {"ssn": 1}}, "$project"),
+        (doc! {"$unset": ["address.city"]}, "address"),
+    ] {
+        refused(update(doc! {}, vec![stage]), &[named]);
+    }
+    refused(
+        upsert(doc! {"ssn": "a"}, vec![doc! {"$set": {"x": 1}}]),
+        &["ssn", "pipeline"],
+    );
+}
+
+#[test]
+fn array_filters_compare_tokens() {
+    let statement = |filters: Vec<Document>, set: Document| {
+        doc! {"update": "customers", "updates": [{"q": {}, "arrayFilters": filters, "u": {"$set": set}}]}
+    };
+    assert_eq!(
+        sent(statement(
+            vec![
+                doc! {"p.card": "c", "p.open": 1},
+                doc! {"t": {"$in": ["t", null]}},
+                doc! {"$or": [{"x.a": 1}, {"x.b": 2}]}
+            ],
+            doc! {"payment.$[p].card": "d", "tags.$[t]": "u", "list.$[x].c": 3},
+        )),
+        statement(
+            vec![
+                doc! {"p.card.e1": {"$eq": token("payment.card", "c")}, "p.open": 1},
+                doc! {"$or": [{"t.e1": {"$in": [token("tags", "t")]}}, {"t": null}]},
+                doc! {"$or": [{"x.a": 1}, {"x.b": 2}]},
+            ],
+            doc! {"payment.$[p].card": queryable("payment.card", "d"), "tags.$[t]": queryable("tags", "u"), "list.$[x].c": 3},
+        ),
+    );
+    for (filter, set, named) in [
+        (
+            doc! {"v.note": CANARY},
+            doc! {"visits.$[v].at": 1},
+            "v.note",
+        ),
+        (
+            doc! {"v": {"note": CANARY}},
+            doc! {"visits.$[v].at": 1},
+            "v",
+        ),
+        (doc! {"t": {"$gt": CANARY}}, doc! {"tags.$[t]": "a"}, "$gt"),
+        (doc! {"other": CANARY}, doc! {"visits.$[v].at": 1}, "other"),
+        (
+            doc! {"v": CANARY},
+            doc! {"tags.$[v]": "a", "list.$[v]": 1},
+            "identifier",
+        ),
+    ] {
+        refused(statement(vec![filter.clone()], set.clone()), &[named]);
+        refused(
+            doc! {"findAndModify": "customers", "update": {"$set": set}, "arrayFilters": [filter]},
+            &[named],
+        );
+    }
+}
+
+#[test]
+fn statements_come_in_the_body_or_in_a_section_before_or_after_it() {
+    let statement = |q: Document, u: Document| doc! {"u": u, "q": q, "multi": true};
+    let command = body(&doc! {"update": "customers", "let": {"a": 1}, "$db": "shop"});
+    let updates = sequence(
+        "updates",
+        &[statement(doc! {"ssn": "a"}, doc! {"$set": {"ssn": "b"}})],
+    );
+    let deletes = sequence("deletes", &[doc! {"q": {"ssn": "a"}, "limit": 1}]);
+    let delete = body(&doc! {"delete": "customers", "$db": "shop"});
+    let by_token = doc! {"ssn.e1": {"$eq": token("ssn", "a")}};
+    for sections in [[&command, &updates], [&updates, &command]] {
+        let sent = decided(&msg(0, &[&sections[0][..], sections[1]].concat())).unwrap();
+        let expected = statement(
+            by_token.clone(),
+            doc! {"$set": {"ssn": queryable("ssn", "b")}},
+        );
+        assert_eq!(sent.sequences, [("updates".to_owned(), vec![expected])]);
+    }
+    for sections in [[&delete, &deletes], [&deletes, &delete]] {
+        let sent = decided(&msg(0, &[&sections[0][..], sections[1]].concat())).unwrap();
+        let expected = doc! {"q": by_token.clone(), "limit": 1};
+        assert_eq!(sent.sequences, [("deletes".to_owned(), vec![expected])]);
+    }
+}
+
+#[test]
+fn deletes_find_by_tokens() {
+    let delete = |filter: Document| doc! {"delete": "customers", "deletes": [{"q": filter, "limit": 0, "hint": "x"}], "ordered": false};
+    assert_eq!(
+        sent(delete(doc! {"ssn": {"$in": ["a"]}})),
+        delete(doc! {"ssn.e1": {"$in": [token("ssn", "a")]}}),
+    );
+    refused(delete(doc! {"ssn": {"$gt": CANARY}}), &["ssn", "$gt"]);
+    refused(
+        doc! {"delete": "customers", "deletes": [{"q": {"ssn": CANARY}, "limit": 1, "collation": {"locale": "en"}}]},
+        &["collation"],
+    );
+    refused(
+        doc! {"delete": "customers", "deletes": [{"q": {}, "where": CANARY}]},
+        &["where"],
+    );
+}
+
+#[test]
+fn find_and_modify_plans_to_open_the_document_it_answers() {
+    let sent = upstream(
+        doc! {"findAndModify": "customers", "query": {"ssn": "a"}, "remove": true, "fields": {"ssn": 1}, "sort": {"x": 1}},
+    );
+    assert!(matches!(sent.plan, ReplyPlan::Documents(_)));
+    for (option, value) in [
+        ("sort", Bson::from(doc! {"ssn": 1})),
+        ("fields", doc! {"x": "$ssn"}.into()),
+        ("ssn", CANARY.into()),
+    ] {
+        refused(
+            doc! {"findAndModify": "customers", "remove": true, option: value},
+            &["ssn"],
+        );
+    }
+}

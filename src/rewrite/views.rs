@@ -1,0 +1,218 @@
+//! Asking MongoDB which views reach sealed collections.
+
+use std::collections::HashSet;
+
+use super::Cleared;
+use super::command::Command;
+use super::pipeline;
+use super::scope::DEEPEST;
+use super::table::{Family, family};
+use crate::policy::{Policy, Views};
+use crate::raw::{Doc, Malformed, Writer, kind};
+use crate::refusal::{Refusal, RefusalKind};
+use crate::wire::{self, Message, Reply};
+
+/// How a database's views are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asking {
+    /// With what they look at; takes the right to list collections.
+    Definitions,
+    /// Those that the user may read, by name alone; any user may ask.
+    Names,
+}
+
+/// What MongoDB answered.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// The views are known now.
+    Listed,
+    /// The user may not ask that.
+    NotAllowed,
+    /// Anything else, by its error code.
+    Failed(i64),
+}
+
+/// The command of a message that may name a view of a database with sealed fields.
+fn may_name<'m>(message: &'m Message<'m>, policy: &Policy) -> Option<Command<'m>> {
+    let Message::Msg(message) = message else {
+        return None;
+    };
+    if policy.is_empty() {
+        return None;
+    }
+    // What is malformed is refused without it.
+    let command = Command::of(message).ok()?;
+    let by_name = !matches!(
+        family(command.name),
+        Family::Hello | Family::Pass | Family::GetMore | Family::Unknown | Family::Never(_)
+    );
+    (by_name && policy.may_seal_in(command.database)).then_some(command)
+}
+
+/// The database whose views must be listed before this message can be decided on.
+///
+/// `own` is what this client alone was told, by [`Asking::Names`].
+pub fn unlisted<'m>(message: &'m Message<'m>, policy: &Policy, own: &Views) -> Option<&'m str> {
+    let database = may_name(message, policy)?.database;
+    let known = policy.views().fresh(database) || own.fresh(database);
+    (!known).then_some(database)
+}
+
+/// Refuses a message that names a view which this client was told of by name alone.
+pub fn refuse_unknown(message: &Message<'_>, policy: &Policy, own: &Views) -> Result<(), Refusal> {
+    let Some(command) = may_name(message, policy) else {
+        return Ok(());
+    };
+    let database = command.database;
+    // Whoever may see the definitions has told everyone.
+    if policy.views().fresh(database)
+        || !own.fresh(database)
+        || !names(&command, command.body, own, 0)?
+    {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        RefusalKind::NotSupported,
+        format_args!(
+            "{} in {database}: it names a view, and the user may not see whether the view reaches sealed fields; grant the user listCollections, or query the collection itself",
+            command.name
+        ),
+    ))
+}
+
+/// Whether any string of a command is the name of a view.
+fn names(
+    command: &Command<'_>,
+    doc: Doc<'_>,
+    own: &Views,
+    depth: usize,
+) -> Result<bool, Malformed> {
+    if depth > DEEPEST {
+        return Err(Malformed("documents are nested too deep"));
+    }
+    for element in doc.elements() {
+        let element = element?;
+        let named = match element.kind {
+            kind::DOCUMENT | kind::ARRAY => names(command, element.doc()?, own, depth + 1)?,
+            _ => element
+                .str()
+                .is_some_and(|name| own.reaching(command.database, name)),
+        };
+        if named {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Builds the question in `frame`.
+pub fn question<'f>(
+    database: &str,
+    asking: Asking,
+    request_id: i32,
+    frame: &'f mut Vec<u8>,
+) -> Option<Cleared<'f>> {
+    frame.clear();
+    for number in [0, request_id, 0, wire::opcode::MSG, 0] {
+        frame.extend_from_slice(&number.to_le_bytes());
+    }
+    frame.push(0);
+    let mut writer = Writer::new(frame);
+    let body = writer.begin();
+    writer.int32("listCollections", 1);
+    let filter = writer.begin_doc("filter");
+    writer.string("type", "view");
+    writer.end(filter);
+    if asking == Asking::Names {
+        writer.bool("nameOnly", true);
+        writer.bool("authorizedCollections", true);
+    }
+    let cursor = writer.begin_doc("cursor");
+    writer.int32("batchSize", 100_000);
+    writer.end(cursor);
+    let preference = writer.begin_doc("$readPreference");
+    writer.string("mode", "primaryPreferred");
+    writer.end(preference);
+    writer.string("$db", database);
+    writer.end(body);
+    wire::finish(frame).ok()?;
+    Some(Cleared(frame))
+}
+
+/// Takes up the answer to a question: definitions hold for everyone, names for
+/// the client that was told them.
+pub fn learn(
+    policy: &Policy,
+    own: &Views,
+    database: &str,
+    asking: Asking,
+    reply: &[u8],
+) -> Result<Answer, Malformed> {
+    const UNAUTHORIZED: i64 = 13;
+    let body = match Reply::recognise(reply) {
+        Ok(reply) => reply.body(),
+        Err(_) => return Err(Malformed("MongoDB's reply is not understood")),
+    };
+    let body = Doc::at(reply, body.start, body.end)?;
+    let Some(cursor) = body.find("cursor")? else {
+        return Ok(match body.find("code")?.and_then(|code| code.integer()) {
+            Some(UNAUTHORIZED) => Answer::NotAllowed,
+            code => Answer::Failed(code.unwrap_or_default()),
+        });
+    };
+    let cursor = cursor.doc()?;
+    let batch = cursor
+        .find("firstBatch")?
+        .ok_or(Malformed("a cursor has no batch"))?
+        .doc()?;
+    if cursor.find("id")?.and_then(|id| id.integer()) != Some(0) {
+        return Err(Malformed("MongoDB lists its views in more than one batch"));
+    }
+    let views = match asking {
+        Asking::Definitions => policy.views(),
+        Asking::Names => own,
+    };
+    let mut reaching = HashSet::new();
+    // A view may look at another one: until no more are found.
+    loop {
+        let before = reaching.len();
+        for view in batch.elements() {
+            let view = view?.doc()?;
+            let Some(name) = view.find("name")?.and_then(|name| name.str()) else {
+                return Err(Malformed("a view has no name"));
+            };
+            if !reaching.contains(name)
+                && (asking == Asking::Names || reaches(policy, database, view)?)
+            {
+                reaching.insert(name.to_owned());
+            }
+        }
+        if reaching.len() == before {
+            views.learn(database, reaching);
+            return Ok(Answer::Listed);
+        }
+        views.add(database, &reaching);
+    }
+}
+
+fn reaches(policy: &Policy, database: &str, view: Doc<'_>) -> Result<bool, Malformed> {
+    let Some(options) = view.find("options")? else {
+        return Ok(true);
+    };
+    let options = options.doc()?;
+    let Some(on) = options.find("viewOn")?.and_then(|on| on.str()) else {
+        return Ok(true);
+    };
+    if policy.views().reaching(database, on)
+        || policy.collection(&format!("{database}.{on}")).is_some()
+    {
+        return Ok(true);
+    }
+    match options.find("pipeline")? {
+        Some(stages) if stages.kind == kind::ARRAY => {
+            // What cannot be followed counts as reaching.
+            Ok(pipeline::reach(policy, "view", database, stages.doc()?, 0).is_err())
+        }
+        _ => Ok(false),
+    }
+}
