@@ -17,6 +17,7 @@ mod forged;
 pub(crate) mod hello;
 mod options;
 mod pipeline;
+mod positions;
 mod projection;
 mod reach;
 mod scope;

@@ -2,8 +2,8 @@
 
 use super::command::{Command, is_generic};
 use super::filter::{Below, Filter, Purpose, UpsertEquality};
-use super::scope::{BY_CONTENT, Place, Scope};
-use crate::raw::{Doc, Element, Splicer, Writer, kind};
+use super::scope::{BY_CONTENT, DEEPEST, Place, Scope};
+use crate::raw::{Doc, Element, Malformed, Splicer, Writer, kind};
 use crate::refusal::Refusal;
 use crate::schema::Tree;
 use crate::wire::Sequence;
@@ -133,7 +133,37 @@ pub(super) fn upsert_equalities<'m>(
         filter,
         &mut Purpose::Upsert(&mut equalities),
     )?;
+    if scope.compared.get() {
+        no_empty_lists(scope, filter.object()?, 0)?;
+    }
     Ok(equalities)
+}
+
+/// MongoDB takes nothing into a new document from a filter that can never match, and
+/// drops a branch of `$or` that can't before it looks for equalities. An empty list
+/// makes either, on open fields too.
+fn no_empty_lists(scope: &Scope<'_>, doc: Doc<'_>, depth: usize) -> Result<(), Refusal> {
+    if depth > DEEPEST {
+        return Err(Malformed("a filter is nested too deep").into());
+    }
+    for element in doc.elements() {
+        let element = element?;
+        if !matches!(element.kind, kind::DOCUMENT | kind::ARRAY) {
+            continue;
+        }
+        let inner = element.doc()?;
+        let list = matches!(element.key, "$in" | "$nin" | "$all");
+        // A branch is named by its number.
+        let branch = element.kind == kind::DOCUMENT && crate::schema::is_position(element.key);
+        if inner.is_empty() && (list || branch) {
+            return Err(scope.refuse_command(
+                "an upsert whose filter compares sealed fields and has an empty list or branch",
+                "leave out what matches nothing, or everything",
+            ));
+        }
+        no_empty_lists(scope, inner, depth + 1)?;
+    }
+    Ok(())
 }
 
 /// A filter that may not touch sealed fields at all, such as a validator.

@@ -123,7 +123,8 @@ fn not_set<'m>(
         {
             return Err(scope.refuse(path, "an upsert that compares it twice", "compare it once"));
         }
-        if !decided(scope, update, path)? {
+        // MongoDB itself puts null into the new document.
+        if !equality.value.is_null() && !decided(scope, update, path)? {
             missing.push(*equality);
         }
     }
@@ -136,16 +137,21 @@ fn decided(scope: &Scope<'_>, update: Doc<'_>, path: &str) -> Result<bool, Refus
         let operator = operator?;
         for field in operator.object()?.elements() {
             let field = field?;
-            let sets = matches!(operator.key, "$set" | "$setOnInsert" | "$unset");
-            if sets && within(path, field.key) {
+            let decides = match operator.key {
+                "$set" | "$setOnInsert" => true,
+                // Unset below another field, it would leave that one, empty.
+                "$unset" => !field.key.contains('.'),
+                _ => false,
+            };
+            if decides && within(path, field.key) {
                 return Ok(true);
             }
-            if within(path, field.key) || within(field.key, path) {
+            if meets(path, field.key) {
                 return Err(scope.refuse(
                     path,
                     &format!(
-                        "an upsert whose filter compares it and whose update has `{}`",
-                        operator.key
+                        "an upsert whose filter compares it and whose update has `{}` of `{}`",
+                        operator.key, field.key
                     ),
                     "set it in the update with $set or $setOnInsert",
                 ));
@@ -153,6 +159,19 @@ fn decided(scope: &Scope<'_>, update: Doc<'_>, path: &str) -> Result<bool, Refus
         }
     }
     Ok(false)
+}
+
+/// Whether one path holds the other, or may, as a position may be any name.
+fn meets(path: &str, other: &str) -> bool {
+    for (one, other) in path.split('.').zip(other.split('.')) {
+        if crate::schema::is_position(one) || crate::schema::is_position(other) {
+            return true;
+        }
+        if one != other {
+            return false;
+        }
+    }
+    true
 }
 
 /// Whether `path` is `outer` or lies below it.
@@ -331,7 +350,8 @@ fn pipeline(
     stages: Doc<'_>,
     equalities: &[UpsertEquality<'_>],
 ) -> Result<(), Refusal> {
-    if let Some(equality) = equalities.first() {
+    let value = equalities.iter().find(|equality| !equality.value.is_null());
+    if let Some(equality) = value {
         return Err(scope.refuse(
             equality.path,
             "an upsert by a pipeline whose filter compares it",

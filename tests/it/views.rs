@@ -1,11 +1,11 @@
 //! Views over sealed collections: a filter on one could not be rewritten, so
 //! none is let through, whoever made the view.
 
-use mongodb::Database;
 use mongodb::bson::{Document, doc};
 use mongodb::error::{Error, ErrorKind};
+use mongodb::{Client, Database};
 
-use crate::support::{Proxy, shared_replica_set, unique_database};
+use crate::support::{Proxy, ReplicaSet, ReplicaSetOptions, shared_replica_set, unique_database};
 
 async fn run(database: &Database, command: Document) -> Result<Document, Error> {
     database.run_command(command).await
@@ -98,4 +98,64 @@ async fn a_view_of_a_sealed_collection_cannot_be_made_through_the_proxy() {
         )
         .await,
     );
+}
+
+/// A user who may read `collection` and nothing else.
+async fn reader(admin: &Database, name: &str, database: &str, collection: &str) {
+    let role = doc! {"createRole": name, "roles": [], "privileges": [
+    {"resource": {"db": database, "collection": collection}, "actions": ["find"]}]};
+    run(admin, role).await.unwrap();
+    let user = doc! {"createUser": name, "pwd": "secret", "roles": [name]};
+    run(admin, user).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_one_user_may_see_of_views_does_not_decide_for_another() {
+    let set = ReplicaSet::start(ReplicaSetOptions {
+        auth: true,
+        log_everything: true,
+        ..ReplicaSetOptions::default()
+    })
+    .await;
+    let root = set.client().await;
+    let shop = root.database("shop");
+    for view in ["gold", "silver"] {
+        run(
+            &shop,
+            doc! {"create": view, "viewOn": "customers", "pipeline": []},
+        )
+        .await
+        .unwrap();
+        reader(
+            &root.database("admin"),
+            &format!("{view}_reader"),
+            "shop",
+            view,
+        )
+        .await;
+    }
+    run(&shop, doc! {"create": "orders"}).await.unwrap();
+    reader(&root.database("admin"), "orders_reader", "shop", "orders").await;
+    let schema = "[collections.\"shop.customers\".fields]\nssn = { type = \"string\", queries = [\"equality\"] }\n";
+    let proxy = Proxy::start(&set, schema).await;
+    let canary = "canary-that-no-view-may-meet";
+    for name in ["gold", "silver", "orders", "gold", "silver"] {
+        let uri = format!(
+            "mongodb://{name}_reader:secret@{}/?directConnection=true",
+            proxy.addresses()[0]
+        );
+        let client = Client::with_uri_str(uri).await.unwrap();
+        let service = client.database("shop");
+        let found = run(&service, doc! {"find": name, "filter": {"ssn": canary}}).await;
+        if name == "orders" {
+            found.unwrap();
+        } else {
+            assert!(!refusal(found).contains(canary));
+        }
+    }
+    let log = set.members()[0].log();
+    assert!(log.contains("orders_reader"), "the log was searched");
+    for view in ["gold", "silver"] {
+        assert!(!log.contains(&format!("\"find\":\"{view}\"")));
+    }
 }

@@ -87,7 +87,7 @@ async fn sides(lanes: usize) -> (Proxy, Vec<[Side; 3]>) {
         ]);
     }
     for side in &mut sides[0][..2] {
-        let documents: Vec<_> = [("a", 1), ("b", 2), ("c", 1)]
+        let documents: Vec<_> = [("a", 1), ("b", 2), ("c", 3)]
             .map(|(id, n)| doc! { "_id": id, "n": n })
             .into();
         side.must(doc! { "insert": "open", "documents": documents })

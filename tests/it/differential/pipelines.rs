@@ -43,8 +43,9 @@ pub(super) fn pipeline(dice: &mut Dice) -> (Array, bool) {
                 }
                 return (finish(dice, stages), false);
             }
+            // One match at most: the order of several is not certain.
             _ => stages.push(doc! { "$lookup": {
-                "from": "open", "localField": dice.pick(&["name", "n", "list"]),
+                "from": "open", "localField": dice.pick(&["name", "n"]),
                 "foreignField": dice.pick(&["_id", "n"]), "as": "joined",
             } }),
         }
