@@ -91,6 +91,12 @@ impl<'s, 'c, 'm> Parts<'s, 'c, 'm> {
         match name {
             "$eq" | "$ne" if operand.is_null() => {
                 self.ask_for_null(name)?;
+                if let (Purpose::Upsert(equalities), "$eq") = (&mut *purpose, name) {
+                    equalities.push(UpsertEquality {
+                        path: self.path,
+                        value: *operand,
+                    });
+                }
                 self.stays(name, operand);
             }
             "$eq" => self.equal(operand, purpose)?,

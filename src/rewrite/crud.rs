@@ -9,7 +9,7 @@ use super::options::{
     upsert_equalities,
 };
 use super::scope::{BY_CONTENT, Place, Scope};
-use super::{array_filters, projection, update};
+use super::{array_filters, positions, projection, update};
 use crate::raw::{Doc, Element, Malformed, Splicer};
 use crate::refusal::Refusal;
 use crate::schema::Tree;
@@ -44,6 +44,9 @@ pub(super) fn find<'m>(
 ) -> Result {
     let mut collation = Collation::default();
     no_sequences(scope, command)?;
+    let filtered = command.body.find("filter")?;
+    let projected = command.body.find("projection")?;
+    positions::check_projection(scope, filtered.as_ref(), projected.as_ref())?;
     fields(splicer, scope, command.body, 1, |splicer, element| {
         match element.key {
             "filter" => filter(splicer, scope, element)?,
@@ -105,6 +108,7 @@ fn update_statement<'m>(
     let mut collation = Collation::default();
     scope.compared.set(false);
     let change = Change::of(statement, "q", "u")?;
+    positions::check_update(scope, change.filter.as_ref(), change.update.as_ref())?;
     let equalities = change.equalities(scope, splicer.input())?;
     fields(splicer, scope, statement, 0, |splicer, element| {
         match element.key {
@@ -233,6 +237,11 @@ pub(super) fn find_and_modify<'m>(
     let mut collation = Collation::default();
     no_sequences(scope, command)?;
     let change = Change::of(command.body, "query", "update")?;
+    positions::check_update(scope, change.filter.as_ref(), change.update.as_ref())?;
+    for name in ["fields", "projection"] {
+        let projection = command.body.find(name)?;
+        positions::check_projection(scope, change.filter.as_ref(), projection.as_ref())?;
+    }
     let equalities = change.equalities(scope, splicer.input())?;
     fields(splicer, scope, command.body, 1, |splicer, element| {
         match element.key {

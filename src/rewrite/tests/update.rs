@@ -51,12 +51,12 @@ fn what_is_set_is_sealed_wherever_its_path_leads() {
         becomes(
             doc! {operator: {
                 "payment.card": "c", "visits.0.note": "n", "visits.1": {"note": "m"}, "visits.$.note": "k",
-                "visits.$[].note": "l", "contacts.home.phone": "p", "tags.$": "t", "tags.$[]": null,
+                "visits.$[].note": "l", "contacts.home.phone": "p", "tags.$[x]": "t", "tags.$[]": null,
             }},
             doc! {operator: {
                 "payment.card": queryable("payment.card", "c"), "visits.0.note": sealed("n"), "visits.1": {"note": sealed("m")},
                 "visits.$.note": sealed("k"), "visits.$[].note": sealed("l"), "contacts.home.phone": queryable("contacts.*.phone", "p"),
-                "tags.$": queryable("tags", "t"), "tags.$[]": null,
+                "tags.$[x]": queryable("tags", "t"), "tags.$[]": null,
             }},
         );
     }
@@ -255,6 +255,52 @@ fn an_element_is_not_set_by_its_number_for_there_may_be_no_array() {
             &[path, "$set", "arrayFilters"],
         );
     }
+}
+
+#[test]
+fn the_position_that_the_filter_finds_is_that_of_the_same_array() {
+    let set = || doc! {"$set": {"tags.$": "t"}};
+    for filter in [
+        doc! {"tags": "a"},
+        doc! {"tags": {"$elemMatch": {"$eq": "a"}}, "_id": 1},
+    ] {
+        sent(update(filter, set()));
+    }
+    // A position in the list would become a name in a sealed document.
+    for filter in [
+        doc! {},
+        doc! {"list": 1},
+        doc! {"tags": "a", "list": 1},
+        doc! {"$and": [{"tags": "a"}, {"list": 1}]},
+        doc! {"tags": {"$in": ["a", null]}},
+    ] {
+        refused(update(filter, set()), &["tags.$"]);
+    }
+}
+
+#[test]
+fn a_filter_that_becomes_an_or_has_no_position() {
+    for filter in [
+        doc! {"payment.card": {"$in": ["a", null]}},
+        doc! {"$and": [{"payment.card": {"$in": [null, "a"]}}]},
+    ] {
+        refused(
+            update(filter.clone(), doc! {"$set": {"payment.$.open": 1}}),
+            &["payment.$.open"],
+        );
+        refused(
+            doc! {"find": "customers", "filter": filter.clone(), "projection": {"payment.$": 1}},
+            &["payment.$"],
+        );
+        refused(
+            doc! {"findAndModify": "customers", "query": filter, "update": {"$set": {"x": 1}}, "fields": {"payment.$": 1}},
+            &["payment.$"],
+        );
+    }
+    passes(update(
+        doc! {"payment.open": {"$in": [1, null]}},
+        doc! {"$set": {"payment.$.open": 1}},
+    ));
 }
 
 #[test]

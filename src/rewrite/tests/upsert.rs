@@ -104,6 +104,38 @@ fn an_upsert_that_cannot_be_told_is_refused() {
             doc! {"$set": {"x": 1}},
             "ssn",
         ),
+        (
+            doc! {"ssn": "a", "$and": [{"ssn": null}]},
+            doc! {"$set": {"x": 1}},
+            "ssn",
+        ),
+        (
+            doc! {"payment.card": "a"},
+            doc! {"$set": {"payment.$[x].card": "b"}},
+            "payment.card",
+        ),
+        // It would leave an empty `payment`.
+        (
+            doc! {"payment.card": "a"},
+            doc! {"$unset": {"payment.card": 1}},
+            "payment.card",
+        ),
+        // MongoDB copies nothing from a filter that matches nothing.
+        (
+            doc! {"ssn": "a", "x": {"$in": []}},
+            doc! {"$set": {"x": 1}},
+            "empty",
+        ),
+        (
+            doc! {"$or": [{"ssn": "a"}, {"x": {"$all": []}}]},
+            doc! {"$set": {"x": 1}},
+            "empty",
+        ),
+        (
+            doc! {"ssn": "a", "$nor": [{}]},
+            doc! {"$set": {"x": 1}},
+            "empty",
+        ),
         (doc! {"tags.0": "a"}, doc! {"$set": {"x": 1}}, "tags.0"),
         (doc! {"tags": "a"}, doc! {"$push": {"tags": "b"}}, "tags"),
         (
