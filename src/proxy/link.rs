@@ -89,16 +89,28 @@ impl Link {
         sent.map_err(Ended::UpstreamWrite)
     }
 
-    /// Waits for a reply; a client that goes away meanwhile takes the operation with it.
-    pub(super) async fn reply(&mut self, frame: &mut Vec<u8>) -> Result<Header, Ended> {
-        tokio::select! {
+    /// Waits for a reply; a client that goes away meanwhile takes the operation with it,
+    /// unless it never waited for one.
+    pub(super) async fn reply(
+        &mut self,
+        frame: &mut Vec<u8>,
+        wants_reply: bool,
+    ) -> Result<Header, Ended> {
+        let mut reading = std::pin::pin!(self.upstream.replies.next(frame));
+        let header = tokio::select! {
             biased;
-            header = self.upstream.replies.next(frame) => match header {
-                Ok(Some(header)) => Ok(header),
-                Ok(None) => Err(Ended::UpstreamClosed),
-                Err(error) => Err(Ended::Upstream(error)),
-            },
-            () = self.requests.closed() => Err(Ended::ClientClosed),
+            header = &mut reading => header,
+            () = self.requests.closed() => {
+                if wants_reply {
+                    return Err(Ended::ClientClosed);
+                }
+                timeout(PARTING, reading).await.map_err(|_| Ended::ClientClosed)?
+            }
+        };
+        match header {
+            Ok(Some(header)) => Ok(header),
+            Ok(None) => Err(Ended::UpstreamClosed),
+            Err(error) => Err(Ended::Upstream(error)),
         }
     }
 

@@ -162,7 +162,9 @@ impl Session {
             wants_reply: message.wants_reply(),
         };
         if let Some(database) = rewrite::views::unlisted(&message, &policy, &self.views) {
-            views::list(&mut self.link, &policy, &self.views, database, built, reply).await?;
+            let wants_reply = asked.wants_reply;
+            let (link, own) = (&mut self.link, &self.views);
+            views::list(link, &policy, own, database, wants_reply, built, reply).await?;
         }
         if let Err(refusal) = rewrite::views::refuse_unknown(&message, &policy, &self.views) {
             return self.refuse(asked, &refusal).await;
@@ -204,7 +206,7 @@ impl Session {
         let hello = matches!(treatment.plan, ReplyPlan::Hello);
         loop {
             let header = tokio::select! {
-                header = self.link.reply(&mut self.buffers.reply) => header?,
+                header = self.link.reply(&mut self.buffers.reply, true) => header?,
                 () = stopped(&mut self.stop), if streaming || hello => return Err(Ended::Stopping),
             };
             // Each reply of a stream answers the one before it.

@@ -9,20 +9,22 @@ const REQUEST_ID: i32 = i32::MIN;
 
 /// Asks for the views of `database`, with the rights of the client whose connection this is.
 ///
-/// `own` takes what only this client was told. A client that may not ask at all is not authenticated, and MongoDB will tell it so.
+/// `wants_reply` says whether the client waits for what it asked itself; a write that nobody
+/// waits for is still done when its client has gone. `own` takes what only this client was told. A client that may not ask at all is not authenticated, and MongoDB will tell it so.
 pub(super) async fn list(
     link: &mut Link,
     policy: &Policy,
     own: &Views,
     database: &str,
+    wants_reply: bool,
     question: &mut Vec<u8>,
     reply: &mut Vec<u8>,
 ) -> Result<(), Ended> {
     for asking in [Asking::Definitions, Asking::Names] {
         let cleared =
             views::question(database, asking, REQUEST_ID, question).ok_or(Ended::Answer)?;
-        link.send(&cleared, true).await?;
-        if link.reply(reply).await?.response_to != REQUEST_ID {
+        link.send(&cleared, wants_reply).await?;
+        if link.reply(reply, wants_reply).await?.response_to != REQUEST_ID {
             return Err(Ended::Answer);
         }
         match views::learn(policy, own, database, asking, reply) {
