@@ -89,22 +89,22 @@ impl Link {
         sent.map_err(Ended::UpstreamWrite)
     }
 
-    /// Waits for a reply; a client that goes away meanwhile takes the operation with it,
-    /// unless it never waited for one.
+    /// Waits for a reply; a client that goes away meanwhile takes the operation
+    /// with it, if it wanted one.
     pub(super) async fn reply(
         &mut self,
         frame: &mut Vec<u8>,
         wants_reply: bool,
     ) -> Result<Header, Ended> {
-        let mut reading = std::pin::pin!(self.upstream.replies.next(frame));
+        let mut next = std::pin::pin!(self.upstream.replies.next(frame));
         let header = tokio::select! {
             biased;
-            header = &mut reading => header,
+            header = &mut next => header,
             () = self.requests.closed() => {
                 if wants_reply {
                     return Err(Ended::ClientClosed);
                 }
-                timeout(PARTING, reading).await.map_err(|_| Ended::ClientClosed)?
+                timeout(PARTING, next).await.map_err(|_| Ended::ClientClosed)?
             }
         };
         match header {

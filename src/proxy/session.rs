@@ -162,9 +162,16 @@ impl Session {
             wants_reply: message.wants_reply(),
         };
         if let Some(database) = rewrite::views::unlisted(&message, &policy, &self.views) {
-            let wants_reply = asked.wants_reply;
-            let (link, own) = (&mut self.link, &self.views);
-            views::list(link, &policy, own, database, wants_reply, built, reply).await?;
+            views::list(
+                &mut self.link,
+                &policy,
+                &self.views,
+                database,
+                asked.wants_reply,
+                built,
+                reply,
+            )
+            .await?;
         }
         if let Err(refusal) = rewrite::views::refuse_unknown(&message, &policy, &self.views) {
             return self.refuse(asked, &refusal).await;

@@ -9,8 +9,7 @@ const REQUEST_ID: i32 = i32::MIN;
 
 /// Asks for the views of `database`, with the rights of the client whose connection this is.
 ///
-/// `wants_reply` says whether the client waits for what it asked itself; a write that nobody
-/// waits for is still done when its client has gone. `own` takes what only this client was told. A client that may not ask at all is not authenticated, and MongoDB will tell it so.
+/// `own` takes what only this client was told; `wants_reply` is what its message says. A client that may not ask at all is not authenticated, and MongoDB will tell it so.
 pub(super) async fn list(
     link: &mut Link,
     policy: &Policy,

@@ -140,7 +140,7 @@ pub(super) fn updates(canaries: &Canaries) -> Vec<Document> {
         doc! { "q": { "_id": 5 }, "u": { "$pull": { "tags": { "$in": [text("$pull $in")] } } } },
         doc! { "q": { "_id": 5 }, "u": { "$pull": { "visits": { "code": text("$pull below") } } } },
         doc! { "q": { "_id": 5 }, "u": { "$pop": { "tags": 1 } } },
-        doc! { "q": { "_id": 6 }, "u": { "$set": { "tags.0": text("position"), "visits.0.note": text("position below") } } },
+        doc! { "q": { "_id": 6 }, "u": { "$set": { "tags.$[]": text("position"), "visits.0.note": text("position below") } } },
         doc! { "q": { "_id": 7, "visits.code": canaries.text("insert 7 code") }, "u": { "$set": { "visits.$.note": text("$") } } },
         doc! { "q": { "_id": 8 }, "u": { "$set": { "visits.$[].note": text("$[]") } } },
         doc! { "q": { "_id": 9 }, "u": { "$set": { "visits.$[v].note": text("$[v]") } },
