@@ -102,10 +102,9 @@ async fn writes_that_want_no_reply_arrive_though_their_client_has_gone() {
     let (set, proxy) = start("").await;
     let database = unique_database("connections");
     let mut wire = Wire::connect(&proxy.addresses()[0]).await;
-    for id in 0..100 {
-        wire.command(flag::MORE_TO_COME, &insert(&database, id))
-            .await;
-    }
+    let writes = (0..100).map(|id| msg(flag::MORE_TO_COME, &body(&insert(&database, id))));
+    // All at once, so that it has gone before the first of them is dealt with.
+    assert!(wire.send(&writes.collect::<Vec<_>>().concat()).await);
     drop(wire);
     let deadline = Instant::now() + PATIENCE;
     while stored(set, &database).await != (0..100).collect::<Vec<_>>() {
