@@ -4,12 +4,15 @@ use super::link::{Ended, Link};
 use crate::policy::{Policy, Views};
 use crate::rewrite::views::{self, Answer, Asking};
 
-/// The request id of the question; the client's own requests on this connection are all answered by then.
+/// The request id of the question. All that the client asked before on this
+/// connection is answered by then.
 const REQUEST_ID: i32 = i32::MIN;
 
 /// Asks for the views of `database`, with the rights of the client whose connection this is.
 ///
-/// `own` takes what only this client was told; `wants_reply` is what its message says. A client that may not ask at all is not authenticated, and MongoDB will tell it so.
+/// `own` takes what only this client was told; `wants_reply` is what its message
+/// says. A client that may not ask at all is not authenticated, and MongoDB will
+/// tell it so.
 pub(super) async fn list(
     link: &mut Link,
     policy: &Policy,
