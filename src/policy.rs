@@ -389,7 +389,8 @@ pub(crate) mod fixture {
     /// number) with equality; `address` whole; `notes` by its elements;
     /// `visits.note` a string; `contacts.*.phone` a string with equality.
     ///
-    /// `shop.moving`: `ssn` with equality, plaintext allowed. `tenant_*.people`: `ssn`.
+    /// `shop.moving`: `ssn` with equality, plaintext allowed. `shop.boxes`: `box.c` whole.
+    /// `tenant_*.people`: `ssn`.
     pub(crate) fn policy() -> Policy {
         policy_with(keyring())
     }
@@ -414,6 +415,11 @@ pub(crate) mod fixture {
         let schema = Schema::from_rules(vec![
             rule("shop.customers", OnPlaintext::Reject, fields),
             rule("shop.moving", OnPlaintext::Allow, ssn()),
+            rule(
+                "shop.boxes",
+                OnPlaintext::Reject,
+                vec![field("box.c", Types::ANY, false)],
+            ),
             rule("tenant_*.people", OnPlaintext::Reject, ssn()),
         ]);
         Policy::compile(Arc::new(schema), Arc::new(keyring)).unwrap()

@@ -478,6 +478,8 @@ upstream = "127.0.0.1:27017"
             "FIELDSEAL____X",
             "FIELDSEAL__LOG__",
             "FIELDSEAL__LOG LEVEL",
+            // Not a list that fills memory.
+            "FIELDSEAL__ROUTE__99999999__LISTEN",
         ] {
             let errors = parse(LEAST, &[(name, "secret value")])
                 .unwrap_err()

@@ -7,6 +7,8 @@ use crate::document::{self, Entry, Format, Mistake, Node, Value};
 /// `FIELDSEAL__KEYRING__FILE` stands for `file` in `[keyring]`.
 pub(super) const PREFIX: &str = "FIELDSEAL__";
 const SEPARATOR: &str = "__";
+/// Digits of a list's index; `config` fills the list up to there.
+const INDEX_DIGITS: usize = 3;
 
 /// The raw configuration: the file, and over it the environment.
 pub(super) fn merge(
@@ -75,6 +77,9 @@ fn key_of(name: &str) -> Option<String> {
             return None;
         }
         if part.bytes().all(|byte| byte.is_ascii_digit()) && !key.is_empty() {
+            if part.len() > INDEX_DIGITS {
+                return None;
+            }
             key.push_str(&format!("[{part}]"));
         } else {
             if !key.is_empty() {

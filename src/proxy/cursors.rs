@@ -1,4 +1,4 @@
-//! Which open cursors hold documents in their collection's own shape.
+//! Which open cursors hold documents in their collection's own shape, or its indexes.
 //!
 //! `getMore` names a cursor, not the command that opened it, and may come by
 //! another connection of the same driver. A cursor that is not known here, as
@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::policy::{Collection, Policy};
+use crate::policy::Policy;
 use crate::reveal::{self, ReplyPlan};
 
 /// How many cursors are remembered; beyond that, some are forgotten.
@@ -17,13 +17,20 @@ const MOST: usize = 16_384;
 /// A cursor of one member: the route, and MongoDB's number for it.
 type Cursor = (usize, i64);
 
-/// Open cursors and their namespaces.
+/// What a cursor holds, and of which collection.
+#[derive(Debug, Clone)]
+enum Open {
+    Documents(Arc<str>),
+    Indexes(Arc<str>),
+}
+
+/// Open cursors and what they hold.
 ///
-/// The lock is held for one look-up, and only where a find on a sealed
+/// The lock is held for one look-up, and only where a command on a sealed
 /// collection leaves a cursor open or a cursor is read on.
 #[derive(Debug, Default)]
 pub(super) struct Cursors {
-    open: Mutex<HashMap<Cursor, Arc<str>>>,
+    open: Mutex<HashMap<Cursor, Open>>,
 }
 
 impl Cursors {
@@ -32,21 +39,23 @@ impl Cursors {
         let ReplyPlan::More(cursor) = plan else {
             return plan;
         };
-        let namespace = self.lock().get(&(route, cursor)).cloned();
-        namespace
-            .and_then(|namespace| policy.collection(&namespace))
-            .map_or(ReplyPlan::Relay, ReplyPlan::Documents)
+        let open = self.lock().get(&(route, cursor)).cloned();
+        let plan = match open {
+            Some(Open::Documents(of)) => policy.collection(&of).map(ReplyPlan::Documents),
+            Some(Open::Indexes(of)) => policy.collection(&of).map(ReplyPlan::Indexes),
+            None => None,
+        };
+        plan.unwrap_or(ReplyPlan::Relay)
     }
 
-    /// Notes which cursor a reply with documents of `collection` leaves open;
-    /// `read` is the one that was read on, if it was.
-    pub(super) fn note(
-        &self,
-        route: usize,
-        collection: &Collection,
-        read: Option<i64>,
-        frame: &[u8],
-    ) {
+    /// Notes which cursor a reply treated by `plan` leaves open; `read` is the
+    /// one that was read on, if it was.
+    pub(super) fn note(&self, route: usize, plan: &ReplyPlan, read: Option<i64>, frame: &[u8]) {
+        let (collection, holds): (_, fn(Arc<str>) -> Open) = match plan {
+            ReplyPlan::Documents(collection) => (collection, Open::Documents),
+            ReplyPlan::Indexes(collection) => (collection, Open::Indexes),
+            _ => return,
+        };
         let open = reveal::cursor(frame).filter(|cursor| *cursor != 0);
         if open == read {
             return;
@@ -61,11 +70,11 @@ impl Cursors {
             {
                 known.remove(&other);
             }
-            known.insert((route, open), collection.namespace.as_str().into());
+            known.insert((route, open), holds(collection.namespace.as_str().into()));
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Cursor, Arc<str>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Cursor, Open>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -84,6 +93,7 @@ mod tests {
     fn a_cursor_is_known_from_the_find_that_opened_it_to_its_last_batch() {
         let policy = fixture::policy();
         let collection = policy.collection("shop.customers").unwrap();
+        let plan = ReplyPlan::Documents(Arc::clone(&collection));
         let cursors = Cursors::default();
         let reply = |id: i64| {
             msg(
@@ -98,12 +108,16 @@ mod tests {
             )
         };
         assert!(!known(0));
-        cursors.note(0, &collection, None, &reply(7));
+        cursors.note(0, &plan, None, &reply(7));
         assert!(known(0));
         assert!(!known(1), "another member's cursor of the same number");
-        cursors.note(0, &collection, Some(7), &reply(7));
+        cursors.note(0, &plan, Some(7), &reply(7));
         assert!(known(0));
-        cursors.note(0, &collection, Some(7), &reply(0));
+        cursors.note(0, &plan, Some(7), &reply(0));
         assert!(!known(0));
+
+        cursors.note(0, &ReplyPlan::Indexes(collection), None, &reply(7));
+        let indexes = cursors.settle(0, ReplyPlan::More(7), &policy);
+        assert!(matches!(indexes, ReplyPlan::Indexes(_)), "{indexes:?}");
     }
 }

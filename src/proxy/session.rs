@@ -267,10 +267,8 @@ impl Session {
                 Err(refusal) => return self.refuse(asked, &refusal).await.map(|()| false),
             },
         };
-        if let ReplyPlan::Documents(collection) = &treatment.plan {
-            let cursors = &self.shared.cursors;
-            cursors.note(self.route, collection, treatment.cursor, frame);
-        }
+        let cursors = &self.shared.cursors;
+        cursors.note(self.route, &treatment.plan, treatment.cursor, frame);
         let bytes = match revealed {
             Revealed::Unchanged => &self.buffers.reply,
             Revealed::Rewritten => &self.buffers.built,

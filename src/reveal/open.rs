@@ -84,7 +84,9 @@ impl<'f> Opener<'f> {
         if !self.may_hold(element) {
             return Ok(());
         }
-        if let Some(sealed) = Self::sealed(element).map_err(broken)? {
+        if let Some(sealed) = Self::sealed(element).map_err(broken)?
+            && !(element.kind == kind::DOCUMENT && self.named_c(&sealed.header))
+        {
             return self.replace(splicer, element, &sealed, None, element.key);
         }
         match element.kind {
@@ -93,6 +95,15 @@ impl<'f> Opener<'f> {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Whether a value belongs to a field that is itself named `c` and has no
+    /// tokens: a document that holds it is the service's own, although names
+    /// such as `e1` beside it make it look like a sealed document.
+    fn named_c(&self, header: &Header) -> bool {
+        self.policy.field(header.field).is_some_and(|field| {
+            field.equality.is_none() && field.path.rsplit('.').next() == Some("c")
+        })
     }
 
     /// Opens a document of `collection` whose top level is at `node`.

@@ -310,3 +310,16 @@ fn a_reply_that_does_not_hold_together_is_an_error() {
         assert!(reveal(&good[..good.len() - 1], &plan, &policy, &mut Vec::new()).is_err());
     }
 }
+
+#[test]
+fn a_document_of_the_service_that_looks_like_a_sealed_one_keeps_its_fields() {
+    let policy = fixture::policy();
+    let own = |value: Bson| doc! {"c": value, "e1": Bson::Binary(Binary { subtype: BinarySubtype::Generic, bytes: vec![1] })};
+    let stored = batch(vec![
+        doc! {"_id": 1, "box": own(sealed(&policy, "shop.boxes", "box.c", "x"))},
+    ]);
+    assert_eq!(
+        shown(&policy, &ReplyPlan::Relay, &stored).unwrap(),
+        Some(batch(vec![doc! {"_id": 1, "box": own("x".into())}]))
+    );
+}
