@@ -1,4 +1,5 @@
-//! Views that reach sealed collections, as MongoDB last listed them.
+//! What MongoDB last listed of the databases that have sealed collections: views
+//! that reach them, and which of them have a collation of their own.
 //!
 //! A view has a name like any collection, and may have been made on MongoDB
 //! itself. A filter on one that reaches a sealed collection would go to MongoDB
@@ -24,6 +25,7 @@ struct Listing {
     /// None while a first listing is being worked through.
     at: Option<Instant>,
     reaching: HashSet<String>,
+    collated: HashSet<String>,
 }
 
 impl Listing {
@@ -49,11 +51,21 @@ impl Views {
             .is_some_and(|listing| listing.reaching.contains(name))
     }
 
+    /// Whether the name is that of a sealed collection whose strings MongoDB would
+    /// compare by a collation.
+    pub fn collated(&self, database: &str, name: &str) -> bool {
+        self.listings
+            .load()
+            .get(database)
+            .is_some_and(|listing| listing.collated.contains(name))
+    }
+
     /// Takes up a new listing of a database.
-    pub fn learn(&self, database: &str, reaching: HashSet<String>) {
+    pub fn learn(&self, database: &str, reaching: HashSet<String>, collated: HashSet<String>) {
         self.replace(database, |_| Listing {
             at: Some(Instant::now()),
             reaching: reaching.clone(),
+            collated: collated.clone(),
         });
     }
 
@@ -61,6 +73,9 @@ impl Views {
     pub fn add(&self, database: &str, reaching: &HashSet<String>) {
         self.replace(database, |known| Listing {
             at: known.and_then(|known| known.at),
+            collated: known
+                .map(|known| known.collated.clone())
+                .unwrap_or_default(),
             reaching: known
                 .iter()
                 .flat_map(|known| &known.reaching)
@@ -98,11 +113,13 @@ mod tests {
         assert!(!views.fresh("shop"));
         views.add("shop", &set(&["old"]));
         assert!(views.reaching("shop", "old") && !views.fresh("shop"));
-        views.learn("shop", set(&["old", "gold"]));
+        views.learn("shop", set(&["old", "gold"]), set(&["people"]));
         assert!(views.reaching("shop", "gold") && views.fresh("shop"));
         views.add("shop", &set(&["new"]));
         assert!(views.reaching("shop", "gold") && views.reaching("shop", "new"));
-        views.learn("shop", set(&["new"]));
+        assert!(views.collated("shop", "people") && !views.collated("shop", "gold"));
+        views.learn("shop", set(&["new"]), HashSet::new());
+        assert!(!views.collated("shop", "people"));
         assert!(!views.reaching("shop", "gold"));
         assert!(!views.reaching("other", "new"));
     }

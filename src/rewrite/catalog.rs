@@ -73,8 +73,15 @@ fn one_index<'m>(splicer: &mut Splicer<'m, '_>, scope: &Scope<'_>, index: Doc<'m
     if !tokens && !scope.compared.get() {
         return Ok(());
     }
-    if let Some(collation) = index.find("collation")? {
-        simple_collation(scope, &collation, "an index with a collation")?;
+    match index.find("collation")? {
+        Some(collation) => simple_collation(scope, &collation, "an index with a collation")?,
+        None if scope.collated => {
+            return Err(scope.refuse_command(
+                "an index by the collection's own collation",
+                "tokens are compared byte for byte: say {collation: {locale: \"simple\"}}",
+            ));
+        }
+        None => {}
     }
     if !tokens {
         return Ok(());

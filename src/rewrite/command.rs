@@ -45,7 +45,9 @@ impl<'m> Command<'m> {
                 database = Some(element.str().ok_or(Malformed("$db is not a string"))?);
             }
         }
-        command.database = database.ok_or(Malformed("$db is missing"))?;
+        command.database = database
+            .filter(|database| !database.contains('\0'))
+            .ok_or(Malformed("$db is missing, or holds a zero"))?;
         command.sequences = &message.sequences;
         Ok(command)
     }
@@ -65,9 +67,10 @@ impl<'m> Command<'m> {
     /// What the first value names.
     pub(super) fn target(&self) -> Target<'m> {
         match self.target.kind {
+            // MongoDB refuses a name that holds a zero, but logs the command first.
             kind::STRING => match self.target.str() {
-                Some(name) => Target::Collection(name),
-                None => Target::Hidden,
+                Some(name) if !name.contains('\0') => Target::Collection(name),
+                _ => Target::Hidden,
             },
             kind::SYMBOL | kind::BINARY => Target::Hidden,
             _ => Target::Database,

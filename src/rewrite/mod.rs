@@ -225,17 +225,17 @@ fn rewrite<'m>(
         }
         Target::Database => return reach::on_database(policy, command, family),
     };
+    if policy.views().reaching(command.database, name)
+        && !matches!(family, Family::Whole | Family::Modify)
+    {
+        return Err(refuse_family(
+            command,
+            "a view reaches sealed fields",
+            "query the sealed collection itself",
+        ));
+    }
     match command.collection(policy, name) {
         Some(collection) => sealed(splicer, policy, command, family, collection),
-        None if policy.views().reaching(command.database, name)
-            && !matches!(family, Family::Whole | Family::Modify) =>
-        {
-            Err(refuse_family(
-                command,
-                "a view reaches sealed fields",
-                "query the sealed collection itself",
-            ))
-        }
         None => reach::open(policy, command, family, name),
     }
 }
@@ -256,7 +256,11 @@ fn sealed<'m>(
     collection: Arc<Collection>,
 ) -> Result<ReplyPlan, Refusal> {
     // The frame's length is the header's; `finish` sets it when all is done.
-    let scope = &Scope::new(command.name, &collection);
+    let collated = match command.target() {
+        Target::Collection(name) => policy.views().collated(command.database, name),
+        _ => false,
+    };
+    let scope = &Scope::new(command.name, &collection, collated);
     match family {
         Family::Insert => crud::insert(splicer, scope, command)?,
         Family::Update => crud::update(splicer, scope, command)?,

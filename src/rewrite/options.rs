@@ -279,7 +279,8 @@ pub(super) fn index_keys<'m>(
 /// A collation that is not the simple one makes MongoDB's equality another than that of tokens.
 #[derive(Debug, Default)]
 pub(super) struct Collation {
-    given: bool,
+    /// Whether the one that is given is the simple one; none if none is given.
+    simple: Option<bool>,
 }
 
 impl Collation {
@@ -287,17 +288,19 @@ impl Collation {
     pub(super) fn note(&mut self, element: &Element<'_>) -> Result<(), Refusal> {
         if element.kind == kind::DOCUMENT {
             let locale = element.doc()?.find("locale")?;
-            self.given |= locale.and_then(|locale| locale.str()) != Some("simple");
+            let simple = locale.and_then(|locale| locale.str()) == Some("simple");
+            self.simple = Some(simple && self.simple.unwrap_or(true));
         }
         Ok(())
     }
 
-    /// Refuses the collation if sealed fields were compared.
+    /// Refuses the collation, be it the collection's own, if sealed fields were compared.
     pub(super) fn check(&self, scope: &Scope<'_>) -> Result<(), Refusal> {
-        if self.given && scope.compared.get() {
+        let simple = self.simple.unwrap_or(!scope.collated);
+        if !simple && scope.compared.get() {
             return Err(scope.refuse_command(
-                "`collation` with a comparison of sealed fields",
-                "tokens are compared byte for byte; leave it out or use {locale: \"simple\"}",
+                "a comparison of sealed fields by a collation, the command's or the collection's own,",
+                "tokens are compared byte for byte: say {collation: {locale: \"simple\"}}",
             ));
         }
         Ok(())

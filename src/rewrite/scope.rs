@@ -25,6 +25,8 @@ pub(super) struct Scope<'c> {
     pub(super) collection: &'c Collection,
     /// Whether a comparison was turned into one of tokens, which know no collation.
     pub(super) compared: Cell<bool>,
+    /// Whether MongoDB would compare strings of the collection by a collation.
+    pub(super) collated: bool,
 }
 
 /// Where a dotted path of a query or an update leads.
@@ -44,11 +46,12 @@ pub(super) enum Place<'c> {
 }
 
 impl<'c> Scope<'c> {
-    pub(super) fn new(command: &'c str, collection: &'c Collection) -> Self {
+    pub(super) fn new(command: &'c str, collection: &'c Collection, collated: bool) -> Self {
         Self {
             command,
             collection,
             compared: Cell::new(false),
+            collated,
         }
     }
 

@@ -1,4 +1,4 @@
-//! Asking MongoDB which views reach sealed collections.
+//! Asking MongoDB which views reach sealed collections, and which collections have a collation.
 
 use std::collections::HashSet;
 
@@ -121,7 +121,10 @@ pub fn question<'f>(
     let body = writer.begin();
     writer.int32("listCollections", 1);
     let filter = writer.begin_doc("filter");
-    writer.string("type", "view");
+    match asking {
+        Asking::Names => writer.string("type", "view"),
+        Asking::Definitions => views_or_collated(&mut writer),
+    }
     writer.end(filter);
     if asking == Asking::Names {
         writer.bool("nameOnly", true);
@@ -137,6 +140,19 @@ pub fn question<'f>(
     writer.end(body);
     wire::finish(frame).ok()?;
     Some(Cleared(frame))
+}
+
+fn views_or_collated(writer: &mut Writer<'_>) {
+    let either = writer.begin_array("$or");
+    let view = writer.begin_doc("0");
+    writer.string("type", "view");
+    writer.end(view);
+    let collated = writer.begin_doc("1");
+    let exists = writer.begin_doc("options.collation");
+    writer.bool("$exists", true);
+    writer.end(exists);
+    writer.end(collated);
+    writer.end(either);
 }
 
 /// Takes up the answer to a question: definitions hold for everyone, names for
@@ -173,29 +189,37 @@ pub fn learn(
         Asking::Names => own,
     };
     let mut reaching = HashSet::new();
+    let mut collated = HashSet::new();
     // A view may look at another one: until no more are found.
     loop {
         let before = reaching.len();
-        for view in batch.elements() {
-            let view = view?.doc()?;
-            let Some(name) = view.find("name")?.and_then(|name| name.str()) else {
-                return Err(Malformed("a view has no name"));
+        for listed in batch.elements() {
+            let listed = listed?.doc()?;
+            let Some(name) = listed.find("name")?.and_then(|name| name.str()) else {
+                return Err(Malformed("a collection has no name"));
             };
-            if !reaching.contains(name)
-                && (asking == Asking::Names || reaches(policy, database, view)?)
+            if listed.find("type")?.and_then(|kind| kind.str()) != Some("view") {
+                // Asked for only where it has a collation.
+                collated.insert(name.to_owned());
+            } else if !reaching.contains(name)
+                && (asking == Asking::Names || reaches(policy, database, name, listed)?)
             {
                 reaching.insert(name.to_owned());
             }
         }
         if reaching.len() == before {
-            views.learn(database, reaching);
+            views.learn(database, reaching, collated);
             return Ok(Answer::Listed);
         }
         views.add(database, &reaching);
     }
 }
 
-fn reaches(policy: &Policy, database: &str, view: Doc<'_>) -> Result<bool, Malformed> {
+fn reaches(policy: &Policy, database: &str, name: &str, view: Doc<'_>) -> Result<bool, Malformed> {
+    // A view where the schema seals a collection: tokens would be those of its name.
+    if policy.collection(&format!("{database}.{name}")).is_some() {
+        return Ok(true);
+    }
     let Some(options) = view.find("options")? else {
         return Ok(true);
     };

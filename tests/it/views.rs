@@ -159,3 +159,49 @@ async fn what_one_user_may_see_of_views_does_not_decide_for_another() {
         assert!(!log.contains(&format!("\"find\":\"{view}\"")));
     }
 }
+
+#[tokio::test]
+async fn what_mongodb_would_compare_by_a_collations_rules_is_refused_unless_the_command_says_simple()
+ {
+    let set = shared_replica_set().await;
+    let name = unique_database("collated");
+    let direct = set.members()[0].direct_client().await.database(&name);
+    let collation = doc! {"locale": "en", "strength": 2};
+    run(&direct, doc! {"create": "people", "collation": collation})
+        .await
+        .unwrap();
+    run(
+        &direct,
+        doc! {"create": "seen", "viewOn": "elsewhere", "pipeline": []},
+    )
+    .await
+    .unwrap();
+    let schema = format!(
+        "[collections.\"{name}.*\".fields]\nssn = {{ type = \"string\", queries = [\"equality\"] }}\n"
+    );
+    let proxy = Proxy::start(set, &schema).await;
+    let service = proxy.client().await.database(&name);
+    let people = service.collection::<Document>("people");
+    people
+        .insert_one(doc! {"_id": 1, "ssn": "abc", "n": "Abc"})
+        .await
+        .unwrap();
+    for command in [
+        doc! {"find": "people", "filter": {"ssn": "ABC"}},
+        doc! {"aggregate": "people", "pipeline": [{"$match": {"ssn": "ABC"}}], "cursor": {}},
+        doc! {"delete": "people", "deletes": [{"q": {"ssn": "ABC"}, "limit": 0}]},
+        doc! {"createIndexes": "people", "indexes": [{"key": {"ssn": 1}, "name": "ssn", "unique": true}]},
+        doc! {"find": "seen", "filter": {"ssn": "ABC"}},
+        doc! {"find": "people\0", "filter": {"ssn": "ABC"}},
+    ] {
+        refusal(run(&service, command).await);
+    }
+    let simple = doc! {"locale": "simple"};
+    let command = doc! {"count": "people", "query": {"ssn": "abc"}, "collation": simple};
+    assert_eq!(
+        run(&service, command).await.unwrap().get_i32("n").unwrap(),
+        1
+    );
+    let open = people.find_one(doc! {"n": "ABC"}).await.unwrap();
+    assert_eq!(open.unwrap().get_str("ssn").unwrap(), "abc");
+}
