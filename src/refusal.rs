@@ -3,14 +3,16 @@
 /// Why a request was refused; becomes a MongoDB error reply (`ok: 0`).
 ///
 /// The message names the command, the path, the operator and what to do
-/// instead. It never holds a value.
+/// instead. It never holds a value. Displayed, it is what may be logged.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
+#[error("{}", logged.as_deref().unwrap_or(message))]
 pub struct Refusal {
     /// Which of MongoDB's error codes the client sees. No driver retries any of them.
     pub kind: RefusalKind,
-    /// Begins with `fieldseal: `.
+    /// For the client. Begins with `fieldseal: `.
     pub message: String,
+    /// For the log, if the message is not.
+    logged: Option<String>,
 }
 
 /// The error codes that refusals use, with MongoDB's names for them.
@@ -62,6 +64,17 @@ impl Refusal {
         Self {
             kind,
             message: format!("fieldseal: {what}"),
+            logged: None,
+        }
+    }
+
+    /// The same, of which the log says only what `other` does: the names below a
+    /// sealed field are sealed with it, and only their client may be told of them.
+    #[must_use]
+    pub fn logged_as(self, other: Self) -> Self {
+        Self {
+            logged: Some(other.message),
+            ..self
         }
     }
 }

@@ -80,18 +80,29 @@ fn refuse_dotted(scope: &Scope<'_>, node: NodeId, key: &str) -> Result<(), Refus
         return Ok(());
     }
     let mut at = node;
+    let mut sealed = None;
     for component in key.split('.') {
         match scope.tree().element(at, component) {
             Step::Inner(next) => at = next,
             Step::Open => return Ok(()),
-            Step::Sealed(_) | Step::Ambiguous => break,
+            Step::Sealed(leaf) => {
+                sealed = Some(scope.collection.field(leaf));
+                break;
+            }
+            Step::Ambiguous => break,
         }
     }
-    Err(scope.refuse(
-        key,
-        "a field name that holds a dot",
-        "nest documents instead of naming a field by a path",
-    ))
+    let refuse = |path: &str| {
+        scope.refuse(
+            path,
+            "a field name that holds a dot",
+            "nest documents instead of naming a field by a path",
+        )
+    };
+    Err(match sealed {
+        Some(field) => refuse(key).logged_as(refuse(&field.path)),
+        None => refuse(key),
+    })
 }
 
 /// Puts the sealed form in the place of an element that stands at a sealed field.

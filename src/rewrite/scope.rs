@@ -133,11 +133,15 @@ impl<'c> Scope<'c> {
         let mut element = false;
         for component in rest {
             if !field.elements || !crate::schema::is_position(component) {
-                return Err(self.refuse(
-                    &field.path,
-                    &format!("the path `{path}`, which goes inside it,"),
-                    "the field is sealed as one value: read or write it whole",
-                ));
+                let refuse = |what: &str| {
+                    self.refuse(
+                        &field.path,
+                        what,
+                        "the field is sealed as one value: read or write it whole",
+                    )
+                };
+                let told = refuse(&format!("the path `{path}`, which goes inside it,"));
+                return Err(told.logged_as(refuse("a path that goes inside it")));
             }
             if element {
                 return Err(self.refuse(

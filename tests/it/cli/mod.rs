@@ -30,6 +30,8 @@ struct Place {
 impl Drop for Place {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.directory);
+        // Where all directories of this run are; the last one takes it with it.
+        let _ = fs::remove_dir(self.directory.parent().unwrap());
     }
 }
 

@@ -2,7 +2,7 @@
 //! directory with it.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
@@ -43,7 +43,10 @@ pub(crate) fn new_directory(name: &str) -> PathBuf {
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR"))
         .join(format!("it-{}", std::process::id()))
         .join(format!("{name}-{number}"));
-    fs::create_dir_all(&directory).unwrap();
+    while let Err(error) = fs::create_dir_all(&directory) {
+        // The last test directory to go takes its parent with it, perhaps just now.
+        assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+    }
     directory
 }
 
