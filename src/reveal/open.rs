@@ -87,6 +87,7 @@ impl<'f> Opener<'f> {
         if let Some(sealed) = Self::sealed(element).map_err(broken)?
             && !(element.kind == kind::DOCUMENT && self.named_c(&sealed.header))
         {
+            self.refuse_part(element, &sealed.header)?;
             return self.replace(splicer, element, &sealed, None, element.key);
         }
         match element.kind {
@@ -95,6 +96,19 @@ impl<'f> Opener<'f> {
             }
             _ => Ok(()),
         }
+    }
+
+    /// A change stream tells of a sealed document that was changed in part, which
+    /// only happens round the proxy, as `ssn.c`: opened there, the value would have
+    /// a name that the service never gave.
+    fn refuse_part(&self, element: &Element<'_>, header: &Header) -> Result<(), Refusal> {
+        if element.kind == kind::BINARY && element.key.ends_with(".c") && !self.named_c(header) {
+            return Err(Refusal::new(
+                RefusalKind::CannotOpen,
+                "a sealed document was changed in part, on MongoDB itself; this version cannot show that change",
+            ));
+        }
+        Ok(())
     }
 
     /// Whether a value belongs to a field that is itself named `c` and has no

@@ -323,3 +323,18 @@ fn a_document_of_the_service_that_looks_like_a_sealed_one_keeps_its_fields() {
         Some(batch(vec![doc! {"_id": 1, "box": own("x".into())}]))
     );
 }
+
+#[test]
+fn a_change_of_a_part_of_a_sealed_document_is_an_error_and_not_a_field_of_another_name() {
+    let policy = fixture::policy();
+    let value = sealed(&policy, "shop.customers", "ssn", "078-05-1120");
+    let event = |fields: Document| {
+        doc! {"cursor": {"id": 7_i64, "ns": "shop.customers", "nextBatch": [
+        {"operationType": "update", "updateDescription": {"updatedFields": fields}}]}, "ok": 1.0}
+    };
+    let part = event(doc! {"ssn.c": value});
+    assert!(shown(&policy, &ReplyPlan::Relay, &part).is_err());
+    let whole = event(doc! {"ssn": ssn(&policy, "078-05-1120")});
+    let opened = shown(&policy, &ReplyPlan::Relay, &whole).unwrap();
+    assert_eq!(opened, Some(event(doc! {"ssn": "078-05-1120"})));
+}
