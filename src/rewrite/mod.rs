@@ -78,12 +78,10 @@ pub fn decide<'a>(
         Message::Query(query) => decide_legacy(query, scratch),
     };
     match decided {
-        Ok(plan) => Decision::Forward {
-            // A rewrite never leaves an empty frame.
-            cleared: Cleared(if scratch.is_empty() {
-                message.frame()
-            } else {
-                scratch
+        Ok((form, plan)) => Decision::Forward {
+            cleared: Cleared(match form {
+                Form::Untouched => message.frame(),
+                Form::Rewritten => scratch,
             }),
             plan,
         },
@@ -91,10 +89,18 @@ pub fn decide<'a>(
     }
 }
 
+/// In which form a cleared request goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// As it came: whoever decided found nothing in it to seal.
+    Untouched,
+    /// As it was built in the scratch buffer.
+    Rewritten,
+}
+
 /// `OP_QUERY` is for the few commands that MongoDB still takes by it, all of them
 /// of the handshake.
-fn decide_legacy(query: &OpQuery<'_>, scratch: &mut Vec<u8>) -> Result<ReplyPlan, Refusal> {
-    scratch.clear();
+fn decide_legacy(query: &OpQuery<'_>, scratch: &mut Vec<u8>) -> Result<(Form, ReplyPlan), Refusal> {
     let command = hello::unwrapped(query.frame, query.query.clone())?.first()?;
     match command.map(|command| command.key) {
         Some(_) if !query.namespace.ends_with(".$cmd") => Err(Refusal::new(
@@ -103,7 +109,7 @@ fn decide_legacy(query: &OpQuery<'_>, scratch: &mut Vec<u8>) -> Result<ReplyPlan
         )),
         Some(name) if hello::is_hello(name) => strip(query.frame, query.query.clone(), scratch),
         Some("buildInfo" | "buildinfo" | "saslStart" | "saslContinue" | "authenticate") => {
-            Ok(ReplyPlan::Pass)
+            Ok((Form::Untouched, ReplyPlan::Pass))
         }
         _ => Err(Refusal::new(
             RefusalKind::UnknownCommand,
@@ -116,43 +122,48 @@ fn strip(
     frame: &[u8],
     body: std::ops::Range<usize>,
     scratch: &mut Vec<u8>,
-) -> Result<ReplyPlan, Refusal> {
-    hello::strip_compression(frame, body, scratch)
+) -> Result<(Form, ReplyPlan), Refusal> {
+    let stripped = hello::strip_compression(frame, body, scratch)
         .map_err(|error| Refusal::new(RefusalKind::Malformed, error))?;
-    Ok(ReplyPlan::Hello)
+    let form = if stripped {
+        Form::Rewritten
+    } else {
+        Form::Untouched
+    };
+    Ok((form, ReplyPlan::Hello))
 }
 
 fn decide_command(
     message: &OpMsg<'_>,
     policy: &Policy,
     scratch: &mut Vec<u8>,
-) -> Result<ReplyPlan, Refusal> {
-    scratch.clear();
+) -> Result<(Form, ReplyPlan), Refusal> {
     let command = Command::of(message)?;
     let family = table::family(command.name);
     if family == Family::Hello {
         return strip(message.frame, message.body.clone(), scratch);
     }
     if policy.is_empty() {
-        return Ok(ReplyPlan::Pass);
+        return Ok((Form::Untouched, ReplyPlan::Pass));
     }
     forged::refuse_forged(message, &command)?;
     let mut splicer = Splicer::new(message.frame, scratch);
     let plan = rewrite(&mut splicer, policy, &command, family, 0)
         .map_err(|refusal| naming(refusal, command.name))?;
-    if splicer.finish() {
-        crate::wire::finish(scratch).map_err(|error| Refusal::new(RefusalKind::TooLarge, error))?;
-        if scratch.len() > crate::wire::MAX_MESSAGE {
-            return Err(Refusal::new(
-                RefusalKind::TooLarge,
-                format_args!(
-                    "{}: once sealed, the message is larger than MongoDB takes; send fewer documents at once",
-                    command.name
-                ),
-            ));
-        }
+    if !splicer.finish() {
+        return Ok((Form::Untouched, plan));
     }
-    Ok(plan)
+    crate::wire::finish(scratch).map_err(|error| Refusal::new(RefusalKind::TooLarge, error))?;
+    if scratch.len() > crate::wire::MAX_MESSAGE {
+        return Err(Refusal::new(
+            RefusalKind::TooLarge,
+            format_args!(
+                "{}: once sealed, the message is larger than MongoDB takes; send fewer documents at once",
+                command.name
+            ),
+        ));
+    }
+    Ok((Form::Rewritten, plan))
 }
 
 /// What is malformed is found deep below, where the command is not known.
