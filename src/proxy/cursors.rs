@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::policy::Policy;
+use crate::policy::{Collection, Policy};
 use crate::reveal::{self, ReplyPlan};
 
 /// How many cursors are remembered; beyond that, some are forgotten.
@@ -22,6 +22,8 @@ type Cursor = (usize, i64);
 enum Open {
     Documents(Arc<str>),
     Indexes(Arc<str>),
+    /// Documents that a pipeline made.
+    Derived(Arc<Collection>),
 }
 
 /// Open cursors and what they hold.
@@ -43,6 +45,7 @@ impl Cursors {
         let plan = match open {
             Some(Open::Documents(of)) => policy.collection(&of).map(ReplyPlan::Documents),
             Some(Open::Indexes(of)) => policy.collection(&of).map(ReplyPlan::Indexes),
+            Some(Open::Derived(shape)) => Some(ReplyPlan::Documents(shape)),
             None => None,
         };
         plan.unwrap_or(ReplyPlan::Relay)
@@ -51,11 +54,13 @@ impl Cursors {
     /// Notes which cursor a reply treated by `plan` leaves open; `read` is the
     /// one that was read on, if it was.
     pub(super) fn note(&self, route: usize, plan: &ReplyPlan, read: Option<i64>, frame: &[u8]) {
-        let (collection, holds): (_, fn(Arc<str>) -> Open) = match plan {
-            ReplyPlan::Documents(collection) => (collection, Open::Documents),
-            ReplyPlan::Indexes(collection) => (collection, Open::Indexes),
+        let holds = match plan {
+            ReplyPlan::Documents(shape) if shape.derived => Open::Derived(Arc::clone(shape)),
+            ReplyPlan::Documents(of) => Open::Documents(of.namespace.as_str().into()),
+            ReplyPlan::Indexes(of) => Open::Indexes(of.namespace.as_str().into()),
             _ => return,
         };
+
         let open = reveal::cursor(frame).filter(|cursor| *cursor != 0);
         if open == read {
             return;
@@ -70,7 +75,7 @@ impl Cursors {
             {
                 known.remove(&other);
             }
-            known.insert((route, open), holds(collection.namespace.as_str().into()));
+            known.insert((route, open), holds);
         }
     }
 

@@ -68,7 +68,7 @@ fn field_path<'n>(name: &'n str, collection: &Collection) -> Option<&'n str> {
                 let equality = collection.field(leaf).equality.as_ref()?;
                 return name.strip_suffix(equality.suffix.as_str());
             }
-            Step::Open | Step::Ambiguous => return None,
+            Step::Open | Step::Ambiguous | Step::Mixed => return None,
         }
     }
     None

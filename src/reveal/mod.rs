@@ -6,6 +6,7 @@
 //! collection's own shape, each value must also be the field's own, and a plain
 //! value where a sealed one belongs is an error.
 
+mod distinct;
 mod indexes;
 mod open;
 
@@ -31,6 +32,8 @@ pub enum ReplyPlan {
     More(i64),
     /// Documents of this collection in their own shape.
     Documents(Arc<Collection>),
+    /// The one document of an aggregation that answers `distinct`.
+    Distinct(Arc<Collection>),
     /// Indexes of this collection: their keys get the user's names.
     Indexes(Arc<Collection>),
 }
@@ -64,6 +67,9 @@ pub fn reveal(
     let body = Doc::at(frame, body.start, body.end).map_err(broken)?;
     match plan {
         ReplyPlan::Documents(collection) => documents(&mut splicer, &mut opener, body, collection)?,
+        ReplyPlan::Distinct(collection) => {
+            distinct::turn_back(&mut splicer, &mut opener, body, collection)?
+        }
         ReplyPlan::Indexes(collection) => {
             indexes::restore(&mut splicer, body, collection).map_err(broken)?
         }

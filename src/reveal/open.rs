@@ -6,7 +6,7 @@ use super::broken;
 use crate::policy::{Collection, Field, Policy};
 use crate::raw::{Doc, Element, Malformed, Splicer, kind};
 use crate::refusal::{Refusal, RefusalKind};
-use crate::schema::{NodeId, OnPlaintext, Step};
+use crate::schema::{NodeId, OnPlaintext, Step, Tree};
 use crate::seal::{Header, NEEDLE, SUBTYPE};
 
 /// Deeper than MongoDB stores, so that its own wrapping still fits.
@@ -138,7 +138,9 @@ impl<'f> Opener<'f> {
                     self.field(splicer, &element, collection, collection.field(leaf), 0)?;
                 }
                 Step::Inner(next) => self.below(splicer, &element, collection, next, depth)?,
-                Step::Open | Step::Ambiguous => self.element_anywhere(splicer, &element, depth)?,
+                Step::Open | Step::Ambiguous | Step::Mixed => {
+                    self.element_anywhere(splicer, &element, depth)?;
+                }
             }
         }
         splicer.mend_length(doc.start(), mark).map_err(broken)
@@ -187,6 +189,21 @@ impl<'f> Opener<'f> {
             self.below(splicer, &element, collection, node, depth)?;
         }
         splicer.mend_length(array.start(), mark).map_err(broken)
+    }
+
+    /// Opens what stands at the top level under the name of `element`.
+    pub(super) fn named(
+        &mut self,
+        splicer: &mut Splicer<'_, '_>,
+        element: &Element<'_>,
+        collection: &Collection,
+    ) -> Result<(), Refusal> {
+        match collection.tree.element(Tree::ROOT, element.key) {
+            Step::Sealed(leaf) => {
+                self.field(splicer, element, collection, collection.field(leaf), 0)
+            }
+            _ => self.element_anywhere(splicer, element, 0),
+        }
     }
 
     /// Opens what stands at a sealed field: a value, or an array of them.

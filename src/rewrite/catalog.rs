@@ -3,7 +3,7 @@
 use super::command::Command;
 use super::crud::no_sequences;
 use super::options::{array, fields, filter, index_keys, open_filter, open_keys};
-use super::pipeline;
+use super::pipeline::{self, Pipeline};
 use super::scope::Scope;
 use crate::policy::Policy;
 use crate::raw::{Doc, Element, Splicer, kind};
@@ -179,32 +179,52 @@ fn modify_index<'m>(
     })
 }
 
-/// `create` and `collMod` of an open namespace: a view may not look at a sealed collection.
-pub(super) fn view(policy: &Policy, command: &Command<'_>) -> Result {
-    for element in command.body.elements() {
-        let element = element?;
-        match element.key {
-            "viewOn" => {
-                let Some(name) = element.str() else {
-                    continue;
-                };
-                if command.collection(policy, name).is_some()
-                    || policy.views().reaching(command.database, name)
-                {
-                    return Err(Refusal::new(
-                        RefusalKind::NotSupported,
-                        format_args!(
-                            "{} of a view on {}.{name}, which reaches sealed fields, is not supported: filters on the view could not be rewritten; query the collection itself",
-                            command.name, command.database
-                        ),
-                    ));
-                }
-            }
-            "pipeline" if element.kind == kind::ARRAY => {
-                pipeline::reach(policy, command.name, command.database, element.doc()?, 0)?;
-            }
-            _ => {}
-        }
+/// `create` and `collMod` of an open namespace, which may be a view over a sealed collection.
+pub(super) fn view<'m>(
+    splicer: &mut Splicer<'m, '_>,
+    policy: &Policy,
+    command: &Command<'m>,
+) -> Result {
+    let (Some(on), stages) = (command.find("viewOn")?, command.find("pipeline")?) else {
+        return Ok(());
+    };
+    let stages = match stages {
+        Some(stages) => Some(stages.array()?),
+        None => None,
+    };
+    let compared = std::cell::Cell::new(false);
+    let namespace = format!("{}.{}", command.database, on.str().unwrap_or_default());
+    let pipeline = Pipeline {
+        command: command.name,
+        namespace: &namespace,
+        policy,
+        database: command.database,
+        on_plaintext: crate::schema::OnPlaintext::Reject,
+        collated: false,
+        compared: &compared,
+        constants: None,
+        stored: false,
+    };
+    let source = pipeline.source(command.database, &on, "the view")?;
+    let Some(stages) = stages else {
+        return Ok(());
+    };
+    if source.content.is_open()
+        && !pipeline::reaches(policy, command.name, command.database, stages)?
+    {
+        return Ok(());
+    }
+    let mark = splicer.mark();
+    pipeline.rewrite(splicer, stages, source, None, "", 0)?;
+    splicer.mend_length(command.body.start(), mark)?;
+    if compared.get() {
+        return Err(Refusal::new(
+            RefusalKind::NotSupported,
+            format_args!(
+                "{} of a view on {namespace}: its stages compare sealed fields; MongoDB would keep tokens in its definition, which change when index keys rotate: compare where the view is queried",
+                command.name
+            ),
+        ));
     }
     Ok(())
 }

@@ -1,14 +1,14 @@
-//! insert, find, update, delete, findAndModify, count and distinct on a sealed collection.
+//! insert, find, update, delete, findAndModify and count on a sealed collection.
 
 use super::command::Command;
 use super::document::seal_document;
-use super::expression::refuse_sealed;
+use super::expression::constants;
 use super::filter::Purpose;
 use super::options::{
     Collation, array, fields, filter, filter_for, hint, open_keys, sections, sort,
     upsert_equalities,
 };
-use super::scope::{BY_CONTENT, Place, Scope};
+use super::scope::Scope;
 use super::{array_filters, positions, projection, update};
 use crate::raw::{Doc, Element, Malformed, Splicer};
 use crate::refusal::Refusal;
@@ -54,7 +54,7 @@ pub(super) fn find<'m>(
             "sort" => sort(scope, element)?,
             "hint" => hint(splicer, scope, element)?,
             "min" | "max" => open_keys(scope, element, element.key, "use an index on open fields")?,
-            "let" => refuse_sealed(scope, element, "let")?,
+            "let" => constants(splicer, scope, element)?,
             "collation" => collation.note(element)?,
             "returnKey" if element.truthy() => {
                 return Err(scope.refuse_command("`returnKey`", "use a projection"));
@@ -90,7 +90,7 @@ pub(super) fn update<'m>(
         fields(splicer, scope, command.body, 1, |splicer, element| {
             match element.key {
                 "updates" => array(splicer, element, statement)?,
-                "let" => refuse_sealed(scope, element, "let")?,
+                "let" => constants(splicer, scope, element)?,
                 "ordered" | "bypassDocumentValidation" => {}
                 _ => return Ok(false),
             }
@@ -114,7 +114,8 @@ fn update_statement<'m>(
         match element.key {
             "q" => change.filter(splicer, scope, element)?,
             "u" => update::rewrite(splicer, scope, element, &equalities)?,
-            "c" => refuse_sealed(scope, element, "c")?,
+            // Never compared with what is sealed: an expression knows them only by name.
+            "c" => {}
             "arrayFilters" => {
                 array_filters::rewrite(splicer, scope, element, change.update.as_ref())?
             }
@@ -199,7 +200,7 @@ pub(super) fn delete<'m>(
         fields(splicer, scope, command.body, 1, |splicer, element| {
             match element.key {
                 "deletes" => array(splicer, element, statement)?,
-                "let" => refuse_sealed(scope, element, "let")?,
+                "let" => constants(splicer, scope, element)?,
                 "ordered" => {}
                 _ => return Ok(false),
             }
@@ -254,7 +255,7 @@ pub(super) fn find_and_modify<'m>(
             "fields" | "projection" => projection::rewrite(splicer, scope, element)?,
             "sort" => sort(scope, element)?,
             "hint" => hint(splicer, scope, element)?,
-            "let" => refuse_sealed(scope, element, "let")?,
+            "let" => constants(splicer, scope, element)?,
             "collation" => collation.note(element)?,
             "remove" | "new" | "upsert" | "bypassDocumentValidation" => {}
             _ => return Ok(false),
@@ -279,33 +280,6 @@ pub(super) fn count<'m>(
             "limit" | "skip" => {}
             // MongoDB ignores it; some drivers send it.
             "fields" => projection::rewrite(splicer, scope, element)?,
-            _ => return Ok(false),
-        }
-        Ok(true)
-    })?;
-    collation.check(scope)
-}
-
-pub(super) fn distinct<'m>(
-    splicer: &mut Splicer<'m, '_>,
-    scope: &Scope<'_>,
-    command: &Command<'m>,
-) -> Result {
-    let mut collation = Collation::default();
-    no_sequences(scope, command)?;
-    fields(splicer, scope, command.body, 1, |splicer, element| {
-        match element.key {
-            "key" => {
-                let path = element
-                    .str()
-                    .ok_or(Malformed("the key of distinct is not a string"))?;
-                if !matches!(scope.place(path)?, Place::Open) {
-                    return Err(scope.refuse(path, "distinct", BY_CONTENT));
-                }
-            }
-            "query" => filter(splicer, scope, element)?,
-            "hint" => hint(splicer, scope, element)?,
-            "collation" => collation.note(element)?,
             _ => return Ok(false),
         }
         Ok(true)

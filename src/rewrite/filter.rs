@@ -7,7 +7,9 @@
 //! both. MongoDB holds all of them together, as it did the one.
 
 use super::condition::Parts;
+use super::expression::{Environment, Expressions, Want};
 use super::scope::{DEEPEST, Place, Scope};
+use super::shape::{Content, Shape};
 use crate::raw::{Doc, Element, Malformed, Splicer, kind};
 use crate::refusal::Refusal;
 use crate::schema::NodeId;
@@ -103,7 +105,7 @@ impl<'c, P: Paths<'c>> Filter<'_, 'c, '_, P> {
                 self.branches(splicer, element, purpose, depth)
             }
             "$or" | "$nor" => self.branches(splicer, element, &mut purpose.branch(), depth),
-            "$expr" => super::expression::refuse_sealed(self.scope, element, "$expr"),
+            "$expr" => self.expression(splicer, element),
             // MongoDB drops such a branch of $or before it looks for equalities.
             "$alwaysTrue" | "$alwaysFalse" if !matches!(purpose, Purpose::Match) => {
                 Err(self.scope.refuse_command(
@@ -117,6 +119,22 @@ impl<'c, P: Paths<'c>> Filter<'_, 'c, '_, P> {
                 "use comparison operators on the fields themselves",
             )),
         }
+    }
+
+    /// `$expr`, which always reads the whole document.
+    fn expression<'m>(
+        &self,
+        splicer: &mut Splicer<'m, '_>,
+        element: &Element<'m>,
+    ) -> Result<(), Refusal> {
+        let root = Content::Document(Shape::of(self.scope.collection));
+        Expressions::new(self.scope, "$expr").rewrite(
+            splicer,
+            element,
+            Want::Truth,
+            Environment::of(self.scope, &root),
+        )?;
+        Ok(())
     }
 
     fn branches<'m>(

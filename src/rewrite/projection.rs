@@ -1,8 +1,9 @@
 //! Projections: which fields a reply holds. Paths of sealed fields stay what they are.
 
-use super::expression::refuse_sealed;
+use super::expression::{Environment, Expressions, Want};
 use super::filter::{Below, Filter, Purpose};
 use super::scope::{BY_CONTENT, DEEPEST, Place, Scope};
+use super::shape::{Content, Shape};
 use crate::raw::{Doc, Element, Malformed, Splicer, kind};
 use crate::refusal::Refusal;
 use crate::schema::{NodeId, Tree};
@@ -40,7 +41,7 @@ fn level<'m>(
         match element.kind {
             kind::BOOL | kind::INT32 | kind::INT64 | kind::DOUBLE | kind::DECIMAL128 => {}
             kind::DOCUMENT => document(splicer, scope, &element, place, depth)?,
-            _ => computed(scope, &element, place)?,
+            _ => computed(splicer, scope, &element, place)?,
         }
     }
     splicer.mend_length(doc.start(), mark)?;
@@ -94,7 +95,7 @@ fn document<'m>(
             splicer.mend_length(element.doc()?.start(), mark)?;
             Ok(())
         }
-        _ => computed(scope, element, place),
+        _ => computed(splicer, scope, element, place),
     }
 }
 
@@ -110,10 +111,25 @@ fn numbers_only(slice: &Element<'_>) -> Result<bool, Refusal> {
     Ok(true)
 }
 
-/// A field that the projection computes: an open one, from open ones.
-fn computed(scope: &Scope<'_>, element: &Element<'_>, place: Place<'_>) -> Result<(), Refusal> {
+/// A field that the projection computes. It may move sealed values, which replies
+/// open wherever they stand.
+fn computed<'m>(
+    splicer: &mut Splicer<'m, '_>,
+    scope: &Scope<'_>,
+    element: &Element<'m>,
+    place: Place<'_>,
+) -> Result<(), Refusal> {
     match place {
-        Place::Open => refuse_sealed(scope, element, "a computed projection"),
+        Place::Open => {
+            let root = Content::Document(Shape::of(scope.collection));
+            Expressions::new(scope, "a computed projection").rewrite(
+                splicer,
+                element,
+                Want::Value,
+                Environment::of(scope, &root),
+            )?;
+            Ok(())
+        }
         _ => Err(scope.refuse(element.key, "a computed value in a projection", BY_CONTENT)),
     }
 }

@@ -1,10 +1,9 @@
 //! Updates: what is set is sealed, what would compute on a sealed field is refused.
 
 use super::document::{replace_field, seal_below, seal_document, write_value};
-use super::elements;
-use super::expression::refuse_sealed;
 use super::filter::{Below, Filter, Purpose, UpsertEquality, is_operators};
 use super::scope::{Place, Scope};
+use super::{elements, pipeline};
 use crate::policy::Field;
 use crate::raw::{Doc, Element, Malformed, Splicer, Writer, kind};
 use crate::refusal::Refusal;
@@ -26,7 +25,7 @@ pub(super) fn rewrite<'m>(
             operators(splicer, scope, element.doc()?, equalities)
         }
         kind::DOCUMENT => replacement(splicer, scope, element.doc()?),
-        kind::ARRAY => pipeline(scope, element.doc()?, equalities),
+        kind::ARRAY => pipeline::update(splicer, scope, element.doc()?, equalities),
         _ => Err(Malformed("an update is neither a document nor a pipeline").into()),
     }
 }
@@ -341,62 +340,5 @@ fn position<'m>(
             Ok(())
         }
         other => Err(scope.refuse(element.key, &format!("`{other}`"), WHOLE)),
-    }
-}
-
-/// A pipeline may change open fields from open fields.
-fn pipeline(
-    scope: &Scope<'_>,
-    stages: Doc<'_>,
-    equalities: &[UpsertEquality<'_>],
-) -> Result<(), Refusal> {
-    let value = equalities.iter().find(|equality| !equality.value.is_null());
-    if let Some(equality) = value {
-        return Err(scope.refuse(
-            equality.path,
-            "an upsert by a pipeline whose filter compares it",
-            "use update operators",
-        ));
-    }
-    for stage in stages.elements() {
-        let stage = stage?.object()?;
-        for operator in stage.elements() {
-            let operator = operator?;
-            match operator.key {
-                "$set" | "$addFields" => {
-                    for field in operator.object()?.elements() {
-                        let field = field?;
-                        open_target(scope, field.key, operator.key)?;
-                        refuse_sealed(scope, &field, operator.key)?;
-                    }
-                }
-                "$unset" if operator.kind == kind::STRING => {
-                    scope.place(operator.str().unwrap_or_default())?;
-                }
-                "$unset" => {
-                    for path in operator.doc()?.elements() {
-                        scope.place(path?.str().ok_or(Malformed("$unset takes strings"))?)?;
-                    }
-                }
-                other => {
-                    return Err(scope.refuse_command(
-                        &format!("the stage `{other}` in an update"),
-                        "use $set, $addFields or $unset on open fields",
-                    ));
-                }
-            }
-        }
-    }
-    Ok(())
-}
-
-fn open_target(scope: &Scope<'_>, path: &str, stage: &str) -> Result<(), Refusal> {
-    match scope.place(path)? {
-        Place::Open => Ok(()),
-        _ => Err(scope.refuse(
-            path,
-            &format!("`{stage}` in an update by pipeline"),
-            "use the update operator $set",
-        )),
     }
 }

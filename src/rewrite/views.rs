@@ -1,15 +1,19 @@
 //! Asking MongoDB which views reach sealed collections, and which collections have a collation.
 
+use std::cell::Cell;
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use super::Cleared;
 use super::command::Command;
-use super::pipeline;
+use super::pipeline::{self, Pipeline};
 use super::scope::DEEPEST;
+use super::shape::Content;
 use super::table::{Family, family};
-use crate::policy::{Policy, Views};
-use crate::raw::{Doc, Malformed, Writer, kind};
+use crate::policy::{Collection, Policy, Reaching, Views};
+use crate::raw::{Doc, Malformed, Splicer, Writer, kind};
 use crate::refusal::{Refusal, RefusalKind};
+use crate::schema::OnPlaintext;
 use crate::wire::{self, Message, Reply};
 
 /// How a database's views are asked for.
@@ -188,7 +192,7 @@ pub fn learn(
         Asking::Definitions => policy.views(),
         Asking::Names => own,
     };
-    let mut reaching = HashSet::new();
+    let mut reaching = Reaching::new();
     let mut collated = HashSet::new();
     // A view may look at another one: until no more are found.
     loop {
@@ -201,18 +205,91 @@ pub fn learn(
             if listed.find("type")?.and_then(|kind| kind.str()) != Some("view") {
                 // Asked for only where it has a collation.
                 collated.insert(name.to_owned());
-            } else if !reaching.contains(name)
+            } else if !reaching.contains_key(name)
                 && (asking == Asking::Names || reaches(policy, database, name, listed)?)
             {
-                reaching.insert(name.to_owned());
+                reaching.insert(name.to_owned(), None);
             }
         }
         if reaching.len() == before {
-            views.learn(database, reaching, collated);
-            return Ok(Answer::Listed);
+            break;
         }
         views.add(database, &reaching);
     }
+    if asking == Asking::Definitions {
+        shapes(policy, database, batch, &mut reaching)?;
+    }
+    views.learn(database, reaching, collated);
+    Ok(Answer::Listed)
+}
+
+/// Finds the shape of each view, after those of the views that it looks at.
+fn shapes(
+    policy: &Policy,
+    database: &str,
+    batch: Doc<'_>,
+    reaching: &mut Reaching,
+) -> Result<(), Malformed> {
+    // What was known before may have changed since.
+    policy.views().add(database, reaching);
+    loop {
+        let mut found = false;
+        for listed in batch.elements() {
+            let listed = listed?.doc()?;
+            let name = listed.find("name")?.and_then(|name| name.str());
+            let Some(name) = name.filter(|name| matches!(reaching.get(*name), Some(None))) else {
+                continue;
+            };
+            if let Some(shape) = shape(policy, database, name, listed) {
+                found = true;
+                reaching.insert(name.to_owned(), Some(shape));
+                policy.views().add(database, reaching);
+            }
+        }
+        if !found {
+            return Ok(());
+        }
+    }
+}
+
+/// The shape of a view's documents, if all of its stages can be followed.
+fn shape(policy: &Policy, database: &str, name: &str, view: Doc<'_>) -> Option<Arc<Collection>> {
+    let namespace = format!("{database}.{name}");
+    if policy.collection(&namespace).is_some() {
+        return None;
+    }
+    let options = view.find("options").ok()??.doc().ok()?;
+    let collated = options.find("collation").ok()?.is_some();
+    let on = options.find("viewOn").ok()??;
+    let compared = Cell::new(false);
+    let pipeline = Pipeline {
+        command: "view",
+        namespace: &namespace,
+        policy,
+        database,
+        on_plaintext: OnPlaintext::Reject,
+        collated,
+        compared: &compared,
+        constants: None,
+        stored: true,
+    };
+    let mut documents = pipeline.source(database, &on, "the view").ok()?;
+    if let Some(stages) = options.find("pipeline").ok()? {
+        let mut scratch = Vec::new();
+        let mut dry = Splicer::new(view.buffer(), &mut scratch);
+        documents = pipeline
+            .rewrite(&mut dry, stages.array().ok()?, documents, None, "", 0)
+            .ok()?;
+        // What would have to be rewritten is in its definition as it should not be.
+        if dry.changed() {
+            return None;
+        }
+    }
+    // The strings of a view with a collation are compared by it.
+    if collated || !matches!(documents.content, Content::Document(_) | Content::Open) {
+        return None;
+    }
+    Some(documents.derived(&namespace))
 }
 
 fn reaches(policy: &Policy, database: &str, name: &str, view: Doc<'_>) -> Result<bool, Malformed> {
@@ -235,7 +312,10 @@ fn reaches(policy: &Policy, database: &str, name: &str, view: Doc<'_>) -> Result
     match options.find("pipeline")? {
         Some(stages) if stages.kind == kind::ARRAY => {
             // What cannot be followed counts as reaching.
-            Ok(pipeline::reach(policy, "view", database, stages.doc()?, 0).is_err())
+            Ok(!matches!(
+                pipeline::reaches(policy, "view", database, stages.doc()?),
+                Ok(false)
+            ))
         }
         _ => Ok(false),
     }
