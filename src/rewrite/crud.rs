@@ -1,5 +1,6 @@
 //! insert, find, update, delete, findAndModify, count and distinct on a sealed collection.
 
+use super::batch::{Batch, Statement};
 use super::command::Command;
 use super::document::seal_document;
 use super::expression::refuse_sealed;
@@ -12,6 +13,7 @@ use super::scope::{BY_CONTENT, Place, Scope};
 use super::{array_filters, positions, projection, update};
 use crate::raw::{Doc, Element, Malformed, Splicer};
 use crate::refusal::Refusal;
+use crate::reveal::RefusedStatement;
 use crate::schema::Tree;
 
 type Result<T = ()> = std::result::Result<T, Refusal>;
@@ -20,9 +22,12 @@ pub(super) fn insert<'m>(
     splicer: &mut Splicer<'m, '_>,
     scope: &Scope<'_>,
     command: &Command<'m>,
-) -> Result {
+) -> Result<Vec<RefusedStatement>> {
+    let batch = Batch::new(Statement::Insert);
     let seal = |splicer: &mut Splicer<'m, '_>, doc: Doc<'m>| {
-        seal_document(splicer, scope, doc, Tree::ROOT, 0)
+        batch.take(splicer, doc, |splicer, doc| {
+            seal_document(splicer, scope, doc, Tree::ROOT, 0)
+        })
     };
     let body = |splicer: &mut Splicer<'m, '_>| {
         fields(splicer, scope, command.body, 1, |splicer, element| {
@@ -34,7 +39,8 @@ pub(super) fn insert<'m>(
             Ok(true)
         })
     };
-    sections(splicer, scope, command, "documents", body, seal)
+    sections(splicer, scope, command, "documents", body, seal)?;
+    Ok(batch.into_refused())
 }
 
 pub(super) fn find<'m>(
@@ -83,9 +89,13 @@ pub(super) fn update<'m>(
     splicer: &mut Splicer<'m, '_>,
     scope: &Scope<'_>,
     command: &Command<'m>,
-) -> Result {
-    let statement =
-        |splicer: &mut Splicer<'m, '_>, doc: Doc<'m>| update_statement(splicer, scope, doc);
+) -> Result<Vec<RefusedStatement>> {
+    let batch = Batch::new(Statement::Update);
+    let statement = |splicer: &mut Splicer<'m, '_>, doc: Doc<'m>| {
+        batch.take(splicer, doc, |splicer, doc| {
+            update_statement(splicer, scope, doc)
+        })
+    };
     let body = |splicer: &mut Splicer<'m, '_>| {
         fields(splicer, scope, command.body, 1, |splicer, element| {
             match element.key {
@@ -97,7 +107,8 @@ pub(super) fn update<'m>(
             Ok(true)
         })
     };
-    sections(splicer, scope, command, "updates", body, statement)
+    sections(splicer, scope, command, "updates", body, statement)?;
+    Ok(batch.into_refused())
 }
 
 fn update_statement<'m>(
@@ -192,9 +203,13 @@ pub(super) fn delete<'m>(
     splicer: &mut Splicer<'m, '_>,
     scope: &Scope<'_>,
     command: &Command<'m>,
-) -> Result {
-    let statement =
-        |splicer: &mut Splicer<'m, '_>, doc: Doc<'m>| delete_statement(splicer, scope, doc);
+) -> Result<Vec<RefusedStatement>> {
+    let batch = Batch::new(Statement::Delete);
+    let statement = |splicer: &mut Splicer<'m, '_>, doc: Doc<'m>| {
+        batch.take(splicer, doc, |splicer, doc| {
+            delete_statement(splicer, scope, doc)
+        })
+    };
     let body = |splicer: &mut Splicer<'m, '_>| {
         fields(splicer, scope, command.body, 1, |splicer, element| {
             match element.key {
@@ -206,7 +221,8 @@ pub(super) fn delete<'m>(
             Ok(true)
         })
     };
-    sections(splicer, scope, command, "deletes", body, statement)
+    sections(splicer, scope, command, "deletes", body, statement)?;
+    Ok(batch.into_refused())
 }
 
 fn delete_statement<'m>(

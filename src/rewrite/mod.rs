@@ -5,6 +5,7 @@
 //! rewrites it; whatever no file knows is refused.
 
 mod array_filters;
+mod batch;
 mod catalog;
 mod command;
 mod condition;
@@ -272,10 +273,11 @@ fn sealed<'m>(
         _ => false,
     };
     let scope = &Scope::new(command.name, &collection, collated);
+    let mut refused = Vec::new();
     match family {
-        Family::Insert => crud::insert(splicer, scope, command)?,
-        Family::Update => crud::update(splicer, scope, command)?,
-        Family::Delete => crud::delete(splicer, scope, command)?,
+        Family::Insert => refused = crud::insert(splicer, scope, command)?,
+        Family::Update => refused = crud::update(splicer, scope, command)?,
+        Family::Delete => refused = crud::delete(splicer, scope, command)?,
         Family::Count => crud::count(splicer, scope, command)?,
         Family::Distinct => crud::distinct(splicer, scope, command)?,
         Family::Find => {
@@ -320,7 +322,10 @@ fn sealed<'m>(
             ));
         }
     }
-    Ok(ReplyPlan::Relay)
+    Ok(ReplyPlan::Outcome {
+        collection,
+        refused: refused.into(),
+    })
 }
 
 fn aggregate<'m>(
@@ -397,15 +402,27 @@ fn explain<'m>(
         );
     }
     let mark = splicer.mark();
-    rewrite(
-        splicer,
-        policy,
-        &inner,
-        table::family(inner.name),
-        depth + 1,
-    )?;
+    let family = table::family(inner.name);
+    let plan = rewrite(splicer, policy, &inner, family, depth + 1)?;
     splicer.mend_length(command.body.start(), mark)?;
-    Ok(ReplyPlan::Relay)
+    Ok(match plan {
+        // What is explained is not done: there is no batch to go on with.
+        ReplyPlan::Outcome { refused, .. } if !refused.is_empty() => {
+            return Err(refused[0].refusal.clone());
+        }
+        plan => explained(&inner, plan),
+    })
+}
+
+/// The plan for the reply that explains a command, by the plan for the command's own.
+fn explained(command: &Command<'_>, plan: ReplyPlan) -> ReplyPlan {
+    match plan.collection() {
+        Some(collection) => ReplyPlan::Explained {
+            collection,
+            command: command.body.bytes().into(),
+        },
+        None => ReplyPlan::Relay,
+    }
 }
 
 #[cfg(test)]
