@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use std::sync::Arc;
+
 use bson::spec::BinarySubtype;
 use bson::{Binary, Bson, Document, doc};
 
@@ -130,7 +132,7 @@ fn replies_without_sealed_values_are_the_same_bytes() {
         for plan in [
             documents(&policy),
             ReplyPlan::Relay,
-            ReplyPlan::Indexes(collection(&policy, "shop.customers")),
+            ReplyPlan::Described(collection(&policy, "shop.customers")),
         ] {
             assert_eq!(shown(&policy, &plan, &answer), Ok(None));
         }
@@ -259,7 +261,7 @@ fn a_value_sealed_under_a_retired_version_opens() {
 #[test]
 fn indexes_get_the_users_names() {
     let policy = fixture::policy();
-    let plan = ReplyPlan::Indexes(collection(&policy, "shop.customers"));
+    let plan = ReplyPlan::Described(collection(&policy, "shop.customers"));
     let list = |keys: Vec<Document>| {
         let indexes: Vec<Document> = keys
             .into_iter()
@@ -296,7 +298,7 @@ fn a_reply_that_does_not_hold_together_is_an_error() {
     for plan in [
         documents(&policy),
         ReplyPlan::Relay,
-        ReplyPlan::Indexes(collection(&policy, "shop.customers")),
+        ReplyPlan::Described(collection(&policy, "shop.customers")),
     ] {
         for at in 21..good.len() {
             for byte in [0, 1, 0x7F, 0xFF] {

@@ -289,14 +289,16 @@ fn sealed<'m>(
             return Ok(ReplyPlan::Documents(collection));
         }
         Family::Aggregate => {
-            return Ok(match aggregate(splicer, policy, scope, command)? {
-                Shape::Kept => ReplyPlan::Documents(collection),
-                Shape::Open | Shape::Unknown => ReplyPlan::Relay,
+            let shape = aggregate(splicer, policy, scope, command)?;
+            return Ok(match answer(command, &collection)? {
+                Some(plan) => plan,
+                None if shape == Shape::Kept => ReplyPlan::Documents(collection),
+                None => ReplyPlan::Relay,
             });
         }
         Family::CreateIndexes => catalog::create_indexes(splicer, scope, command)?,
         Family::DropIndexes => catalog::drop_indexes(splicer, scope, command)?,
-        Family::ListIndexes => return Ok(ReplyPlan::Indexes(collection)),
+        Family::ListIndexes => return Ok(ReplyPlan::Described(collection)),
         Family::Create | Family::Modify => catalog::create(splicer, scope, command)?,
         Family::Whole => {}
         Family::Open(advice) => {
@@ -410,19 +412,53 @@ fn explain<'m>(
         ReplyPlan::Outcome { refused, .. } if !refused.is_empty() => {
             return Err(refused[0].refusal.clone());
         }
-        plan => explained(&inner, plan),
+        _ => match inner.target() {
+            Target::Collection(name) => inner
+                .collection(policy, name)
+                .map_or(ReplyPlan::Relay, |collection| explained(&inner, collection)),
+            _ => ReplyPlan::Relay,
+        },
     })
 }
 
-/// The plan for the reply that explains a command, by the plan for the command's own.
-fn explained(command: &Command<'_>, plan: ReplyPlan) -> ReplyPlan {
-    match plan.collection() {
-        Some(collection) => ReplyPlan::Explained {
-            collection,
-            command: command.body.bytes().into(),
-        },
-        None => ReplyPlan::Relay,
+/// The plan for the reply that explains a command.
+fn explained(command: &Command<'_>, collection: Arc<Collection>) -> ReplyPlan {
+    ReplyPlan::Explained {
+        collection,
+        command: command.body.bytes().into(),
     }
+}
+
+/// What an aggregate answers if it is not documents: a plan, events, statistics.
+fn answer(
+    command: &Command<'_>,
+    collection: &Arc<Collection>,
+) -> Result<Option<ReplyPlan>, Refusal> {
+    let collection = || Arc::clone(collection);
+    if command
+        .find("explain")?
+        .is_some_and(|explain| explain.truthy())
+    {
+        return Ok(Some(explained(command, collection())));
+    }
+    let stages = command
+        .find("pipeline")?
+        .filter(|stages| stages.kind == kind::ARRAY);
+    let first = match stages {
+        Some(stages) => stages.array()?.first()?,
+        None => None,
+    };
+    let first = match first {
+        Some(stage) => stage.object()?.first()?,
+        None => None,
+    };
+    Ok(match first.map(|stage| stage.key) {
+        Some("$changeStream") => Some(ReplyPlan::Changes(Some(collection()))),
+        Some("$indexStats" | "$planCacheStats" | "$collStats") => {
+            Some(ReplyPlan::Described(collection()))
+        }
+        _ => None,
+    })
 }
 
 #[cfg(test)]

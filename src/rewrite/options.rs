@@ -21,14 +21,12 @@ pub(super) fn fields<'m>(
     for element in doc.elements().skip(skip) {
         let element = element?;
         if !take(splicer, &element)? && !is_generic(element.key) {
-            let refusal = scope.refuse_command(
+            let mut refusal = scope.refuse_command(
                 &format!("the option `{}`", element.key),
                 "this version does not know it; leave it out",
             );
-            return Err(Refusal {
-                kind: RefusalKind::UnknownOption,
-                ..refusal
-            });
+            refusal.kind = RefusalKind::UnknownOption;
+            return Err(refusal);
         }
     }
     splicer.mend_length(doc.start(), mark)?;

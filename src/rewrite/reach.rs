@@ -114,6 +114,9 @@ pub(super) fn on_database(
             "leave out the stages after $changeStream and choose in the service",
         ));
     }
+    if changes && may_meet {
+        return Ok(ReplyPlan::Changes(None));
+    }
     Ok(ReplyPlan::Relay)
 }
 

@@ -189,8 +189,8 @@ fn explain_rewrites_the_command_that_it_explains() {
         upstream.body,
         explain(doc! {"ssn.e1": {"$eq": token("ssn", "a")}})
     );
-    // A plan holds no documents of the collection.
-    assert!(matches!(upstream.plan, ReplyPlan::Relay));
+    // A plan holds no documents of the collection, but its names.
+    assert!(matches!(upstream.plan, ReplyPlan::Explained { .. }));
     let update = |change: Document| doc! {"explain": {"update": "customers", "updates": [{"q": {}, "u": {"$set": change}}]}};
     assert_eq!(
         sent(update(doc! {"ssn": "a"})),
