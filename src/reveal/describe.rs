@@ -124,7 +124,7 @@ fn one(
 
 fn string(text: &str, element: &Element<'_>, names: Names<'_>, tokens: bool) -> Option<String> {
     // Plans of the slot-based engine are one text.
-    if matches!(element.key, "stages" | "errmsg") {
+    if matches!(element.key, "stages" | "slots" | "errmsg") {
         return names.text(text).map(|text| hide_keys(&text)).or_else(|| {
             let hidden = hide_keys(text);
             (hidden != text).then_some(hidden)

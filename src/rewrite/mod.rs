@@ -16,6 +16,7 @@ mod expression;
 mod filter;
 mod forged;
 pub(crate) mod hello;
+pub mod kill;
 mod options;
 mod pipeline;
 mod positions;
