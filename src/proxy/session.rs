@@ -165,7 +165,7 @@ impl Session {
             compressor,
             wants_reply: message.wants_reply(),
         };
-        if let Some(database) = rewrite::views::unlisted(&message, &policy, &self.views) {
+        for database in rewrite::views::unlisted(&message, &policy, &self.views) {
             views::list(
                 &mut self.link,
                 &policy,

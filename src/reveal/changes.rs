@@ -84,7 +84,7 @@ fn one(
             // Indexes and options, in streams that tell of them.
             ("operationDescription", kind::DOCUMENT) => {
                 let doc = element.doc().map_err(broken)?;
-                describe::document(splicer, doc, Names(collection), false, 0).map_err(broken)?;
+                describe::document(splicer, doc, Names(collection)).map_err(broken)?;
             }
             _ => opener.element_anywhere(splicer, &element, 0)?,
         }

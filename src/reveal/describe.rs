@@ -9,13 +9,22 @@ use crate::refusal::Refusal;
 /// Deeper than any plan; a pipeline may be nested in it as deep as MongoDB takes it.
 const DEEPEST: usize = 400;
 
+/// What is known of the place of an element by what is around it.
+#[derive(Debug, Clone, Copy, Default)]
+struct Around {
+    /// Tokens are to be expected.
+    tokens: bool,
+    /// Texts are the query engine's: they hold names, tokens and keys of indexes.
+    engine: bool,
+}
+
 /// Restores what a reply says of a collection's indexes and queries.
 pub(super) fn reply(
     splicer: &mut Splicer<'_, '_>,
     body: Doc<'_>,
     names: Names<'_>,
 ) -> Result<(), Refusal> {
-    document(splicer, body, names, false, 0).map_err(broken)
+    document(splicer, body, names).map_err(broken)
 }
 
 /// The same of a reply to `explain`, which repeats the command: the client's own
@@ -41,7 +50,7 @@ fn plan(
         let element = element?;
         match (element.key, element.kind) {
             ("command", kind::DOCUMENT) => repeated(splicer, element.doc()?, names, command)?,
-            _ => one(splicer, &element, names, false, 0)?,
+            _ => one(splicer, &element, names, Around::default(), 0)?,
         }
     }
     splicer.mend_length(body.start(), mark)
@@ -61,18 +70,26 @@ fn repeated(
             Some(own) => splicer.replace(element.start, element.end, |out| {
                 out.extend_from_slice(own.bytes());
             }),
-            None => one(splicer, &element, names, false, 0)?,
+            None => one(splicer, &element, names, Around::default(), 0)?,
         }
     }
     splicer.mend_length(told.start(), mark)
 }
 
-/// Restores names in `doc` at every level. `tokens` says that tokens are to be expected.
+/// Restores names in `doc` at every level.
 pub(super) fn document(
     splicer: &mut Splicer<'_, '_>,
     doc: Doc<'_>,
     names: Names<'_>,
-    tokens: bool,
+) -> Result<(), Malformed> {
+    below(splicer, doc, names, Around::default(), 0)
+}
+
+fn below(
+    splicer: &mut Splicer<'_, '_>,
+    doc: Doc<'_>,
+    names: Names<'_>,
+    around: Around,
     depth: usize,
 ) -> Result<(), Malformed> {
     if depth > DEEPEST {
@@ -80,7 +97,7 @@ pub(super) fn document(
     }
     let mark = splicer.mark();
     for element in doc.elements() {
-        one(splicer, &element?, names, tokens, depth)?;
+        one(splicer, &element?, names, around, depth)?;
     }
     splicer.mend_length(doc.start(), mark)
 }
@@ -89,23 +106,24 @@ fn one(
     splicer: &mut Splicer<'_, '_>,
     element: &Element<'_>,
     names: Names<'_>,
-    tokens: bool,
+    around: Around,
     depth: usize,
 ) -> Result<(), Malformed> {
     let path = names.path(element.key);
     let name = path.unwrap_or(element.key);
-    // In an expression a token stands apart from the path that it is compared with.
-    let tokens = tokens || path.is_some() || element.key == "$expr" || element.key == "stages";
-    if is_sealed_value(element) || tokens && may_be_token(element) {
+    let around = Around {
+        // In an expression a token stands apart from the path that it is compared with.
+        tokens: around.tokens || path.is_some() || matches!(element.key, "$expr" | "stages"),
+        engine: around.engine
+            || matches!(element.key, "executionStats" | "slotBasedPlan" | "errmsg"),
+    };
+    if is_sealed_value(element) || around.tokens && may_be_token(element) {
         splicer.replace(element.start, element.end, |out| {
             Writer::new(out).string(name, HIDDEN);
         });
         return Ok(());
     }
-    if let Some(text) = element
-        .str()
-        .and_then(|text| string(text, element, names, tokens))
-    {
+    if let Some(text) = element.str().and_then(|text| string(text, names, around)) {
         splicer.replace(element.start, element.end, |out| {
             Writer::new(out).string(name, &text);
         });
@@ -117,35 +135,31 @@ fn one(
         });
     }
     match element.kind {
-        kind::DOCUMENT | kind::ARRAY => document(splicer, element.doc()?, names, tokens, depth + 1),
+        kind::DOCUMENT | kind::ARRAY => below(splicer, element.doc()?, names, around, depth + 1),
         _ => Ok(()),
     }
 }
 
-fn string(text: &str, element: &Element<'_>, names: Names<'_>, tokens: bool) -> Option<String> {
-    // Plans of the slot-based engine are one text.
-    if matches!(element.key, "stages" | "slots" | "errmsg") {
-        return names.text(text).map(|text| hide_keys(&text)).or_else(|| {
-            let hidden = hide_keys(text);
-            (hidden != text).then_some(hidden)
-        });
+fn string(text: &str, names: Names<'_>, around: Around) -> Option<String> {
+    if around.engine {
+        let named = names.text(text);
+        return hide_keys(named.as_deref().unwrap_or(text)).or(named);
     }
     names
         .expression(text)
-        .or_else(|| tokens.then(|| hide(text)).flatten())
+        .or_else(|| around.tokens.then(|| hide(text)).flatten())
 }
 
-/// Keys of an index, as such a plan has them, hold tokens: `KS(3C…)`.
-fn hide_keys(text: &str) -> String {
-    let mut out = String::new();
-    let mut parts = text.split("KS(");
-    out.push_str(parts.next().unwrap_or_default());
+/// Keys of an index, as the slot-based engine writes them, hold tokens: `KS(3C…)`.
+fn hide_keys(text: &str) -> Option<String> {
+    const BEGIN: &str = "KS(";
+    let mut parts = text.split(BEGIN);
+    let mut out = parts.next()?.to_owned();
+    let mut hidden = false;
     for part in parts {
-        let rest = part.split_once(')').map_or("", |(_, rest)| rest);
-        out.push_str("KS(");
-        out.push_str(HIDDEN);
-        out.push(')');
-        out.push_str(rest);
+        let (_, rest) = part.split_once(')').unwrap_or((part, ""));
+        out.extend([BEGIN, HIDDEN, ")", rest]);
+        hidden = true;
     }
-    out
+    hidden.then_some(out)
 }

@@ -120,7 +120,7 @@ fn error(
             }
             ("keyValue", kind::DOCUMENT) => key_value(splicer, element.doc()?, names)?,
             ("keyPattern" | "foundValue" | "errInfo", kind::DOCUMENT) => {
-                describe::document(splicer, element.doc()?, names, false, 0)?;
+                describe::document(splicer, element.doc()?, names)?;
             }
             ("writeErrors", kind::ARRAY) => {
                 write_errors(splicer, element.doc()?, names, refused)?;
@@ -146,7 +146,7 @@ fn key_value(splicer: &mut Splicer<'_, '_>, key: Doc<'_>, names: Names<'_>) -> R
                 Writer::new(out).name(element.kind, name);
             });
         } else if matches!(element.kind, kind::DOCUMENT | kind::ARRAY) {
-            describe::document(splicer, element.doc()?, names, false, 0)?;
+            describe::document(splicer, element.doc()?, names)?;
         }
     }
     splicer.mend_length(key.start(), mark)
@@ -164,7 +164,8 @@ fn part<'e>(element: &Element<'e>, names: Names<'_>) -> (&'e str, bool) {
 
 /// The text of an error in the user's names; none if it is as it should be.
 fn message(text: &str, key: Option<Element<'_>>, names: Names<'_>) -> Result<Option<String>> {
-    let Some((before, after)) = text.rsplit_once(KEY) else {
+    // The first, for the key's own values may hold the words again.
+    let Some((before, after)) = text.split_once(KEY) else {
         return Ok(names.text(text));
     };
     let Some(key) = key.filter(|key| key.kind == kind::DOCUMENT) else {

@@ -140,15 +140,19 @@ fn update_statement<'m>(
 }
 
 /// What of an update's fields must be known before any of them is rewritten.
-struct Change<'m> {
-    filter: Option<Element<'m>>,
-    update: Option<Element<'m>>,
+pub(super) struct Change<'m> {
+    pub(super) filter: Option<Element<'m>>,
+    pub(super) update: Option<Element<'m>>,
     upsert: bool,
 }
 
 impl<'m> Change<'m> {
     /// Fields given twice are refused: one of them would go unseen.
-    fn of(doc: Doc<'m>, filter: &str, update: &str) -> std::result::Result<Self, Malformed> {
+    pub(super) fn of(
+        doc: Doc<'m>,
+        filter: &str,
+        update: &str,
+    ) -> std::result::Result<Self, Malformed> {
         let mut change = Self {
             filter: None,
             update: None,
@@ -173,7 +177,7 @@ impl<'m> Change<'m> {
         Ok(change)
     }
 
-    fn equalities(
+    pub(super) fn equalities(
         &self,
         scope: &Scope<'_>,
         input: &'m [u8],
@@ -184,7 +188,7 @@ impl<'m> Change<'m> {
         }
     }
 
-    fn filter(
+    pub(super) fn filter(
         &self,
         splicer: &mut Splicer<'m, '_>,
         scope: &Scope<'_>,

@@ -6,6 +6,7 @@
 
 mod array_filters;
 mod batch;
+mod bulk_write;
 mod catalog;
 mod command;
 mod condition;
@@ -223,7 +224,7 @@ fn rewrite<'m>(
             };
         }
         Family::Explain => return explain(splicer, policy, command, depth),
-        Family::BulkWrite => return reach::bulk_write(policy, command),
+        Family::BulkWrite => return bulk_write::bulk_write(splicer, policy, command),
         Family::Rename => return reach::rename(policy, command),
         _ => {}
     }
