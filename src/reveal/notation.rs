@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::names::{HIDDEN, is_sealed_value};
-use crate::raw::{Doc, Element, Malformed, kind};
+use crate::raw::{Element, Malformed, kind};
 
 /// Strings of more bytes than this are cut.
 const LONGEST: usize = 160;
@@ -125,15 +125,11 @@ fn nested(out: &mut String, element: &Element<'_>, depth: usize) -> Result<(), M
         }
         value(out, &item, depth + 1)?;
     }
-    if !is_empty(doc) {
+    if !doc.is_empty() {
         out.push(' ');
     }
     out.push(end);
     Ok(())
-}
-
-fn is_empty(doc: Doc<'_>) -> bool {
-    doc.is_empty()
 }
 
 fn binary(out: &mut String, element: &Element<'_>) -> std::fmt::Result {
@@ -185,6 +181,7 @@ mod tests {
     use bson::{Bson, doc};
 
     use super::*;
+    use crate::raw::Doc;
 
     fn written(given: impl Into<Bson>) -> String {
         let bytes = bson::serialize_to_vec(&doc! {"v": given.into()}).unwrap();

@@ -409,17 +409,15 @@ fn explain<'m>(
     let family = table::family(inner.name);
     let plan = rewrite(splicer, policy, &inner, family, depth + 1)?;
     splicer.mend_length(command.body.start(), mark)?;
-    Ok(match plan {
-        // What is explained is not done: there is no batch to go on with.
-        ReplyPlan::Outcome { refused, .. } if !refused.is_empty() => {
-            return Err(refused[0].refusal.clone());
-        }
-        _ => match inner.target() {
-            Target::Collection(name) => inner
-                .collection(policy, name)
-                .map_or(ReplyPlan::Relay, |collection| explained(&inner, collection)),
-            _ => ReplyPlan::Relay,
-        },
+    // What is explained is not done: there is no batch to go on with.
+    if let [statement, ..] = plan.refused() {
+        return Err(statement.refusal.clone());
+    }
+    Ok(match inner.target() {
+        Target::Collection(name) => inner
+            .collection(policy, name)
+            .map_or(ReplyPlan::Relay, |collection| explained(&inner, collection)),
+        _ => ReplyPlan::Relay,
     })
 }
 
