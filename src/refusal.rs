@@ -20,6 +20,8 @@ pub struct Refusal {
 pub enum RefusalKind {
     /// The request is understood but cannot be answered exactly over sealed fields.
     NotSupported,
+    /// A command or statement has an option that this proxy does not know.
+    UnknownOption,
     /// A command this proxy does not know.
     UnknownCommand,
     /// The message or a document in it is malformed.
@@ -33,10 +35,16 @@ pub enum RefusalKind {
 }
 
 impl RefusalKind {
+    /// Whether it lies in what a statement says, so that the statements beside it
+    /// can go on. What does not hold together, or is not known, refuses them all.
+    pub fn is_of_statement(self) -> bool {
+        matches!(self, Self::NotSupported | Self::WrongType | Self::TooLarge)
+    }
+
     /// MongoDB's error code.
     pub fn code(self) -> i32 {
         match self {
-            Self::NotSupported => 115,
+            Self::NotSupported | Self::UnknownOption => 115,
             Self::UnknownCommand => 59,
             Self::Malformed => 22,
             Self::WrongType => 121,
@@ -48,7 +56,7 @@ impl RefusalKind {
     /// MongoDB's name of that code.
     pub fn code_name(self) -> &'static str {
         match self {
-            Self::NotSupported => "CommandNotSupported",
+            Self::NotSupported | Self::UnknownOption => "CommandNotSupported",
             Self::UnknownCommand => "CommandNotFound",
             Self::Malformed => "InvalidBSON",
             Self::WrongType => "DocumentValidationFailure",

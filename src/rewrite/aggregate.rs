@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::command::Command;
 use super::expression::{self, Constants};
-use super::pipeline::{self, Documents, Pipeline};
+use super::pipeline::{self, Documents, Holds, Pipeline};
 use super::scope::Scope;
 use super::shape::{Content, Shape};
 use super::{crud, options, reach};
@@ -55,7 +55,7 @@ pub(super) fn sealed<'m>(
         command,
         Documents::stored(collection),
     )?;
-    plan(command, documents, scope)
+    plan(command, documents, scope, Some(collection))
 }
 
 /// An aggregate on an open collection, or on a database.
@@ -85,10 +85,11 @@ pub(super) fn open<'m>(
     };
     let empty = Shape::default().collection(&namespace, OnPlaintext::Reject);
     with_constants(splicer, command, |splicer, constants| {
-        let mut scope = Scope::new(command.name, &empty, false);
+        let collated = policy.views().collated(command.database, name);
+        let mut scope = Scope::new(command.name, &empty, collated);
         scope.constants = constants;
         let documents = run(splicer, policy, &scope, command, documents.clone())?;
-        plan(command, documents, &scope)
+        plan(command, documents, &scope, None)
     })
 }
 
@@ -155,17 +156,28 @@ fn run<'m>(
     Ok(documents.unwrap_or_else(|| Documents::of(Content::Mixed)))
 }
 
-/// What the replies need.
-fn plan(command: &Command<'_>, mut documents: Documents, scope: &Scope<'_>) -> Result<ReplyPlan> {
+/// What the replies need; `collection` is the sealed one that the command is on.
+fn plan(
+    command: &Command<'_>,
+    mut documents: Documents,
+    scope: &Scope<'_>,
+    collection: Option<&Arc<Collection>>,
+) -> Result<ReplyPlan> {
     let explained = command
         .find("explain")?
         .is_some_and(|explain| explain.truthy());
-    Ok(match documents.content {
+    let collection = collection.cloned();
+    Ok(match (documents.holds, collection) {
         // What an explained pipeline answers is a plan, not documents.
-        _ if explained => ReplyPlan::Relay,
-        Content::Document(ref shape) if !shape.is_open() => ReplyPlan::Documents(
-            documents.collection(&scope.collection.namespace, scope.collection.on_plaintext),
-        ),
-        _ => ReplyPlan::Relay,
+        (_, Some(collection)) if explained => super::explained(command, collection),
+        (_, None) if explained => ReplyPlan::Relay,
+        (Holds::Events, collection) => ReplyPlan::Changes(collection),
+        (Holds::Statistics, Some(collection)) => ReplyPlan::Described(collection),
+        _ => match documents.content {
+            Content::Document(ref shape) if !shape.is_open() => ReplyPlan::Documents(
+                documents.collection(&scope.collection.namespace, scope.collection.on_plaintext),
+            ),
+            _ => ReplyPlan::Relay,
+        },
     })
 }

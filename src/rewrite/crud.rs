@@ -1,5 +1,6 @@
 //! insert, find, update, delete, findAndModify and count on a sealed collection.
 
+use super::batch::{Batch, Statement};
 use super::command::Command;
 use super::document::seal_document;
 use super::expression::constants;
@@ -12,6 +13,7 @@ use super::scope::Scope;
 use super::{array_filters, positions, projection, update};
 use crate::raw::{Doc, Element, Malformed, Splicer};
 use crate::refusal::Refusal;
+use crate::reveal::RefusedStatement;
 use crate::schema::Tree;
 
 type Result<T = ()> = std::result::Result<T, Refusal>;
@@ -20,9 +22,12 @@ pub(super) fn insert<'m>(
     splicer: &mut Splicer<'m, '_>,
     scope: &Scope<'_>,
     command: &Command<'m>,
-) -> Result {
+) -> Result<Vec<RefusedStatement>> {
+    let batch = Batch::new(Statement::Insert);
     let seal = |splicer: &mut Splicer<'m, '_>, doc: Doc<'m>| {
-        seal_document(splicer, scope, doc, Tree::ROOT, 0)
+        batch.take(splicer, doc, |splicer, doc| {
+            seal_document(splicer, scope, doc, Tree::ROOT, 0)
+        })
     };
     let body = |splicer: &mut Splicer<'m, '_>| {
         fields(splicer, scope, command.body, 1, |splicer, element| {
@@ -34,7 +39,8 @@ pub(super) fn insert<'m>(
             Ok(true)
         })
     };
-    sections(splicer, scope, command, "documents", body, seal)
+    sections(splicer, scope, command, "documents", body, seal)?;
+    Ok(batch.into_refused())
 }
 
 pub(super) fn find<'m>(
@@ -83,9 +89,13 @@ pub(super) fn update<'m>(
     splicer: &mut Splicer<'m, '_>,
     scope: &Scope<'_>,
     command: &Command<'m>,
-) -> Result {
-    let statement =
-        |splicer: &mut Splicer<'m, '_>, doc: Doc<'m>| update_statement(splicer, scope, doc);
+) -> Result<Vec<RefusedStatement>> {
+    let batch = Batch::new(Statement::Update);
+    let statement = |splicer: &mut Splicer<'m, '_>, doc: Doc<'m>| {
+        batch.take(splicer, doc, |splicer, doc| {
+            update_statement(splicer, scope, doc)
+        })
+    };
     let body = |splicer: &mut Splicer<'m, '_>| {
         fields(splicer, scope, command.body, 1, |splicer, element| {
             match element.key {
@@ -97,7 +107,8 @@ pub(super) fn update<'m>(
             Ok(true)
         })
     };
-    sections(splicer, scope, command, "updates", body, statement)
+    sections(splicer, scope, command, "updates", body, statement)?;
+    Ok(batch.into_refused())
 }
 
 fn update_statement<'m>(
@@ -130,15 +141,19 @@ fn update_statement<'m>(
 }
 
 /// What of an update's fields must be known before any of them is rewritten.
-struct Change<'m> {
-    filter: Option<Element<'m>>,
-    update: Option<Element<'m>>,
+pub(super) struct Change<'m> {
+    pub(super) filter: Option<Element<'m>>,
+    pub(super) update: Option<Element<'m>>,
     upsert: bool,
 }
 
 impl<'m> Change<'m> {
     /// Fields given twice are refused: one of them would go unseen.
-    fn of(doc: Doc<'m>, filter: &str, update: &str) -> std::result::Result<Self, Malformed> {
+    pub(super) fn of(
+        doc: Doc<'m>,
+        filter: &str,
+        update: &str,
+    ) -> std::result::Result<Self, Malformed> {
         let mut change = Self {
             filter: None,
             update: None,
@@ -163,7 +178,7 @@ impl<'m> Change<'m> {
         Ok(change)
     }
 
-    fn equalities(
+    pub(super) fn equalities(
         &self,
         scope: &Scope<'_>,
         input: &'m [u8],
@@ -174,7 +189,7 @@ impl<'m> Change<'m> {
         }
     }
 
-    fn filter(
+    pub(super) fn filter(
         &self,
         splicer: &mut Splicer<'m, '_>,
         scope: &Scope<'_>,
@@ -193,9 +208,13 @@ pub(super) fn delete<'m>(
     splicer: &mut Splicer<'m, '_>,
     scope: &Scope<'_>,
     command: &Command<'m>,
-) -> Result {
-    let statement =
-        |splicer: &mut Splicer<'m, '_>, doc: Doc<'m>| delete_statement(splicer, scope, doc);
+) -> Result<Vec<RefusedStatement>> {
+    let batch = Batch::new(Statement::Delete);
+    let statement = |splicer: &mut Splicer<'m, '_>, doc: Doc<'m>| {
+        batch.take(splicer, doc, |splicer, doc| {
+            delete_statement(splicer, scope, doc)
+        })
+    };
     let body = |splicer: &mut Splicer<'m, '_>| {
         fields(splicer, scope, command.body, 1, |splicer, element| {
             match element.key {
@@ -207,7 +226,8 @@ pub(super) fn delete<'m>(
             Ok(true)
         })
     };
-    sections(splicer, scope, command, "deletes", body, statement)
+    sections(splicer, scope, command, "deletes", body, statement)?;
+    Ok(batch.into_refused())
 }
 
 fn delete_statement<'m>(

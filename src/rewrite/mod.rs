@@ -6,6 +6,8 @@
 
 mod aggregate;
 mod array_filters;
+mod batch;
+mod bulk_write;
 mod catalog;
 mod command;
 mod condition;
@@ -17,6 +19,7 @@ mod expression;
 mod filter;
 mod forged;
 pub(crate) mod hello;
+pub mod kill;
 mod options;
 mod pipeline;
 mod positions;
@@ -224,7 +227,7 @@ fn rewrite<'m>(
             };
         }
         Family::Explain => return explain(splicer, policy, command, depth),
-        Family::BulkWrite => return reach::bulk_write(policy, command),
+        Family::BulkWrite => return bulk_write::bulk_write(splicer, policy, command),
         Family::Rename => return reach::rename(policy, command),
         _ => {}
     }
@@ -301,10 +304,11 @@ fn by_family<'m>(
 ) -> Result<ReplyPlan, Refusal> {
     // The frame's length is the header's; `finish` sets it when all is done.
     let documents = || ReplyPlan::Documents(Arc::clone(collection));
+    let mut refused = Vec::new();
     match family {
-        Family::Insert => crud::insert(splicer, scope, command)?,
-        Family::Update => crud::update(splicer, scope, command)?,
-        Family::Delete => crud::delete(splicer, scope, command)?,
+        Family::Insert => refused = crud::insert(splicer, scope, command)?,
+        Family::Update => refused = crud::update(splicer, scope, command)?,
+        Family::Delete => refused = crud::delete(splicer, scope, command)?,
         Family::Count => crud::count(splicer, scope, command)?,
         Family::Distinct => {
             return Ok(match distinct::rewrite(splicer, scope, command)? {
@@ -325,7 +329,7 @@ fn by_family<'m>(
         }
         Family::CreateIndexes => catalog::create_indexes(splicer, scope, command)?,
         Family::DropIndexes => catalog::drop_indexes(splicer, scope, command)?,
-        Family::ListIndexes => return Ok(ReplyPlan::Indexes(Arc::clone(collection))),
+        Family::ListIndexes => return Ok(ReplyPlan::Described(Arc::clone(collection))),
         Family::Create | Family::Modify => catalog::create(splicer, scope, command)?,
         Family::Whole => {}
         Family::Open(advice) => {
@@ -351,7 +355,10 @@ fn by_family<'m>(
             ));
         }
     }
-    Ok(ReplyPlan::Relay)
+    Ok(ReplyPlan::Outcome {
+        collection: Arc::clone(collection),
+        refused: refused.into(),
+    })
 }
 
 fn explain<'m>(
@@ -386,15 +393,27 @@ fn explain<'m>(
         );
     }
     let mark = splicer.mark();
-    rewrite(
-        splicer,
-        policy,
-        &inner,
-        table::family(inner.name),
-        depth + 1,
-    )?;
+    let family = table::family(inner.name);
+    let plan = rewrite(splicer, policy, &inner, family, depth + 1)?;
     splicer.mend_length(command.body.start(), mark)?;
-    Ok(ReplyPlan::Relay)
+    // What is explained is not done: there is no batch to go on with.
+    if let [statement, ..] = plan.refused() {
+        return Err(statement.refusal.clone());
+    }
+    Ok(match inner.target() {
+        Target::Collection(name) => inner
+            .collection(policy, name)
+            .map_or(ReplyPlan::Relay, |collection| explained(&inner, collection)),
+        _ => ReplyPlan::Relay,
+    })
+}
+
+/// The plan for the reply that explains a command.
+fn explained(command: &Command<'_>, collection: Arc<Collection>) -> ReplyPlan {
+    ReplyPlan::Explained {
+        collection,
+        command: command.body.bytes().into(),
+    }
 }
 
 #[cfg(test)]

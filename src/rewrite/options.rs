@@ -4,7 +4,7 @@ use super::command::{Command, is_generic};
 use super::filter::{Below, Filter, Purpose, UpsertEquality};
 use super::scope::{BY_CONTENT, DEEPEST, Place, Scope};
 use crate::raw::{Doc, Element, Malformed, Splicer, Writer, kind};
-use crate::refusal::Refusal;
+use crate::refusal::{Refusal, RefusalKind};
 use crate::schema::Tree;
 use crate::wire::Sequence;
 
@@ -21,10 +21,12 @@ pub(super) fn fields<'m>(
     for element in doc.elements().skip(skip) {
         let element = element?;
         if !take(splicer, &element)? && !is_generic(element.key) {
-            return Err(scope.refuse_command(
+            let mut refusal = scope.refuse_command(
                 &format!("the option `{}`", element.key),
                 "this version does not know it; leave it out",
-            ));
+            );
+            refusal.kind = RefusalKind::UnknownOption;
+            return Err(refusal);
         }
     }
     splicer.mend_length(doc.start(), mark)?;

@@ -52,8 +52,30 @@ pub(super) struct Pipeline<'p> {
 #[derive(Debug, Clone)]
 pub(super) struct Documents {
     pub(super) content: Content,
+    pub(super) holds: Holds,
     /// The same as a collection, made when it is first needed.
     collection: Option<Arc<Collection>>,
+}
+
+/// What documents are, if they are not of a collection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Holds {
+    Documents,
+    /// Events of a change stream.
+    Events,
+    /// What MongoDB says of indexes, plans and collections.
+    Statistics,
+}
+
+impl Holds {
+    /// What comes out of a stage that gives documents of another shape.
+    fn after(stage: &str) -> Self {
+        match stage {
+            "$changeStream" => Self::Events,
+            "$indexStats" | "$planCacheStats" | "$collStats" => Self::Statistics,
+            _ => Self::Documents,
+        }
+    }
 }
 
 /// A stage, and the documents that it reads.
@@ -112,6 +134,7 @@ impl Documents {
     pub(super) fn stored(collection: &Arc<Collection>) -> Self {
         Self {
             content: Content::Document(Shape::of(collection)),
+            holds: Holds::Documents,
             collection: Some(Arc::clone(collection)),
         }
     }
@@ -120,6 +143,7 @@ impl Documents {
     pub(super) fn of(content: Content) -> Self {
         Self {
             content,
+            holds: Holds::Documents,
             collection: None,
         }
     }
@@ -205,7 +229,10 @@ impl<'p> Pipeline<'p> {
                 });
             }
             if let Some(content) = outcome.content {
-                documents = Documents::of(content);
+                documents = Documents {
+                    holds: Holds::after(operator.key),
+                    ..Documents::of(content)
+                };
             }
         }
         splicer.mend_length(array.start(), mark)?;

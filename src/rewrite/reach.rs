@@ -4,7 +4,7 @@ use super::command::Command;
 use super::table::Family;
 use super::{aggregate, catalog, refuse_family};
 use crate::policy::Policy;
-use crate::raw::{Doc, Element, Malformed, Splicer, kind};
+use crate::raw::{Element, Malformed, Splicer, kind};
 use crate::refusal::{Refusal, RefusalKind};
 use crate::reveal::ReplyPlan;
 
@@ -126,49 +126,6 @@ fn map_reduce(policy: &Policy, command: &Command<'_>) -> Result<(), Refusal> {
         }
     }
     Ok(())
-}
-
-pub(super) fn bulk_write(policy: &Policy, command: &Command<'_>) -> Result<ReplyPlan, Refusal> {
-    let check = |doc: Doc<'_>| -> Result<(), Refusal> {
-        let namespace = doc
-            .find_once("ns")?
-            .ok_or(Malformed("bulkWrite names no collection"))?;
-        let namespace = namespace
-            .str()
-            .ok_or(Malformed("a collection is not named by a string"))?;
-        let views = namespace.split_once('.').is_some_and(|(database, name)| {
-            defines_views(policy, database, name) || policy.views().reaching(database, name)
-        });
-        match policy.collection(namespace) {
-            None if !views => Ok(()),
-            _ => Err(refuse_family(
-                command,
-                "one of its collections has sealed fields",
-                "use insert, update and delete",
-            )),
-        }
-    };
-    for element in command.body.elements() {
-        let element = element?;
-        if element.key == "nsInfo" {
-            for namespace in element.doc()?.elements() {
-                check(namespace?.doc()?)?;
-            }
-        }
-    }
-    for sequence in command
-        .sequences
-        .iter()
-        .filter(|sequence| sequence.identifier == "nsInfo")
-    {
-        let mut at = sequence.documents.start;
-        while at < sequence.documents.end {
-            let doc = Doc::at(command.body.buffer(), at, sequence.documents.end)?;
-            check(doc)?;
-            at = doc.end();
-        }
-    }
-    Ok(ReplyPlan::Relay)
 }
 
 pub(super) fn rename(policy: &Policy, command: &Command<'_>) -> Result<ReplyPlan, Refusal> {

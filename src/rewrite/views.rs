@@ -4,12 +4,12 @@ use std::cell::Cell;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::Cleared;
 use super::command::Command;
 use super::pipeline::{self, Pipeline};
 use super::scope::DEEPEST;
 use super::shape::Content;
 use super::table::{Family, family};
+use super::{Cleared, bulk_write};
 use crate::policy::{Collection, Policy, Reaching, Views};
 use crate::raw::{Doc, Malformed, Splicer, Writer, kind};
 use crate::refusal::{Refusal, RefusalKind};
@@ -50,16 +50,34 @@ fn may_name<'m>(message: &'m Message<'m>, policy: &Policy) -> Option<Command<'m>
         family(command.name),
         Family::Hello | Family::Pass | Family::GetMore | Family::Unknown | Family::Never(_)
     );
-    (by_name && policy.may_seal_in(command.database)).then_some(command)
+    let may_seal = databases(&command).any(|database| policy.may_seal_in(database));
+    (by_name && may_seal).then_some(command)
 }
 
-/// The database whose views must be listed before this message can be decided on.
+/// The databases whose collections a command names: `bulkWrite` names any.
+fn databases<'m>(command: &Command<'m>) -> impl Iterator<Item = &'m str> {
+    let namespaces = match family(command.name) {
+        Family::BulkWrite => bulk_write::namespaces(command).unwrap_or_default(),
+        _ => vec![command.database],
+    };
+    let database = |namespace: &'m str| namespace.split('.').next().unwrap_or(namespace);
+    namespaces.into_iter().map(database)
+}
+
+/// The databases whose views must be listed before this message can be decided on.
 ///
 /// `own` is what this client alone was told, by [`Asking::Names`].
-pub fn unlisted<'m>(message: &'m Message<'m>, policy: &Policy, own: &Views) -> Option<&'m str> {
-    let database = may_name(message, policy)?.database;
-    let known = policy.views().fresh(database) || own.fresh(database);
-    (!known).then_some(database)
+pub fn unlisted<'m>(message: &'m Message<'m>, policy: &Policy, own: &Views) -> Vec<&'m str> {
+    let Some(command) = may_name(message, policy) else {
+        return Vec::new();
+    };
+    let known = |database: &str| policy.views().fresh(database) || own.fresh(database);
+    let mut unlisted: Vec<&str> = databases(&command)
+        .filter(|database| policy.may_seal_in(database) && !known(database))
+        .collect();
+    unlisted.sort_unstable();
+    unlisted.dedup();
+    unlisted
 }
 
 /// Refuses a message that names a view which this client was told of by name alone.
@@ -67,21 +85,34 @@ pub fn refuse_unknown(message: &Message<'_>, policy: &Policy, own: &Views) -> Re
     let Some(command) = may_name(message, policy) else {
         return Ok(());
     };
-    let database = command.database;
-    // Whoever may see the definitions has told everyone.
-    if policy.views().fresh(database)
-        || !own.fresh(database)
-        || !names(&command, command.body, own, 0)?
-    {
-        return Ok(());
+    for database in databases(&command) {
+        // Whoever may see the definitions has told everyone.
+        if policy.views().fresh(database)
+            || !own.fresh(database)
+            || !names_view(&command, database, own)?
+        {
+            continue;
+        }
+        return Err(Refusal::new(
+            RefusalKind::NotSupported,
+            format_args!(
+                "{} in {database}: it names a view, and the user may not see whether the view reaches sealed fields; grant the user listCollections, or query the collection itself",
+                command.name
+            ),
+        ));
     }
-    Err(Refusal::new(
-        RefusalKind::NotSupported,
-        format_args!(
-            "{} in {database}: it names a view, and the user may not see whether the view reaches sealed fields; grant the user listCollections, or query the collection itself",
-            command.name
-        ),
-    ))
+    Ok(())
+}
+
+fn names_view(command: &Command<'_>, database: &str, own: &Views) -> Result<bool, Malformed> {
+    if family(command.name) != Family::BulkWrite {
+        return names(command, command.body, own, 0);
+    }
+    let named = bulk_write::namespaces(command)?;
+    let mut named = named
+        .iter()
+        .filter_map(|namespace| namespace.split_once('.'));
+    Ok(named.any(|(of, name)| of == database && own.reaching(database, name)))
 }
 
 /// Whether any string of a command is the name of a view.

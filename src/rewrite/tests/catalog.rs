@@ -98,7 +98,7 @@ fn indexes_that_would_not_do_what_they_say_are_refused() {
 fn index_lists_are_planned_to_get_the_users_names() {
     let list = upstream(doc! {"listIndexes": "customers", "cursor": {}});
     assert!(list.unchanged);
-    assert!(matches!(list.plan, ReplyPlan::Indexes(_)));
+    assert!(matches!(list.plan, ReplyPlan::Described(_)));
     assert!(matches!(
         upstream(doc! {"listIndexes": "orders"}).plan,
         ReplyPlan::Relay
