@@ -46,9 +46,12 @@ fn check(errors: Element<'_>, refused: &[RefusedStatement]) -> std::result::Resu
         let error = error.map_err(broken)?.object().map_err(broken)?;
         told.extend(index(error).map_err(broken)?);
     }
-    let first = told.iter().min();
+    // A batch may be long: neither list is gone through for each of the other.
+    told.sort_unstable();
+    let first = told.first();
     let missed = |statement: &&RefusedStatement| {
-        !told.contains(&statement.index) && first.is_none_or(|first| *first > statement.index)
+        told.binary_search(&statement.index).is_err()
+            && first.is_none_or(|first| *first > statement.index)
     };
     match refused.iter().find(missed) {
         Some(_) => Err(accepted()),
@@ -77,8 +80,10 @@ fn write_errors(
     let mark = splicer.mark();
     for item in errors.elements() {
         let doc = item?.object()?;
-        let index = index(doc)?;
-        match refused.iter().find(|own| Some(own.index) == index) {
+        let index = index(doc)?.unwrap_or(usize::MAX);
+        // Statements were refused in the order of their numbers.
+        let own = refused.binary_search_by_key(&index, |own| own.index);
+        match own.ok().and_then(|at| refused.get(at)) {
             Some(own) => splicer.replace(doc.start(), doc.end(), |out| own.write(out)),
             None => error(splicer, doc, names, &[])?,
         }

@@ -1,10 +1,11 @@
 //! Replies: sealed values are opened, names are restored.
 //!
 //! A sealed value tells by its header what opens it, so replies are searched
-//! for the four bytes that every sealed value holds, and a reply without them is
-//! passed on unread. Where the reply's documents are known to have the
+//! for the four bytes that every sealed value holds, and documents without them
+//! are passed on unread. Where the reply's documents are known to have the
 //! collection's own shape, each value must also be the field's own, and a plain
-//! value where a sealed one belongs is an error.
+//! value where a sealed one belongs is an error. What speaks of paths, such as
+//! errors and plans, gets the user's names.
 
 mod changes;
 mod describe;

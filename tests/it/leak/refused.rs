@@ -28,7 +28,7 @@ pub(super) fn all(canaries: &Canaries, database: &str) -> Vec<(Option<&'static s
     all.push((
         Some("admin"),
         doc! { "bulkWrite": 1, "nsInfo": [{ "ns": &namespace }],
-        "ops": [{ "insert": 0, "document": { "ssn": canaries.text("bulkWrite") } }] },
+        "ops": [{ "delete": 0, "filter": { "ssn": { "$gt": canaries.text("bulkWrite") } } }] },
     ));
     all.push((
         Some("admin"),
