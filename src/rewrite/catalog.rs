@@ -2,7 +2,7 @@
 
 use super::command::Command;
 use super::crud::no_sequences;
-use super::options::{array, fields, filter, index_keys, open_filter, open_keys};
+use super::options::{array, fields, filter, index_keys, open_keys, validator};
 use super::pipeline;
 use super::scope::Scope;
 use crate::policy::Policy;
@@ -132,10 +132,9 @@ pub(super) fn create<'m>(
     command: &Command<'m>,
 ) -> Result {
     no_sequences(scope, command)?;
-    let input = splicer.input();
     fields(splicer, scope, command.body, 1, |splicer, element| {
         match element.key {
-            "validator" => open_filter(scope, element, input, "a validator")?,
+            "validator" => validator(splicer, scope, element)?,
             "index" if element.kind == kind::DOCUMENT => modify_index(splicer, scope, element)?,
             "collation" => simple_collation(scope, element, "a collation")?,
             "capped"

@@ -166,20 +166,18 @@ fn no_empty_lists(scope: &Scope<'_>, doc: Doc<'_>, depth: usize) -> Result<(), R
     Ok(())
 }
 
-/// A filter that may not touch sealed fields at all, such as a validator.
-pub(super) fn open_filter<'m>(
+/// A filter that MongoDB keeps and applies to every write, such as a validator.
+pub(super) fn validator<'m>(
+    splicer: &mut Splicer<'m, '_>,
     scope: &Scope<'_>,
     element: &Element<'m>,
-    input: &'m [u8],
-    what: &str,
 ) -> Result<(), Refusal> {
-    let mut scratch = Vec::new();
-    let mut dry = Splicer::new(input, &mut scratch);
-    filter(&mut dry, scope, element)?;
-    if dry.changed() {
+    scope.compared.set(false);
+    filter_for(splicer, scope, element, &mut Purpose::Keep)?;
+    if scope.compared.get() {
         return Err(scope.refuse_command(
-            &format!("{what} that compares sealed fields"),
-            "the proxy enforces the types that the schema names; leave sealed fields out of it",
+            "a validator that compares values of sealed fields",
+            "the proxy itself holds them to the types that the schema names; ask for $exists, null or $type of them, and leave the rest to the service",
         ));
     }
     Ok(())

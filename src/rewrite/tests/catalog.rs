@@ -116,10 +116,14 @@ fn a_sealed_collection_is_made_with_what_does_not_concern_its_fields() {
     );
     for (options, named) in [
         (doc! {"validator": {"ssn": CANARY}}, "validator"),
-        (doc! {"validator": {"ssn": {"$type": "string"}}}, "$type"),
+        (doc! {"validator": {"age": {"$type": "int"}}}, "$type"),
         (
-            doc! {"validator": {"$jsonSchema": {"required": ["ssn"]}}},
-            "$jsonSchema",
+            doc! {"validator": {"ssn": {"$in": ["a", null]}}},
+            "validator",
+        ),
+        (
+            doc! {"validator": {"$jsonSchema": {"properties": {"ssn": {"enum": [CANARY]}}}}},
+            "enum",
         ),
         (
             doc! {"validator": {"$expr": {"$gt": ["$ssn", CANARY]}}},
@@ -157,4 +161,108 @@ fn views_on_sealed_collections_are_refused() {
         refused(command, &["create"]);
     }
     passes(doc! {"insert": "system.views", "documents": [], "$db": "other"});
+}
+
+#[test]
+fn validators_ask_for_presence_and_types_as_they_are_stored() {
+    let create = |validator: Document| doc! {"create": "customers", "validator": validator};
+    assert_eq!(
+        sent(create(
+            doc! {"ssn": {"$type": "string"}, "age": {"$ne": null}}
+        )),
+        create(doc! {"ssn": {"$type": [3]}, "age": {"$ne": null}}),
+    );
+    assert_eq!(
+        sent(create(
+            doc! {"$or": [{"ssn": {"$not": {"$type": "string"}}}, {"name": 1}]}
+        )),
+        create(doc! {"$or": [{"$nor": [{"ssn": {"$type": [3]}}]}, {"name": 1}]}),
+    );
+}
+
+#[test]
+fn json_schemas_hold_sealed_fields_to_presence_and_types() {
+    let schema =
+        |schema: Document| doc! {"create": "customers", "validator": {"$jsonSchema": schema}};
+    passes(schema(doc! {
+        "bsonType": "object", "required": ["ssn", "payment"], "additionalProperties": false,
+        "properties": {
+            "name": {"enum": ["a"], "pattern": "^a"}, "payment": {"type": "object", "required": ["card"]},
+            "visits": {"minItems": 1, "items": {"properties": {"at": {"minimum": 1}}}},
+            "tags": {"maxItems": 3}, "contacts": {"enum": [{}, null]},
+        },
+        "dependencies": {"ssn": ["name"], "name": {"required": ["age"]}},
+    }));
+    for (given, expected) in [
+        (doc! {"bsonType": "string"}, doc! {"bsonType": ["object"]}),
+        (
+            doc! {"type": ["string", "null"]},
+            doc! {"bsonType": ["object", "null"]},
+        ),
+        (doc! {"bsonType": "int"}, doc! {"bsonType": ["minKey"]}),
+        (
+            doc! {"anyOf": [{"bsonType": "array"}, {"not": {"bsonType": "string"}}], "title": "t"},
+            doc! {"anyOf": [{"bsonType": ["array"]}, {"not": {"bsonType": ["object"]}}], "title": "t"},
+        ),
+        (
+            doc! {"items": {"bsonType": ["string", "null"]}, "minItems": 1},
+            doc! {"items": {"bsonType": ["object", "null"]}, "minItems": 1},
+        ),
+    ] {
+        assert_eq!(
+            sent(schema(doc! {"properties": {"tags": given}})),
+            schema(doc! {"properties": {"tags": expected}}),
+        );
+    }
+    let note = |note: Document| {
+        schema(doc! {"properties": {"visits": {"items": {"properties": {"note": note}}}}})
+    };
+    assert_eq!(
+        sent(note(doc! {"bsonType": "string"})),
+        note(doc! {"bsonType": ["binData"]}),
+    );
+    for (given, named) in [
+        (doc! {"properties": {"ssn": {"enum": [CANARY]}}}, "enum"),
+        (doc! {"properties": {"ssn": {"pattern": CANARY}}}, "pattern"),
+        (
+            doc! {"properties": {"ssn": {"required": [CANARY]}}},
+            "required",
+        ),
+        (
+            doc! {"properties": {"age": {"bsonType": "int"}}},
+            "bsonType",
+        ),
+        (
+            doc! {"properties": {"age": {"bsonType": CANARY}}},
+            "bsonType",
+        ),
+        (doc! {"properties": {"ssn": {CANARY: 1}}}, "unknown keyword"),
+        (
+            doc! {"properties": {"tags": {"uniqueItems": true}}},
+            "uniqueItems",
+        ),
+        (
+            doc! {"properties": {"visits": {"uniqueItems": true}}},
+            "uniqueItems",
+        ),
+        (doc! {"properties": {"address": {"type": "object"}}}, "type"),
+        (
+            doc! {"properties": {"payment": {"enum": [{"card": CANARY}]}}},
+            "enum",
+        ),
+        (
+            doc! {"patternProperties": {"^s": {"type": "string"}}},
+            "patternProperties",
+        ),
+        (
+            doc! {"additionalProperties": {"type": "string"}},
+            "additionalProperties",
+        ),
+    ] {
+        refused(schema(given.clone()), &[named]);
+        refused(
+            doc! {"find": "customers", "filter": {"$jsonSchema": given}},
+            &[named],
+        );
+    }
 }
