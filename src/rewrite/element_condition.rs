@@ -11,27 +11,47 @@ use crate::refusal::Refusal;
 use crate::schema::Types;
 use crate::seal::Token;
 
-/// Which sealed values meet a condition.
+/// Sealed values by their tokens: these, or all but these.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Sealed {
-    None,
-    All,
-    /// Those whose tokens do.
-    Some(ByToken),
+struct Tokens {
+    tokens: Vec<Token>,
+    all_but: bool,
 }
 
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct ByToken {
-    /// Operators on the token.
-    operators: Vec<u8>,
-    /// What must not hold: filters of the sealed document.
-    nor: Vec<Vec<u8>>,
+impl Tokens {
+    const NONE: Self = Self {
+        tokens: Vec::new(),
+        all_but: false,
+    };
+
+    const ALL: Self = Self {
+        tokens: Vec::new(),
+        all_but: true,
+    };
+
+    fn and(mut self, mut other: Self) -> Self {
+        match (self.all_but, other.all_but) {
+            (true, true) => self.tokens.append(&mut other.tokens),
+            (true, false) => return other.and(self),
+            (false, except) => self
+                .tokens
+                .retain(|token| other.tokens.contains(token) != except),
+        }
+        self
+    }
+
+    fn not(self) -> Self {
+        Self {
+            all_but: !self.all_but,
+            ..self
+        }
+    }
 }
 
 /// What meets a condition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Verdict {
-    sealed: Sealed,
+    sealed: Tokens,
     null: bool,
     undefined: bool,
     /// Whether the condition says the same of what is stored: it names null alone.
@@ -64,7 +84,7 @@ pub(super) struct Asking<'s, 'c> {
 
 impl Verdict {
     const ALL: Self = Self {
-        sealed: Sealed::All,
+        sealed: Tokens::ALL,
         null: true,
         undefined: true,
         as_is: true,
@@ -72,108 +92,127 @@ impl Verdict {
 
     /// What no element meets.
     pub(super) const NOTHING: Self = Self {
-        sealed: Sealed::None,
+        sealed: Tokens::NONE,
         null: false,
         undefined: false,
         as_is: false,
     };
 
-    fn of(sealed: Sealed, null: bool) -> Self {
+    fn of(sealed: Tokens, null: bool) -> Self {
         Self {
+            as_is: sealed.tokens.is_empty(),
             sealed,
             null,
             undefined: null,
-            as_is: true,
-        }
-    }
-
-    fn by_token(by_token: ByToken, null: bool) -> Self {
-        Self {
-            as_is: false,
-            ..Self::of(Sealed::Some(by_token), null)
         }
     }
 
     fn and(self, other: Self) -> Self {
-        let sealed = match (self.sealed, other.sealed) {
-            (Sealed::None, _) | (_, Sealed::None) => Sealed::None,
-            (Sealed::All, one) | (one, Sealed::All) => one,
-            (Sealed::Some(mut one), Sealed::Some(other)) => {
-                one.operators.extend(other.operators);
-                one.nor.extend(other.nor);
-                Sealed::Some(one)
-            }
-        };
         Self {
-            sealed,
+            sealed: self.sealed.and(other.sealed),
             null: self.null && other.null,
             undefined: self.undefined && other.undefined,
             as_is: self.as_is && other.as_is,
         }
     }
 
-    fn not(self, equality: Option<&Equality>) -> Self {
-        let sealed = match (self.sealed, equality) {
-            (Sealed::None, _) => Sealed::All,
-            (Sealed::Some(inner), Some(equality)) => {
-                let mut filter = Vec::new();
-                inner.write(&mut Writer::new(&mut filter), equality);
-                Sealed::Some(ByToken {
-                    operators: Vec::new(),
-                    nor: vec![filter],
-                })
-            }
-            (Sealed::All | Sealed::Some(_), _) => Sealed::None,
-        };
+    fn not(self) -> Self {
         Self {
-            sealed,
+            sealed: self.sealed.not(),
             null: !self.null,
             undefined: !self.undefined,
             as_is: self.as_is,
         }
     }
 
+    /// The same of null alone, where MongoDB does not take undefined for it.
+    pub(super) fn without_undefined(self) -> Self {
+        Self {
+            undefined: false,
+            ..self
+        }
+    }
+
     /// How to ask for it.
     pub(super) fn form(&self) -> Form {
         let stored = Stored {
-            sealed: self.sealed == Sealed::All,
+            sealed: self.sealed == Tokens::ALL,
             array: false,
             null: self.null,
             undefined: self.undefined,
         };
-        match self.sealed {
-            _ if self.as_is => Form::AsIs,
-            Sealed::None | Sealed::All => Form::ByType(stored),
-            Sealed::Some(_) if self.null || self.undefined => Form::Either(stored),
-            Sealed::Some(_) => Form::ByToken,
+        if self.as_is {
+            Form::AsIs
+        } else if self.sealed.tokens.is_empty() {
+            Form::ByType(stored)
+        } else if self.null || self.undefined {
+            Form::Either(stored)
+        } else {
+            Form::ByToken
         }
     }
 
-    /// Appends the filter of sealed documents; nothing unless tokens decide.
+    /// Appends the filter of sealed documents.
     pub(super) fn write_filter(&self, writer: &mut Writer<'_>, equality: &Equality) {
-        if let Sealed::Some(by_token) = &self.sealed {
-            by_token.write(writer, equality);
+        let open = writer.begin_doc(&equality.name);
+        match (self.sealed.tokens.as_slice(), self.sealed.all_but) {
+            ([token], false) => writer.binary("$eq", 0, token),
+            ([token], true) => writer.binary("$ne", 0, token),
+            (tokens, false) => write_tokens(writer, "$in", tokens),
+            (tokens, true) => write_tokens(writer, "$nin", tokens),
         }
+        writer.end(open);
+    }
+
+    /// Appends an expression that is true if the variable does not meet it.
+    pub(super) fn write_unmet(
+        &self,
+        writer: &mut Writer<'_>,
+        key: &str,
+        variable: &str,
+        equality: &Equality,
+    ) {
+        let all_but = self.sealed.all_but;
+        let unmet = writer.begin_doc(key);
+        let not = match all_but {
+            true => None,
+            false => {
+                let not = writer.begin_array("$not");
+                Some((not, writer.begin_doc("0")))
+            }
+        };
+        let one_of = writer.begin_array("$in");
+        write_key(writer, "0", variable, equality);
+        let list = writer.begin_array("1");
+        for (index, token) in self.sealed.tokens.iter().enumerate() {
+            writer.binary(&index.to_string(), 0, token);
+        }
+        let types = [(self.null, "null"), (self.undefined, "undefined")];
+        let listed = types.iter().filter(|(met, _)| *met != all_but);
+        for (index, (_, name)) in listed.enumerate() {
+            writer.string(&(self.sealed.tokens.len() + index).to_string(), name);
+        }
+        writer.end(list);
+        writer.end(one_of);
+        if let Some((not, inner)) = not {
+            writer.end(inner);
+            writer.end(not);
+        }
+        writer.end(unmet);
     }
 }
 
-impl ByToken {
-    fn write(&self, writer: &mut Writer<'_>, equality: &Equality) {
-        if !self.operators.is_empty() {
-            let open = writer.begin_doc(&equality.name);
-            writer.buffer().extend_from_slice(&self.operators);
-            writer.end(open);
-        }
-        if !self.nor.is_empty() {
-            let open = writer.begin_array("$nor");
-            for (index, filter) in self.nor.iter().enumerate() {
-                let branch = writer.begin_doc(&index.to_string());
-                writer.buffer().extend_from_slice(filter);
-                writer.end(branch);
-            }
-            writer.end(open);
-        }
-    }
+/// Appends an expression that tells elements apart: a token, or the name of its type
+/// for one that is not sealed.
+pub(super) fn write_key(writer: &mut Writer<'_>, key: &str, variable: &str, equality: &Equality) {
+    let outer = writer.begin_doc(key);
+    let either = writer.begin_array("$ifNull");
+    writer.string("0", &format!("$${variable}.{}", equality.name));
+    let of = writer.begin_doc("1");
+    writer.string("$type", &format!("$${variable}"));
+    writer.end(of);
+    writer.end(either);
+    writer.end(outer);
 }
 
 impl<'c> Asking<'_, 'c> {
@@ -197,36 +236,43 @@ impl<'c> Asking<'_, 'c> {
     /// What being equal to `value` says of an element.
     pub(super) fn equal(&self, value: &Element<'_>) -> Result<Verdict, Refusal> {
         if value.is_null() {
-            return Ok(Verdict::of(Sealed::None, true));
+            return Ok(Verdict::of(Tokens::NONE, true));
         }
-        let token = self.token(value)?;
-        let mut by_token = ByToken::default();
-        Writer::new(&mut by_token.operators).binary("$eq", 0, &token);
-        Ok(Verdict::by_token(by_token, false))
+        let tokens = Tokens {
+            tokens: vec![self.token(value)?],
+            all_but: false,
+        };
+        Ok(Verdict::of(tokens, false))
     }
 
     /// What being equal to one of `values` says of an element.
     pub(super) fn one_of(&self, values: &Element<'_>) -> Result<Verdict, Refusal> {
-        let (tokens, null) = self.values(values)?;
-        if tokens.is_empty() {
-            return Ok(Verdict::of(Sealed::None, null));
+        let (mut tokens, mut null) = (Vec::new(), false);
+        for value in values.array()?.elements() {
+            let value = value?;
+            if value.is_null() {
+                null = true;
+            } else {
+                tokens.push(self.token(&value)?);
+            }
         }
-        let mut by_token = ByToken::default();
-        write_tokens(&mut Writer::new(&mut by_token.operators), "$in", &tokens);
-        Ok(Verdict::by_token(by_token, null))
+        let tokens = Tokens {
+            tokens,
+            all_but: false,
+        };
+        Ok(Verdict::of(tokens, null))
     }
 
     fn operator(&self, operator: &Element<'_>, depth: usize) -> Result<Verdict, Refusal> {
-        let equality = self.field.equality.as_ref();
         Ok(match operator.key {
             "$eq" => self.equal(operator)?,
-            "$ne" => self.equal(operator)?.not(equality),
+            "$ne" => self.equal(operator)?.not(),
             "$in" => self.one_of(operator)?,
-            "$nin" => self.one_of(operator)?.not(equality),
-            "$not" if is_operators(operator)? => self.operators(operator, depth + 1)?.not(equality),
+            "$nin" => self.one_of(operator)?.not(),
+            "$not" if is_operators(operator)? => self.operators(operator, depth + 1)?.not(),
             "$exists" if operator.kind == kind::BOOL => match operator.truthy() {
                 true => Verdict::ALL,
-                false => Verdict::of(Sealed::None, false),
+                false => Verdict::of(Tokens::NONE, false),
             },
             "$type" => self.of_type(operator)?,
             other => return Err(self.refuse(&operator_name(other))),
@@ -240,8 +286,8 @@ impl<'c> Asking<'_, 'c> {
             return Err(self.refuse("`$type` of some of its types"));
         };
         let sealed = match stored.sealed {
-            true => Sealed::All,
-            false => Sealed::None,
+            true => Tokens::ALL,
+            false => Tokens::NONE,
         };
         Ok(Verdict {
             sealed,
@@ -249,20 +295,6 @@ impl<'c> Asking<'_, 'c> {
             undefined: stored.undefined,
             as_is: false,
         })
-    }
-
-    fn values(&self, list: &Element<'_>) -> Result<(Vec<Token>, bool), Refusal> {
-        let mut tokens = Vec::new();
-        let mut null = false;
-        for value in list.array()?.elements() {
-            let value = value?;
-            if value.is_null() {
-                null = true;
-            } else {
-                tokens.push(self.token(&value)?);
-            }
-        }
-        Ok((tokens, null))
     }
 
     /// The token of a value.

@@ -5,6 +5,7 @@
 //! rewrites it; whatever no file knows is refused.
 
 mod array_filters;
+mod by_pipeline;
 mod catalog;
 mod command;
 mod condition;

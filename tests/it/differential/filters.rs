@@ -158,7 +158,7 @@ fn operator(dice: &mut Dice, path: &str) -> Document {
 }
 
 /// Operators on one element of a sealed array.
-fn of_element(dice: &mut Dice, path: &str) -> Document {
+pub(super) fn of_element(dice: &mut Dice, path: &str) -> Document {
     let mut both = element_operator(dice, path);
     if dice.chance(20) {
         both.extend(element_operator(dice, path));

@@ -96,6 +96,12 @@ fn filters() -> Vec<Document> {
         doc! { "visits": [{ "at": 2 }] },
         doc! { "visits": { "$in": [{ "at": 2 }, 3] } },
         doc! { "payment": { "$ne": {} } },
+        doc! { "$jsonSchema": { "required": ["ssn"], "properties": { "ssn": { "bsonType": "string" } } } },
+        doc! { "$jsonSchema": { "properties": { "ssn": { "type": ["string", "null"] }, "age": { "type": "number" } } } },
+        doc! { "$jsonSchema": { "properties": { "tags": { "items": { "bsonType": "string" }, "maxItems": 2 } } } },
+        doc! { "$jsonSchema": { "properties": { "tags": { "not": { "bsonType": "array" } } } } },
+        doc! { "$jsonSchema": { "properties": { "visits": { "items": { "properties": { "note": { "bsonType": "string" } }, "required": ["note"] } } } } },
+        doc! { "$jsonSchema": { "properties": { "payment": { "bsonType": "object", "properties": { "card": { "bsonType": "int" } } } } } },
         doc! { "tags": { "$not": { "$all": ["sealed-a"] } } },
         doc! { "tags": null },
         doc! { "tags.0": "sealed-a" },
@@ -190,6 +196,8 @@ fn writes() -> Vec<Operation> {
         ..statement(doc! { "q": filter, "u": update, "upsert": true })
     };
     let ssn = || doc! { "ssn": "sealed-1" };
+    let all = || doc! {};
+    let two = || doc! { "_id": 2 };
     vec![
         one(
             ssn(),
@@ -224,6 +232,97 @@ fn writes() -> Vec<Operation> {
             doc! { "$pull": { "tags": { "$in": ["sealed-a", "sealed-b"] } } },
         ),
         one(ssn(), doc! { "$pull": { "visits": { "at": 1 } } }),
+        one(ssn(), doc! { "$pull": { "tags": { "$ne": "sealed-a" } } }),
+        one(
+            ssn(),
+            doc! { "$pull": { "tags": { "$nin": ["sealed-a", null] } } },
+        ),
+        one(all(), doc! { "$pull": { "tags": null } }),
+        one(
+            two(),
+            doc! { "$pull": { "tags": { "$in": ["sealed-b", null] } } },
+        ),
+        one(
+            two(),
+            doc! { "$pull": { "tags": { "$ne": "sealed-a" } }, "$set": { "n": 9, "b": 1 } },
+        ),
+        one(two(), doc! { "$pull": { "tags": { "$ne": null } } }),
+        one(two(), doc! { "$pull": { "tags": { "$type": "string" } } }),
+        one(two(), doc! { "$pull": { "tags": { "$exists": true } } }),
+        one(
+            ssn(),
+            doc! { "$pullAll": { "tags": ["sealed-a", "sealed-z"] } },
+        ),
+        one(two(), doc! { "$pullAll": { "tags": ["sealed-b", null] } }),
+        one(two(), doc! { "$pullAll": { "tags": [null] } }),
+        one(
+            ssn(),
+            doc! { "$pullAll": { "tags": ["sealed-a"], "list": [1] }, "$pull": { "visits": { "at": 1 } } },
+        ),
+        one(
+            ssn(),
+            doc! { "$pullAll": { "tags": ["sealed-a"] }, "$set": { "tags": "sealed-x" } },
+        ),
+        one(
+            ssn(),
+            doc! { "$pullAll": { "tags": ["sealed-a"] }, "$pull": { "tags": "sealed-x" } },
+        ),
+        one(
+            two(),
+            doc! { "$pull": { "tags": { "$ne": "sealed-a" } }, "$push": { "tags": "sealed-x" } },
+        ),
+        one(two(), doc! { "$pullAll": { "visits": [{ "at": 2 }] } }),
+        one(two(), doc! { "$pull": { "ssn": { "$ne": "sealed-a" } } }),
+        one(
+            doc! { "_id": 5 },
+            doc! { "$pull": { "tags": { "$ne": "sealed-a" } }, "$set": { "b": 1 } },
+        ),
+        one(ssn(), doc! { "$addToSet": { "tags": "sealed-a" } }),
+        one(ssn(), doc! { "$addToSet": { "tags": "sealed-c" } }),
+        one(ssn(), doc! { "$addToSet": { "tags": null } }),
+        one(
+            two(),
+            doc! { "$addToSet": { "tags": { "$each": [null, "sealed-c", "sealed-b", "sealed-c", "sealed-d"] } } },
+        ),
+        one(ssn(), doc! { "$addToSet": { "tags": { "$each": [] } } }),
+        one(
+            ssn(),
+            doc! { "$addToSet": { "tags": "sealed-c" }, "$set": { "zz": 1, "aa": { "$x": 2 }, "ssn": "sealed-4" }, "$unset": { "name": "" } },
+        ),
+        one(
+            ssn(),
+            doc! { "$addToSet": { "tags": "sealed-c" }, "$set": { "tags": ["sealed-d"] } },
+        ),
+        one(
+            ssn(),
+            doc! { "$addToSet": { "tags": "sealed-c" }, "$push": { "tags": "sealed-d" } },
+        ),
+        one(ssn(), doc! { "$addToSet": { "ssn": "sealed-c" } }),
+        one(
+            doc! { "_id": 3 },
+            doc! { "$addToSet": { "ssn": "sealed-c" } },
+        ),
+        one(
+            doc! { "_id": 5 },
+            doc! { "$addToSet": { "tags": { "$each": ["sealed-c", "sealed-c"] } }, "$set": { "aa": 1 } },
+        ),
+        one(
+            two(),
+            doc! { "$addToSet": { "visits": { "$each": [{ "at": 2 }, { "at": 3 }] } } },
+        ),
+        statement(doc! { "q": {}, "u": { "$addToSet": { "age": 36 } }, "multi": true }),
+        statement(
+            doc! { "q": { "tags": { "$type": "array" } }, "u": { "$addToSet": { "tags": "sealed-b" } }, "multi": true },
+        ),
+        statement(
+            doc! { "q": { "_id": 9, "name": "new", "n": { "$gt": 1 } }, "u": { "$addToSet": { "tags": "sealed-b" }, "$set": { "b": 1 } }, "upsert": true },
+        ),
+        statement(
+            doc! { "q": { "name": "new", "sub.x": 1 }, "u": { "$addToSet": { "tags": { "$each": ["sealed-b", null] } } }, "upsert": true },
+        ),
+        modify(
+            doc! { "query": ssn(), "update": { "$addToSet": { "tags": "sealed-c" } }, "new": true },
+        ),
         one(ssn(), doc! { "$pop": { "tags": -1 } }),
         one(
             doc! { "visits.at": 2, "_id": 1 },
