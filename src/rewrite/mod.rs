@@ -298,6 +298,7 @@ fn sealed<'m>(
         }
         Family::CreateIndexes => catalog::create_indexes(splicer, scope, command)?,
         Family::DropIndexes => catalog::drop_indexes(splicer, scope, command)?,
+        Family::PlanCache => catalog::plan_cache(splicer, scope, command)?,
         Family::ListIndexes => return Ok(ReplyPlan::Indexes(collection)),
         Family::Create | Family::Modify => catalog::create(splicer, scope, command)?,
         Family::Whole => {}

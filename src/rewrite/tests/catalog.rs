@@ -65,15 +65,16 @@ fn indexes_that_would_not_do_what_they_say_are_refused() {
         (doc! {"key": {"tags.0": 1}}, "tags.0"),
         (doc! {"key": {"ssn": "text"}}, "ssn"),
         (doc! {"key": {"ssn": "2d"}}, "ssn"),
-        (doc! {"key": {"$**": 1}}, "wildcard"),
-        (doc! {"key": {"payment.$**": 1}}, "payment"),
-        (doc! {"key": {"contacts.$**": 1}}, "contacts"),
+        (doc! {"key": {"$**": "text"}}, "text"),
+        (doc! {"key": {"ssn.$**": 1}}, "ssn"),
+        (doc! {"key": {"address.city.$**": 1}}, "address"),
         (
-            doc! {"key": {"a": 1}, "wildcardProjection": {"ssn": 1}},
-            "wildcardProjection",
+            doc! {"key": {"$**": 1}, "wildcardProjection": {"ssn.e1": 1}},
+            "ssn",
         ),
         (doc! {"key": {"name": "text"}, "weights": {"ssn": 2}}, "ssn"),
-        (doc! {"key": {"ssn": 1}, "expireAfterSeconds": 5}, "TTL"),
+        (doc! {"key": {"ssn": 1}, "expireAfterSeconds": 5}, "`ssn`"),
+        (doc! {"key": {"ssn": "2dsphere"}}, "2dsphere"),
         (
             doc! {"key": {"ssn": 1}, "unique": true, "sparse": true},
             "sparse",
@@ -85,6 +86,12 @@ fn indexes_that_would_not_do_what_they_say_are_refused() {
         (doc! {"key": {"ssn": 1}, "frobnicate": CANARY}, "frobnicate"),
     ] {
         refused(index(options), &["shop.customers", named]);
+    }
+    for key in ["$**", "payment.$**", "contacts.$**", "open.$**"] {
+        passes(index(
+            doc! {"key": {key: 1}, "wildcardProjection": {"ssn": 0, "payment.card": 0}},
+        ));
+        passes(doc! {"find": "customers", "hint": {key: 1}});
     }
     sent(index(
         doc! {"key": {"ssn": 1}, "sparse": true, "collation": {"locale": "simple"}},
@@ -132,7 +139,15 @@ fn a_sealed_collection_is_made_with_what_does_not_concern_its_fields() {
         (doc! {"validator": [{"ssn": CANARY}]}, "document"),
         (doc! {"collation": {"locale": "en"}}, "collation"),
         (doc! {"viewOn": "orders"}, "viewOn"),
-        (doc! {"timeseries": {"timeField": "at"}}, "timeseries"),
+        (doc! {"timeseries": {"timeField": "ssn"}}, "timeField"),
+        (
+            doc! {"timeseries": {"timeField": "at", "metaField": "payment"}},
+            "metaField",
+        ),
+        (
+            doc! {"timeseries": {"timeField": "at", "x": CANARY}},
+            "time series",
+        ),
         (doc! {"encryptedFields": {"fields": []}}, "encryptedFields"),
     ] {
         let mut create = doc! {"create": "customers"};
@@ -265,4 +280,55 @@ fn json_schemas_hold_sealed_fields_to_presence_and_types() {
             &[named],
         );
     }
+}
+
+#[test]
+fn partial_indexes_by_type_are_those_that_equality_uses() {
+    let partial = |filter: Document| {
+        index(doc! {"key": {"name": 1}, "name": "mine", "partialFilterExpression": filter})
+    };
+    assert_eq!(
+        sent(partial(doc! {"ssn": {"$type": "string"}})),
+        partial(doc! {"ssn.e1": {"$exists": true}}),
+    );
+}
+
+#[test]
+fn query_shapes_of_the_plan_cache_are_those_of_the_queries() {
+    for command in [
+        "planCacheClear",
+        "planCacheClearFilters",
+        "planCacheSetFilter",
+    ] {
+        let shape = |query: Document, keys: Document| doc! {command: "customers", "query": query, "sort": {"name": 1}, "projection": {"ssn": 1}, "indexes": [keys, "mine"]};
+        assert_eq!(
+            sent(shape(doc! {"ssn": "a"}, doc! {"ssn": 1})),
+            shape(
+                doc! {"ssn.e1": {"$eq": token("ssn", "a")}},
+                doc! {"ssn.e1": 1}
+            ),
+        );
+        passes(doc! {command: "customers"});
+        refused(
+            doc! {command: "customers", "query": {"ssn": {"$gt": CANARY}}},
+            &["ssn", "$gt"],
+        );
+        refused(
+            doc! {command: "customers", "sort": {"ssn": 1}},
+            &["ssn", "sort"],
+        );
+        passes(doc! {command: "orders", "query": {"ssn": {"$gt": 1}}});
+    }
+}
+
+#[test]
+fn measurements_of_a_time_series_may_be_sealed_but_not_what_it_is_sorted_by() {
+    passes(
+        doc! {"create": "customers", "timeseries": {"timeField": "at", "metaField": "place", "granularity": "hours"}},
+    );
+    passes(doc! {"collMod": "customers", "timeseries": {"granularity": "hours"}});
+    for command in ["find", "aggregate", "insert", "update", "delete"] {
+        refused(doc! {command: "system.buckets.customers"}, &["time series"]);
+    }
+    passes(doc! {"find": "system.buckets.orders"});
 }

@@ -135,6 +135,14 @@ fn reads() -> Vec<Document> {
         find(doc! { "projection": { "ssn": 0, "visits.note": 0 } }),
         find(doc! { "projection": { "tags": { "$slice": 1 }, "visits": { "$slice": [1, 1] } } }),
         find(doc! { "projection": { "visits": { "$elemMatch": { "at": 2 } } } }),
+        find(doc! { "projection": { "tags": { "$elemMatch": { "$eq": "sealed-b" } }, "ssn": 1 } }),
+        find(
+            doc! { "projection": { "tags": { "$elemMatch": { "$in": ["sealed-a", "sealed-b"] } } } },
+        ),
+        find(doc! { "projection": { "tags": { "$elemMatch": { "$eq": null } } } }),
+        find(
+            doc! { "projection": { "tags": { "$elemMatch": { "$ne": "sealed-b", "$type": "string" } } } },
+        ),
         find(doc! { "filter": { "tags": "sealed-b" }, "projection": { "tags.$": 1 } }),
         doc! { "distinct": COLLECTION, "key": "name", "query": { "age": 36 } },
         aggregate(vec![
