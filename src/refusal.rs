@@ -26,6 +26,8 @@ pub enum RefusalKind {
     UnknownCommand,
     /// The message or a document in it is malformed.
     Malformed,
+    /// An operand that MongoDB refuses too, and would see first.
+    BadValue,
     /// A value of a sealed field does not have the type that the schema names.
     WrongType,
     /// The request would exceed MongoDB's message size once sealed, or a limit of the proxy.
@@ -47,6 +49,7 @@ impl RefusalKind {
             Self::NotSupported | Self::UnknownOption => 115,
             Self::UnknownCommand => 59,
             Self::Malformed => 22,
+            Self::BadValue => 2,
             Self::WrongType => 121,
             Self::TooLarge => 10334,
             Self::CannotOpen => 96,
@@ -59,6 +62,7 @@ impl RefusalKind {
             Self::NotSupported | Self::UnknownOption => "CommandNotSupported",
             Self::UnknownCommand => "CommandNotFound",
             Self::Malformed => "InvalidBSON",
+            Self::BadValue => "BadValue",
             Self::WrongType => "DocumentValidationFailure",
             Self::TooLarge => "BSONObjectTooLarge",
             Self::CannotOpen => "OperationFailed",

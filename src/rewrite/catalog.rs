@@ -2,11 +2,14 @@
 
 use super::command::Command;
 use super::crud::no_sequences;
-use super::options::{array, fields, filter, index_keys, open_filter, open_keys};
+use super::options::{
+    Collation, array, fields, filter, hint, index_keys, open_keys, sort, validator,
+};
 use super::pipeline::{self, Pipeline};
-use super::scope::Scope;
+use super::projection;
+use super::scope::{Place, Scope};
 use crate::policy::Policy;
-use crate::raw::{Doc, Element, Splicer, kind};
+use crate::raw::{Doc, Element, Malformed, Splicer, kind};
 use crate::refusal::{Refusal, RefusalKind};
 
 type Result<T = ()> = std::result::Result<T, Refusal>;
@@ -32,11 +35,11 @@ pub(super) fn create_indexes<'m>(
 fn one_index<'m>(splicer: &mut Splicer<'m, '_>, scope: &Scope<'_>, index: Doc<'m>) -> Result {
     let flag =
         |key: &str| -> Result<bool> { Ok(index.find(key)?.is_some_and(|flag| flag.truthy())) };
-    let mut tokens = false;
+    let mut sealed = None;
     scope.compared.set(false);
     fields(splicer, scope, index, 0, |splicer, element| {
         match element.key {
-            "key" => tokens |= index_keys(splicer, scope, element.doc()?)?,
+            "key" => sealed = sealed.or(index_keys(splicer, scope, element.doc()?)?),
             "partialFilterExpression" => filter(splicer, scope, element)?,
             "weights" if element.kind == kind::DOCUMENT => open_keys(
                 scope,
@@ -44,7 +47,12 @@ fn one_index<'m>(splicer: &mut Splicer<'m, '_>, scope: &Scope<'_>, index: Doc<'m
                 "a text index",
                 "leave it out of the weights",
             )?,
-            "wildcardProjection" => return Ok(false),
+            // A path that goes inside a sealed field is refused where it is looked up.
+            "wildcardProjection" => {
+                for path in element.object()?.elements() {
+                    scope.place(path?.key)?;
+                }
+            }
             "name"
             | "unique"
             | "sparse"
@@ -70,7 +78,7 @@ fn one_index<'m>(splicer: &mut Splicer<'m, '_>, scope: &Scope<'_>, index: Doc<'m
         }
         Ok(true)
     })?;
-    if !tokens && !scope.compared.get() {
+    if sealed.is_none() && !scope.compared.get() {
         return Ok(());
     }
     match index.find("collation")? {
@@ -83,19 +91,53 @@ fn one_index<'m>(splicer: &mut Splicer<'m, '_>, scope: &Scope<'_>, index: Doc<'m
         }
         None => {}
     }
-    if !tokens {
+    let Some(path) = sealed else {
         return Ok(());
-    }
+    };
     if index.find("expireAfterSeconds")?.is_some() {
-        return Err(scope.refuse_command("a TTL index on a sealed field", "index an open date"));
+        return Err(scope.refuse(
+            path,
+            "a TTL index",
+            "MongoDB cannot read the date in it: index an open date",
+        ));
     }
     if flag("unique")? && flag("sparse")? {
-        return Err(scope.refuse_command(
-            "an index that is both unique and sparse on a sealed field",
-            "null has no token, so two nulls would pass: use partialFilterExpression: {field: {$exists: true}}",
+        return Err(scope.refuse(
+            path,
+            "an index that is both unique and sparse",
+            "null has no token, so two nulls would pass: leave out `sparse` and say partialFilterExpression: {field: {$type: <its types>}}, or {$exists: true} if null is to be unique",
         ));
     }
     Ok(())
+}
+
+/// The query shapes of the plan cache: as the queries themselves are rewritten.
+pub(super) fn plan_cache<'m>(
+    splicer: &mut Splicer<'m, '_>,
+    scope: &Scope<'_>,
+    command: &Command<'m>,
+) -> Result {
+    no_sequences(scope, command)?;
+    let mut collation = Collation::default();
+    fields(splicer, scope, command.body, 1, |splicer, element| {
+        match element.key {
+            "query" => filter(splicer, scope, element)?,
+            "projection" => projection::rewrite(splicer, scope, element)?,
+            "sort" => sort(scope, element)?,
+            "collation" => collation.note(element)?,
+            "indexes" => {
+                let array = element.array()?;
+                let mark = splicer.mark();
+                for index in array.elements() {
+                    hint(splicer, scope, &index?)?;
+                }
+                splicer.mend_length(array.start(), mark)?;
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    })?;
+    collation.check(scope)
 }
 
 fn simple_collation(scope: &Scope<'_>, collation: &Element<'_>, what: &str) -> Result {
@@ -132,12 +174,12 @@ pub(super) fn create<'m>(
     command: &Command<'m>,
 ) -> Result {
     no_sequences(scope, command)?;
-    let input = splicer.input();
     fields(splicer, scope, command.body, 1, |splicer, element| {
         match element.key {
-            "validator" => open_filter(scope, element, input, "a validator")?,
+            "validator" => validator(splicer, scope, element)?,
             "index" if element.kind == kind::DOCUMENT => modify_index(splicer, scope, element)?,
             "collation" => simple_collation(scope, element, "a collation")?,
+            "timeseries" => time_series(scope, element)?,
             "capped"
             | "size"
             | "max"
@@ -160,6 +202,35 @@ pub(super) fn create<'m>(
         }
         Ok(true)
     })
+}
+
+/// Measurements may be sealed; by their time and source MongoDB puts them into buckets.
+fn time_series(scope: &Scope<'_>, element: &Element<'_>) -> Result {
+    for option in element.object()?.elements() {
+        let option = option?;
+        match option.key {
+            "timeField" | "metaField" => {
+                let path = option
+                    .str()
+                    .ok_or(Malformed("a field is named by a string"))?;
+                if !matches!(scope.place(path)?, Place::Open) {
+                    return Err(scope.refuse(
+                        path,
+                        &format!("`{}` of a time series", option.key),
+                        "MongoDB sorts measurements into buckets by it: seal another field",
+                    ));
+                }
+            }
+            "granularity" | "bucketMaxSpanSeconds" | "bucketRoundingSeconds" => {}
+            other => {
+                return Err(scope.refuse_command(
+                    &format!("the option `{other}` of a time series"),
+                    "this version does not know it; leave it out",
+                ));
+            }
+        }
+    }
+    Ok(())
 }
 
 fn modify_index<'m>(

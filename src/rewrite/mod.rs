@@ -8,18 +8,22 @@ mod aggregate;
 mod array_filters;
 mod batch;
 mod bulk_write;
+mod by_pipeline;
 mod catalog;
 mod command;
 mod condition;
 mod crud;
 mod distinct;
 mod document;
+mod element_condition;
 mod elements;
 mod expression;
 mod filter;
 mod forged;
 pub(crate) mod hello;
+mod json_schema;
 pub mod kill;
+mod kinds;
 mod options;
 mod pipeline;
 mod positions;
@@ -329,6 +333,7 @@ fn by_family<'m>(
         }
         Family::CreateIndexes => catalog::create_indexes(splicer, scope, command)?,
         Family::DropIndexes => catalog::drop_indexes(splicer, scope, command)?,
+        Family::PlanCache => catalog::plan_cache(splicer, scope, command)?,
         Family::ListIndexes => return Ok(ReplyPlan::Described(Arc::clone(collection))),
         Family::Create | Family::Modify => catalog::create(splicer, scope, command)?,
         Family::Whole => {}

@@ -1,10 +1,12 @@
 //! Projections: which fields a reply holds. Paths of sealed fields stay what they are.
 
+use super::element_condition::{Asking, Form};
 use super::expression::{Environment, Expressions, Want};
 use super::filter::{Below, Filter, Purpose};
 use super::scope::{BY_CONTENT, DEEPEST, Place, Scope};
 use super::shape::{Content, Shape};
-use crate::raw::{Doc, Element, Malformed, Splicer, kind};
+use crate::policy::Field;
+use crate::raw::{Doc, Element, Malformed, Splicer, Writer, kind};
 use crate::refusal::Refusal;
 use crate::schema::{NodeId, Tree};
 
@@ -95,8 +97,70 @@ fn document<'m>(
             splicer.mend_length(element.doc()?.start(), mark)?;
             Ok(())
         }
+        (
+            "$elemMatch",
+            Place::Sealed {
+                field,
+                element: false,
+            },
+        ) if field.elements => {
+            let mark = splicer.mark();
+            sealed_elements(splicer, scope, element.key, &operator, field)?;
+            splicer.mend_length(element.doc()?.start(), mark)?;
+            Ok(())
+        }
         _ => computed(splicer, scope, element, place),
     }
+}
+
+/// The first sealed element that meets a condition.
+fn sealed_elements<'m>(
+    splicer: &mut Splicer<'m, '_>,
+    scope: &Scope<'_>,
+    path: &str,
+    operator: &Element<'m>,
+    field: &Field,
+) -> Result<(), Refusal> {
+    let asking = Asking {
+        scope,
+        path,
+        field,
+        operator: "`$elemMatch` in a projection",
+    };
+    let condition = operator.object()?;
+    if condition.is_empty() {
+        return Err(scope.refuse(
+            path,
+            "an empty `$elemMatch`",
+            "project the array as a whole",
+        ));
+    }
+    let verdict = asking.operators(operator, 0)?;
+    let mark = splicer.mark();
+    let inner = match (verdict.form(), &field.equality) {
+        (Form::AsIs, _) => return Ok(()),
+        (Form::ByType(stored), _) => {
+            let mut out = Vec::new();
+            stored.write(&mut Writer::new(&mut out), "$type", field);
+            out
+        }
+        (Form::ByToken, Some(equality)) => {
+            let mut out = Vec::new();
+            verdict.write_filter(&mut Writer::new(&mut out), equality);
+            out
+        }
+        (Form::Either(_) | Form::ByToken, _) => {
+            return Err(scope.refuse(
+                path,
+                "`$elemMatch` in a projection that null may meet as well",
+                "name null by itself, or rule it out: {$ne: value, $type: <its type>}",
+            ));
+        }
+    };
+    let (from, to) = (condition.start() + 4, condition.end() - 1);
+    splicer.replace(from, to, |out| out.extend_from_slice(&inner));
+    splicer.mend_length(condition.start(), mark)?;
+    Ok(())
 }
 
 fn numbers_only(slice: &Element<'_>) -> Result<bool, Refusal> {

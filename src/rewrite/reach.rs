@@ -16,6 +16,17 @@ pub(super) fn open<'m>(
     family: Family,
     name: &str,
 ) -> Result<ReplyPlan, Refusal> {
+    // A time series' own collection: its measurements in columns, under paths of their own.
+    if let Some(series) = name.strip_prefix("system.buckets.")
+        && family != Family::Whole
+        && command.collection(policy, series).is_some()
+    {
+        return Err(refuse_family(
+            command,
+            "a time series has sealed fields",
+            "name the time series, not its buckets",
+        ));
+    }
     match family {
         Family::Aggregate | Family::Create | Family::Modify | Family::MapReduce => {
             no_sequences(command)?

@@ -64,14 +64,6 @@ fn commands_that_cannot_be_right_on_sealed_collections_are_refused() {
             "aggregate",
         ),
         (
-            doc! {"planCacheSetFilter": "customers", "query": {"ssn": CANARY}},
-            "hint",
-        ),
-        (
-            doc! {"planCacheClear": "customers", "query": {"ssn": CANARY}},
-            "plain",
-        ),
-        (
             doc! {"cloneCollectionAsCapped": "customers", "toCollection": "x"},
             "identity",
         ),
