@@ -76,16 +76,19 @@ class Server:
 
 
 class Mongod(Server):
-    """A replica set of one member, `rs`."""
+    """A replica set of one member, `rs`; `parameters` are mongod's, as `name=value`."""
 
-    def __init__(self, scratch):
+    def __init__(self, scratch, parameters=()):
         # Between the look for a free port and mongod's bind, another may take it.
         for _ in range(5):
             self.port = free_port()
             folder = scratch / f"mongod-{self.port}"
             folder.mkdir()
             self.log = folder / "mongod.log"
-            super().__init__(mongod_command(self.port, folder, self.log), folder / "output")
+            command = mongod_command(self.port, folder, self.log)
+            for parameter in ("diagnosticDataCollectionEnabled=false", *parameters):
+                command += ["--setParameter", parameter]
+            super().__init__(command, folder / "output")
             if self.wait_for(self.log, lambda text: '"Waiting for connections"' in text):
                 break
             print((folder / "output").read_text(errors="replace"))
@@ -136,7 +139,7 @@ class Mongod(Server):
 class Proxy(Server):
     """`fieldseal serve`, with a key file of its own, on a port that the system picks."""
 
-    def __init__(self, program, scratch, mongod, schema):
+    def __init__(self, program, scratch, mongod, schema, log_level="debug"):
         self.folder = scratch / "proxy"
         self.folder.mkdir()
         (self.folder / "schema.toml").write_text(schema)
@@ -146,7 +149,7 @@ class Proxy(Server):
             'schema = "schema.toml"\n'
             '[keyring]\nfile = "keyring.json"\nunseal = { file = "unseal" }\n'
             f'[[route]]\nlisten = "127.0.0.1:0"\nupstream = "127.0.0.1:{mongod.port}"\n'
-            '[log]\nlevel = "debug"\n'
+            f'[log]\nlevel = "{log_level}"\n'
         )
         environment = {**os.environ, "NO_COLOR": "1"}
         subprocess.run([program, "keys", "init", "-c", configuration], check=True, cwd=self.folder, env=environment)
@@ -183,7 +186,6 @@ def mongod_command(port, folder, log):
     return [
         *(program, "--replSet", "rs", "--bind_ip", "127.0.0.1", "--nounixsocket", "--port", port),
         *("--dbpath", folder, "--logpath", log, "--oplogSize", 64, "--wiredTigerCacheSizeGB", 0.25),
-        *("--setParameter", "diagnosticDataCollectionEnabled=false"),
     ]
 
 
