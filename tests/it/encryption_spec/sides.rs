@@ -109,7 +109,8 @@ impl Side {
 
 fn is_sealed(value: &Bson) -> bool {
     match value {
-        Bson::Null => true,
+        // These hold no value, and stay as they are.
+        Bson::Null | Bson::Undefined => true,
         Bson::Binary(binary) => u8::from(binary.subtype) == 0x8F,
         Bson::Document(document) => document.get("c").is_some_and(is_sealed),
         Bson::Array(items) => items.iter().all(is_sealed),
@@ -131,7 +132,14 @@ fn essence(mut reply: Document) -> Answer {
         let text = error.get_str("errmsg").unwrap_or_default();
         return Answer::Error(error.get_i32("code").unwrap(), text.to_owned());
     }
-    for name in ["$clusterTime", "operationTime", "electionId", "opTime"] {
+    // The database's name is another, and cannot be the same.
+    for name in [
+        "$clusterTime",
+        "operationTime",
+        "electionId",
+        "opTime",
+        "ns",
+    ] {
         reply.remove(name);
     }
     Answer::Reply(reply)

@@ -161,11 +161,11 @@ fn others() -> Vec<Row> {
         ),
         Row::new(
             "badQueries",
-            "the zero timestamp, in whose place MongoDB puts the time, is refused",
+            "the timestamp of zero, for which MongoDB puts the time, is refused",
             vec![insert(
                 doc! {"_id": 1, "encrypted_any": Timestamp { time: 0, increment: 0 }},
             )],
         )
-        .refused(&["encrypted_any"]),
+        .refused(&["timestamp", "encrypted_any"]),
     ]
 }
