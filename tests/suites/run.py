@@ -7,6 +7,7 @@ differences.toml does not give the reason.
 """
 
 import argparse
+import concurrent.futures
 import os
 import pathlib
 import re
@@ -57,6 +58,13 @@ def reason_of(name, reasons):
     return next((reason for pattern, reason in reasons if pattern.fullmatch(name)), None)
 
 
+def together(runs, modes, tests, folder):
+    """The outcomes by mode; the modes run side by side, since these tests mostly wait."""
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        running = {mode: pool.submit(runs.run, mode, SCHEMAS[mode], tests, folder / mode) for mode in modes}
+        return {mode: run.result() for mode, run in running.items()}
+
+
 def confirmed(runs, mode, folder, differing):
     """Those that differ again when only they are run; others were a matter of chance or time."""
     for attempt in (1, 2):
@@ -64,8 +72,9 @@ def confirmed(runs, mode, folder, differing):
             break
         print(f"\n{mode}: {len(differing)} differ; running these alone, {attempt}", flush=True)
         tests = [suite.node(name) for name in differing]
-        again = [runs.run(which, SCHEMAS[which], tests, folder / f"again-{mode}-{attempt}") for which in ("direct", mode)]
-        differing = {name: both for name, both in differences(*again).items() if name in differing}
+        again = together(runs, ("direct", mode), tests, folder / f"again-{mode}-{attempt}")
+        again = differences(again["direct"], again[mode])
+        differing = {name: both for name, both in again.items() if name in differing}
     return differing
 
 
@@ -85,6 +94,7 @@ def main():
     parser.add_argument("--fieldseal", type=pathlib.Path, default=BUILT, help="the program, default: the debug build")
     parser.add_argument("--mode", action="append", choices=["empty", "unrelated"], help="default: both")
     parser.add_argument("--keep", type=pathlib.Path, help="put logs and results here")
+    parser.add_argument("--members", type=int, default=3, help="of the replica sets, default: 3")
     parser.add_argument("--quick", action="store_true", help="the short selection of driver-test")
     parser.add_argument("tests", nargs="*", metavar="TEST", help="as pytest names them, below test/; default: all")
     arguments = parser.parse_args()
@@ -94,8 +104,8 @@ def main():
 
     with tempfile.TemporaryDirectory(prefix="fieldseal-suites-") as scratch:
         folder = (arguments.keep or pathlib.Path(scratch)).resolve()
-        runs = suite.Runs(suite.fetch(ROOT), arguments.fieldseal.resolve())
-        results = {mode: runs.run(mode, SCHEMAS[mode], tests, folder / mode) for mode in ("direct", *modes)}
+        runs = suite.Runs(suite.fetch(ROOT), arguments.fieldseal.resolve(), arguments.members)
+        results = together(runs, ("direct", *modes), tests, folder)
         differing = {mode: confirmed(runs, mode, folder, differences(results["direct"], results[mode])) for mode in modes}
 
     unexplained = sum(tell(mode, differing[mode], reasons) for mode in modes)

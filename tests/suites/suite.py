@@ -1,5 +1,6 @@
 """PyMongo's own tests: where they come from, how they are run, what came out."""
 
+import contextlib
 import os
 import pathlib
 import subprocess
@@ -83,24 +84,29 @@ def node(name):
 
 
 class Runs:
-    """Runs of the tests in `source`, with `program` as the proxy."""
+    """Runs of the tests in `source`, with `program` as the proxy, on replica sets of so many members."""
 
-    def __init__(self, source, program):
+    def __init__(self, source, program, members):
         self.source = source
         self.program = program
+        self.members = members
 
     def run(self, mode, schema, tests, folder):
         """Each test's outcome, with a mongod of its own, through a proxy unless the schema is None."""
         folder.mkdir(parents=True)
         program = None if schema is None else self.program
-        with servers.Mongod(folder, MONGOD_PARAMETERS) as mongod:
-            with servers.proxy_or_none(program, folder, mongod, schema) as proxy:
-                since = (mongod.log_length(), proxy.log_length() if proxy else 0)
-                address = proxy.address if proxy else f"127.0.0.1:{mongod.port}"
-                print(f"{mode}: {len(tests)} files or tests at {address}", flush=True)
-                outcomes = self.pytest(address, tests, folder)
-                if proxy:
-                    prove_no_way_round(mongod, proxy, since)
+        with contextlib.ExitStack() as running:
+            set_of = {"parameters": MONGOD_PARAMETERS, "cache": 0.5}
+            others = [running.enter_context(servers.Mongod(folder, others=None, **set_of)) for _ in range(self.members - 1)]
+            primary = running.enter_context(servers.Mongod(folder, others=others, **set_of))
+            mongods = [primary, *others]
+            proxy = running.enter_context(servers.proxy_or_none(program, folder, mongods, schema))
+            since = [mongod.log_length() for mongod in mongods]
+            address = proxy.addresses[0] if proxy else f"127.0.0.1:{primary.port}"
+            print(f"{mode}: {len(tests)} files or tests at {address}", flush=True)
+            outcomes = self.pytest(address, tests, folder)
+            if proxy:
+                prove_no_way_round(mongods, proxy, since)
         return outcomes
 
     def pytest(self, address, tests, folder):
@@ -144,13 +150,18 @@ def outcomes(results):
     return found
 
 
-def prove_no_way_round(mongod, proxy, since):
-    """Every connection that mongod accepted since then is the proxy's or its own."""
+def prove_no_way_round(mongods, proxy, since):
+    """Every connection that a mongod accepted since then is the proxy's or another mongod's."""
+    accepted = 0
+    for mongod, start in zip(mongods, since):
 
-    def strangers():
-        accepted, own = mongod.connections(since[0])
-        return accepted - own - proxy.upstream_addresses(since[1])
+        def strangers():
+            clients, own = mongod.connections(start)
+            return clients - own - proxy.upstream_addresses(0)
 
-    left = servers.settle(strangers)
-    if left:
-        raise RuntimeError(f"connections past the proxy: {sorted(left)}")
+        left = servers.settle(strangers)
+        if left:
+            raise RuntimeError(f"connections past the proxy: {sorted(left)}")
+        accepted += len(mongod.connections(start)[0] & proxy.upstream_addresses(0))
+    if not accepted:
+        raise RuntimeError("no connection came from the proxy: this proves nothing")
