@@ -22,6 +22,8 @@ pub enum RefusalKind {
     NotSupported,
     /// A command this proxy does not know.
     UnknownCommand,
+    /// A stage of an aggregation that this proxy does not know.
+    UnknownStage,
     /// The message or a document in it is malformed.
     Malformed,
     /// A value of a sealed field does not have the type that the schema names.
@@ -38,6 +40,7 @@ impl RefusalKind {
         match self {
             Self::NotSupported => 115,
             Self::UnknownCommand => 59,
+            Self::UnknownStage => 40324,
             Self::Malformed => 22,
             Self::WrongType => 121,
             Self::TooLarge => 10334,
@@ -50,6 +53,8 @@ impl RefusalKind {
         match self {
             Self::NotSupported => "CommandNotSupported",
             Self::UnknownCommand => "CommandNotFound",
+            // MongoDB has no other name for it.
+            Self::UnknownStage => "Location40324",
             Self::Malformed => "InvalidBSON",
             Self::WrongType => "DocumentValidationFailure",
             Self::TooLarge => "BSONObjectTooLarge",

@@ -323,7 +323,7 @@ fn reach_stage(
             .try_for_each(|facet| reach(policy, command, database, facet?.doc()?, depth + 1)),
         known if STAGES.contains(&known) => Ok(()),
         other => Err(Refusal::new(
-            RefusalKind::NotSupported,
+            RefusalKind::UnknownStage,
             format_args!(
                 "{command} in {database}: the stage `{other}` is not known to this version, so it cannot tell whether it reaches sealed fields; run it on MongoDB itself"
             ),
