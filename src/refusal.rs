@@ -24,6 +24,8 @@ pub enum RefusalKind {
     UnknownOption,
     /// A command this proxy does not know.
     UnknownCommand,
+    /// A stage of an aggregation that this proxy does not know.
+    UnknownStage,
     /// The message or a document in it is malformed.
     Malformed,
     /// An operand that MongoDB refuses too, and would see first.
@@ -48,6 +50,7 @@ impl RefusalKind {
         match self {
             Self::NotSupported | Self::UnknownOption => 115,
             Self::UnknownCommand => 59,
+            Self::UnknownStage => 40324,
             Self::Malformed => 22,
             Self::BadValue => 2,
             Self::WrongType => 121,
@@ -61,6 +64,8 @@ impl RefusalKind {
         match self {
             Self::NotSupported | Self::UnknownOption => "CommandNotSupported",
             Self::UnknownCommand => "CommandNotFound",
+            // MongoDB has no other name for it.
+            Self::UnknownStage => "Location40324",
             Self::Malformed => "InvalidBSON",
             Self::BadValue => "BadValue",
             Self::WrongType => "DocumentValidationFailure",

@@ -29,6 +29,9 @@ pub(super) fn seal_document(
             }
             Step::Sealed(leaf) => {
                 let field = scope.collection.field(leaf);
+                if depth == 0 {
+                    refuse_zero_timestamp(scope, field, &element)?;
+                }
                 replace_field(splicer, scope, field, &element)?;
             }
             // Never in a document that is written: `element` resolves the one, and only
@@ -40,6 +43,23 @@ pub(super) fn seal_document(
     }
     splicer.mend_length(doc.start(), mark)?;
     Ok(())
+}
+
+/// In an inserted or replacing document MongoDB puts the time in the place of a
+/// timestamp of zero at the top level; of a sealed one it cannot know.
+fn refuse_zero_timestamp(
+    scope: &Scope<'_>,
+    field: &Field,
+    element: &Element<'_>,
+) -> Result<(), Refusal> {
+    if element.kind != kind::TIMESTAMP || element.value().iter().any(|byte| *byte != 0) {
+        return Ok(());
+    }
+    Err(scope.refuse(
+        &field.path,
+        "the timestamp of zero, for which MongoDB puts the time,",
+        "send the time itself",
+    ))
 }
 
 /// Seals within the value of a field that holds sealed fields.

@@ -6,6 +6,7 @@ mod bad_input;
 mod cli;
 mod connections;
 mod differential;
+mod encryption_spec;
 mod harness;
 mod hello;
 mod leak;

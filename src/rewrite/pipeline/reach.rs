@@ -75,7 +75,7 @@ impl Search<'_> {
             }
             known if STAGES.contains(&known) => Ok(false),
             other => Err(Refusal::new(
-                RefusalKind::NotSupported,
+                RefusalKind::UnknownStage,
                 format_args!(
                     "{} in {}: the stage `{other}` is not known to this version, so it cannot tell whether it reaches sealed fields; run it on MongoDB itself",
                     self.command, self.database

@@ -311,3 +311,10 @@ fn legacy_queries_are_for_the_handshake_alone() {
         assert!(!decide_on(namespace, &command), "{namespace} {command}");
     }
 }
+
+#[test]
+fn a_stage_that_is_not_known_has_the_code_of_mongodbs_own_error() {
+    let command = doc! {"aggregate": "orders", "pipeline": [{"$unsupported": "foo"}], "cursor": {}};
+    let refusal = refused(command, &["`$unsupported`"]);
+    assert_eq!(refusal.kind.code(), 40324);
+}
