@@ -9,6 +9,7 @@ mod differential;
 mod harness;
 mod hello;
 mod leak;
+mod operators;
 mod rust_driver;
 mod support;
 mod untouched;
