@@ -4,8 +4,27 @@ use mongodb::bson::{Bson, Document, doc, serialize_to_vec};
 use mongodb::error::ErrorKind;
 use mongodb::{Client, ClientSession};
 
-/// How often a change stream is asked for more before it counts as silent.
-const ASKED: usize = 40;
+/// The `_id` of the document whose event ends a change stream.
+pub(super) const LAST: i32 = 99;
+
+/// How often a change stream is asked for more.
+const POLLS: usize = 200;
+
+/// Commands that take a write concern.
+const WRITES: &[&str] = &[
+    "insert",
+    "update",
+    "delete",
+    "findAndModify",
+    "create",
+    "collMod",
+    "createIndexes",
+    "dropIndexes",
+    "createUser",
+    "createRole",
+    "dropUser",
+    "dropRole",
+];
 
 /// A database by one way to it.
 pub(super) struct Side {
@@ -48,15 +67,31 @@ impl Side {
             Some(Bson::String(database)) => database,
             _ => self.database.clone(),
         };
-        self.client
-            .database(&database)
-            .run_command(command)
-            .session(&mut self.session)
-            .await
-            .map_err(|error| match error.kind.as_ref() {
-                ErrorKind::Command(error) => failed(error.code, &error.message),
-                other => panic!("not an answer: {other:?}"),
-            })
+        // MongoDB's own default would wait for the journal, hundreds of times.
+        if command.keys().any(|name| WRITES.contains(&name.as_str()))
+            && !command.contains_key("writeConcern")
+        {
+            command.insert("writeConcern", doc! { "w": 1 });
+        }
+        // The driver gives killCursors no session.
+        let kills = command.contains_key("killCursors");
+        let database = self.client.database(&database);
+        let run = database.run_command(command);
+        let told = if kills {
+            run.await
+        } else {
+            run.session(&mut self.session).await
+        };
+        told.map_err(|error| match error.kind.as_ref() {
+            ErrorKind::Command(error) => failed(error.code, &error.message),
+            // A few of MongoDB's errors have no code, which the driver does not take.
+            ErrorKind::InvalidResponse { message, .. }
+                if message.contains("missing field `code`") =>
+            {
+                failed(0, "an error without a code")
+            }
+            other => panic!("not an answer: {other:?}"),
+        })
     }
 
     /// Runs a command that cannot fail.
@@ -70,35 +105,54 @@ impl Side {
         }
     }
 
-    /// Opens a change stream, runs `writes`, and gives the events of the collection `of`.
+    /// Opens a change stream, runs `writes`, and gives the events of the collection `of`,
+    /// up to that of [`LAST`].
     pub(super) async fn watch(&mut self, open: &Document, of: &str, writes: &[Document]) -> Answer {
         let opened = match self.send(open).await {
             Ok(opened) => opened,
             Err(answer) => return answer,
         };
-        let id = opened.get_document("cursor").unwrap().get_i64("id").unwrap();
+        let id = opened
+            .get_document("cursor")
+            .unwrap()
+            .get_i64("id")
+            .unwrap();
         for write in writes {
-            self.must(write.clone()).await;
+            // What the stream looks up is what a majority has.
+            let mut write = write.clone();
+            write.insert("writeConcern", doc! { "w": "majority" });
+            self.must(write).await;
         }
         let name = open.get_str("aggregate").unwrap_or("$cmd.aggregate");
         let mut events = Vec::new();
-        for _ in 0..ASKED {
+        let mut polls = 0;
+        while !events.iter().any(is_last) {
+            polls += 1;
+            assert!(polls < POLLS, "the last event does not come: {open}");
             let mut more = doc! { "getMore": id, "collection": name, "maxTimeMS": 200 };
-            more.extend(open.get("$db").map(|database| ("$db".to_owned(), database.clone())));
+            more.extend(
+                open.get("$db")
+                    .map(|database| ("$db".to_owned(), database.clone())),
+            );
             let reply = match self.send(&more).await {
                 Ok(reply) => reply,
                 Err(answer) => return answer,
             };
-            let batch = reply.get_document("cursor").unwrap().get_array("nextBatch").unwrap();
+            let cursor = reply.get_document("cursor").unwrap();
+            let batch = cursor.get_array("nextBatch").unwrap();
             events.extend(batch.iter().filter_map(|event| event_of(event, of)));
-            if events.len() >= writes.len() {
-                break;
-            }
         }
         let kill = doc! { "killCursors": name, "cursors": [id] };
         self.run(&kill).await;
         Answer::Reply(doc! { "documents": events })
     }
+}
+
+fn is_last(event: &Bson) -> bool {
+    let key = event
+        .as_document()
+        .and_then(|event| event.get_document("documentKey").ok());
+    key.is_some_and(|key| key.get_i32("_id").ok() == Some(LAST))
 }
 
 /// An event of the collection, without times and identifiers.
@@ -126,7 +180,13 @@ fn failed(code: i32, message: &str) -> Answer {
 /// A reply without times, cursor ids, texts and generated identifiers. A statement
 /// that the proxy refused makes the whole a refusal.
 fn settled(mut reply: Document) -> Answer {
-    for name in ["$clusterTime", "operationTime", "electionId", "opTime", "ok"] {
+    for name in [
+        "$clusterTime",
+        "operationTime",
+        "electionId",
+        "opTime",
+        "ok",
+    ] {
         reply.remove(name);
     }
     if let Ok(errors) = reply.get_array_mut("writeErrors") {
@@ -140,7 +200,10 @@ fn settled(mut reply: Document) -> Answer {
         }
     }
     if let Some(Bson::Document(mut cursor)) = reply.remove("cursor") {
-        reply.insert("documents", cursor.remove("firstBatch").unwrap_or(Bson::Null));
+        reply.insert(
+            "documents",
+            cursor.remove("firstBatch").unwrap_or(Bson::Null),
+        );
     }
     Answer::Reply(reply)
 }
@@ -163,7 +226,7 @@ pub(super) enum Order {
 
 fn arranged(reply: &Document, order: Order) -> Document {
     let mut reply = reply.clone();
-    for name in ["documents", "values"] {
+    for name in ["documents", "values", "results"] {
         let Ok(items) = reply.get_array_mut(name) else {
             continue;
         };
@@ -179,7 +242,9 @@ fn arranged(reply: &Document, order: Order) -> Document {
 
 fn sort_arrays(value: &mut Bson) {
     match value {
-        Bson::Document(document) => document.iter_mut().for_each(|(_, value)| sort_arrays(value)),
+        Bson::Document(document) => document
+            .iter_mut()
+            .for_each(|(_, value)| sort_arrays(value)),
         Bson::Array(items) => {
             items.iter_mut().for_each(sort_arrays);
             items.sort_by_cached_key(|item| bytes(&doc! { "": item }));

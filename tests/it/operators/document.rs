@@ -52,11 +52,17 @@ pub(super) fn check() {
     if page == rendered {
         return;
     }
-    let line = page.lines().zip(rendered.lines()).position(|(one, other)| one != other);
+    let line = page
+        .lines()
+        .zip(rendered.lines())
+        .position(|(one, other)| one != other);
     panic!(
         "{} is not what the table says, from line {} on; `make docs` writes it anew",
         path.display(),
-        line.map_or_else(|| page.lines().count().min(rendered.lines().count()), |line| line) + 1
+        line.map_or_else(
+            || page.lines().count().min(rendered.lines().count()),
+            |line| line
+        ) + 1
     );
 }
 
@@ -107,12 +113,19 @@ fn line(row: &Row, example: &Example, first: bool) -> String {
     let since = if first { since(row) } else { String::new() };
     let verdicts = example.verdicts();
     let cells: Vec<String> = if example.has_field() {
-        verdicts.iter().map(|(_, verdict)| cell(row, verdict)).collect()
+        verdicts
+            .iter()
+            .map(|(_, verdict)| cell(row, verdict))
+            .collect()
     } else {
         vec![cell(row, verdicts[0].1); Kind::ALL.len()]
     };
     let text = example.text.replace('@', "");
-    format!("| {names} | {since} | `{text}` | {} | {} |\n", cells.join(" | "), reasons(&verdicts))
+    format!(
+        "| {names} | {since} | `{text}` | {} | {} |\n",
+        cells.join(" | "),
+        reasons(&verdicts)
+    )
 }
 
 fn since(row: &Row) -> String {
@@ -145,7 +158,11 @@ fn reasons(verdicts: &[(Kind, &Verdict)]) -> String {
     for (kind, verdict) in verdicts {
         let text = match verdict {
             Verdict::Refused(reason) => {
-                format!("{}: {}", reason.code.unwrap_or_default(), reason.text.replace('|', "\\|"))
+                format!(
+                    "{}: {}",
+                    reason.code.unwrap_or_default(),
+                    reason.text.replace('|', "\\|")
+                )
             }
             Verdict::NotApplicable(reason) => format!("— {}", reason.text),
             _ => continue,

@@ -140,17 +140,36 @@ pub(super) fn documents() -> Vec<Document> {
             put("number", number.clone());
             put("date", day(i64::from(id) * 40).into());
             put("bool", (id != 2).into());
-            put("bytes", Bson::Binary(mongodb::bson::Binary {
-                subtype: mongodb::bson::spec::BinarySubtype::Generic,
-                bytes: vec![byte; 4],
-            }));
+            put(
+                "bytes",
+                Bson::Binary(mongodb::bson::Binary {
+                    subtype: mongodb::bson::spec::BinarySubtype::Generic,
+                    bytes: vec![byte; 4],
+                }),
+            );
             put("id", ObjectId::from_bytes([byte; 12]).into());
-            put("stamp", Timestamp { time: u32::from(byte), increment: 1 }.into());
+            put(
+                "stamp",
+                Timestamp {
+                    time: u32::from(byte),
+                    increment: 1,
+                }
+                .into(),
+            );
             put("list", list.to_vec().into());
-            put("numbers", vec![Bson::from(id), number.clone(), 7.into()].into());
+            put(
+                "numbers",
+                vec![Bson::from(id), number.clone(), 7.into()].into(),
+            );
             put("document", doc! { "city": text, "zip": id }.into());
-            put("documents", vec![doc! { "k": text, "v": id }, doc! { "k": "z", "v": 0 }].into());
-            put("point", doc! { "type": "Point", "coordinates": [id, id] }.into());
+            put(
+                "documents",
+                vec![doc! { "k": text, "v": id }, doc! { "k": "z", "v": 0 }].into(),
+            );
+            put(
+                "point",
+                doc! { "type": "Point", "coordinates": [id, id] }.into(),
+            );
             fields
         };
         let nested = |text: &str, at: i32| {
@@ -166,7 +185,11 @@ pub(super) fn documents() -> Vec<Document> {
     };
     let mut bare = doc! { "_id": 4, "group": 0, "n": 4 };
     for kind in Kind::ALL {
-        for (name, value) in [("text", Bson::Null), ("list", Bson::Array(vec![])), ("number", 7.into())] {
+        for (name, value) in [
+            ("text", Bson::Null),
+            ("list", Bson::Array(vec![])),
+            ("number", 7.into()),
+        ] {
             bare.insert(format!("{}{name}", kind.prefix()), value);
         }
     }

@@ -12,6 +12,8 @@ struct Asked {
     group: &'static str,
     /// A request that uses the name.
     request: fn(&str) -> Document,
+    /// Another place, where other names are known.
+    elsewhere: Option<fn(&str) -> Document>,
     /// The error codes, with words of the message, by which MongoDB says that it does not know a name.
     unknown: &'static [(i32, &'static str)],
 }
@@ -20,26 +22,34 @@ const ASKED: &[Asked] = &[
     Asked {
         group: "query_operators",
         request: |name| doc! { "find": "x", "filter": { "$or": [{ "a": { name: 1 } }] } },
-        unknown: &[(2, "unknown operator")],
+        elsewhere: Some(|name| doc! { "find": "x", "filter": { name: 1 } }),
+        unknown: &[(2, "unknown operator"), (2, "unknown top level operator")],
     },
     Asked {
         group: "update_operators",
         request: |name| doc! { "update": "x", "updates": [{ "q": {}, "u": { name: { "a": 1 } } }] },
+        elsewhere: None,
         unknown: &[(9, "Unknown modifier")],
     },
     Asked {
         group: "stages",
         request: |name| doc! { "aggregate": "x", "pipeline": [{ name: {} }], "cursor": {} },
+        elsewhere: None,
         unknown: &[(40324, "Unrecognized pipeline stage")],
     },
     Asked {
         group: "expressions",
         request: |name| doc! { "aggregate": "x", "pipeline": [{ "$project": { "a": { name: "$a" } } }], "cursor": {} },
-        unknown: &[(31325, "Unknown expression"), (168, "Unrecognized expression")],
+        elsewhere: None,
+        unknown: &[
+            (31325, "Unknown expression"),
+            (168, "Unrecognized expression"),
+        ],
     },
     Asked {
         group: "accumulators",
         request: |name| doc! { "aggregate": "x", "pipeline": [{ "$group": { "_id": 1, "a": { name: "$a" } } }], "cursor": {} },
+        elsewhere: None,
         unknown: &[(15952, "unknown group operator")],
     },
     Asked {
@@ -48,7 +58,11 @@ const ASKED: &[Asked] = &[
             let window = doc! { "sortBy": { "a": 1 }, "output": { "b": { name: "$a" } } };
             doc! { "aggregate": "x", "pipeline": [{ "$setWindowFields": window }], "cursor": {} }
         },
-        unknown: &[(9, "Unrecognized window function"), (9, "Expected a $-prefixed window function")],
+        elsewhere: None,
+        unknown: &[
+            (9, "Unrecognized window function"),
+            (9, "Expected a $-prefixed window function"),
+        ],
     },
 ];
 
@@ -57,7 +71,10 @@ const COUNTED: &[(&[&str], &str)] = &[
     (&["operatorCounters", "match"], "query_operators"),
     (&["operatorCounters", "expressions"], "expressions"),
     (&["operatorCounters", "groupAccumulators"], "accumulators"),
-    (&["operatorCounters", "windowAccumulators"], "window_operators"),
+    (
+        &["operatorCounters", "windowAccumulators"],
+        "window_operators",
+    ),
     (&["aggStageCounters"], "stages"),
 ];
 
@@ -86,7 +103,10 @@ fn group<'g>(groups: &'g [Group], name: &str) -> &'g Group {
 }
 
 fn has(group: &Group, name: &str) -> bool {
-    group.rows.iter().any(|row| row.names.iter().any(|known| stands_for(known, name)))
+    group
+        .rows
+        .iter()
+        .any(|row| row.names.iter().any(|known| stands_for(known, name)))
 }
 
 /// Whether a row's name is the other one, or a pattern of it: `_configsvr*`.
@@ -110,7 +130,10 @@ async fn commands(admin: &Database, group: &Group) -> Vec<String> {
         for name in &row.names {
             let found = known.keys().any(|known| stands_for(name, known));
             if found != expected && row.since.only.is_none() {
-                wrong.push(format!("commands: {name} since {}: the server has it: {found}", row.since.version));
+                wrong.push(format!(
+                    "commands: {name} since {}: the server has it: {found}",
+                    row.since.version
+                ));
             }
         }
     }
@@ -127,8 +150,12 @@ async fn counted(admin: &Database, groups: &[Group]) -> Vec<String> {
             counters = counters.get_document(step).unwrap();
         }
         assert!(counters.len() > 20, "MongoDB counts {name}");
-        let missing = counters.keys().filter(|counter| !has(group(groups, name), counter));
-        wrong.extend(missing.map(|counter| format!("{name}: MongoDB has {counter}, the table has not")));
+        let missing = counters
+            .keys()
+            .filter(|counter| !has(group(groups, name), counter));
+        wrong.extend(
+            missing.map(|counter| format!("{name}: MongoDB has {counter}, the table has not")),
+        );
     }
     wrong
 }
@@ -139,12 +166,27 @@ async fn unlike(database: &Database, asked: &Asked, row: &Row) -> Vec<String> {
     if row.since.only.is_some() {
         return wrong;
     }
-    for name in row.names.iter().filter(|name| name.starts_with('$') && !name.ends_with('*')) {
-        let (code, message) = told(database, (asked.request)(name)).await;
-        let known = !asked.unknown.iter().any(|(unknown, words)| *unknown == code && message.contains(words));
+    for name in row
+        .names
+        .iter()
+        .filter(|name| name.starts_with('$') && !name.ends_with('*'))
+    {
+        let is_unknown = |(code, message): &(i32, String)| {
+            let mut words = asked.unknown.iter();
+            words.any(|(unknown, words)| unknown == code && message.contains(words))
+        };
+        let mut answer = told(database, (asked.request)(name)).await;
+        if let (true, Some(elsewhere)) = (is_unknown(&answer), asked.elsewhere) {
+            answer = told(database, elsewhere(name)).await;
+        }
+        let known = !is_unknown(&answer);
+        let (code, message) = answer;
         if known != (row.since.version == TESTED) {
             let since = &row.since.version;
-            wrong.push(format!("{}: {name} since {since}, but the server says {code}: {message}", asked.group));
+            wrong.push(format!(
+                "{}: {name} since {since}, but the server says {code}: {message}",
+                asked.group
+            ));
         }
     }
     wrong
@@ -152,7 +194,11 @@ async fn unlike(database: &Database, asked: &Asked, row: &Row) -> Vec<String> {
 
 async fn told(database: &Database, request: Document) -> (i32, String) {
     match database.run_command(request).await {
-        Ok(reply) => match reply.get_array("writeErrors").ok().and_then(|errors| errors.first()) {
+        Ok(reply) => match reply
+            .get_array("writeErrors")
+            .ok()
+            .and_then(|errors| errors.first())
+        {
             Some(Bson::Document(error)) => (
                 error.get_i32("code").unwrap(),
                 error.get_str("errmsg").unwrap().to_owned(),

@@ -2,7 +2,9 @@
 
 use mongodb::bson::oid::ObjectId;
 use mongodb::bson::spec::BinarySubtype;
-use mongodb::bson::{Binary, Bson, DateTime, Decimal128, Document, JavaScriptCodeWithScope, Regex, Timestamp};
+use mongodb::bson::{
+    Binary, Bson, DateTime, Decimal128, Document, JavaScriptCodeWithScope, Regex, Timestamp,
+};
 use serde_yaml_ng::Value;
 
 /// The value that `text` is, of which strings that name a collection or database are turned by `name`.
@@ -17,10 +19,12 @@ fn to_bson(value: &Value, name: &impl Fn(&str) -> Option<String>) -> Bson {
         Value::Null => Bson::Null,
         Value::Bool(flag) => Bson::Boolean(*flag),
         Value::Number(number) => to_number(number),
-        Value::String(text) => word(text).unwrap_or_else(|| {
-            Bson::String(name(text).unwrap_or_else(|| text.clone()))
-        }),
-        Value::Sequence(items) => Bson::Array(items.iter().map(|item| to_bson(item, name)).collect()),
+        Value::String(text) => {
+            word(text).unwrap_or_else(|| Bson::String(name(text).unwrap_or_else(|| text.clone())))
+        }
+        Value::Sequence(items) => {
+            Bson::Array(items.iter().map(|item| to_bson(item, name)).collect())
+        }
         Value::Mapping(fields) => {
             let mut document = Document::new();
             for (key, value) in fields {
@@ -46,7 +50,10 @@ fn to_number(number: &serde_yaml_ng::Number) -> Bson {
 
 /// `ISODate(2024-05-01)` and its like, and `/pattern/`.
 fn word(text: &str) -> Option<Bson> {
-    if let Some(pattern) = text.strip_prefix('/').and_then(|rest| rest.strip_suffix('/')) {
+    if let Some(pattern) = text
+        .strip_prefix('/')
+        .and_then(|rest| rest.strip_suffix('/'))
+    {
         return Some(Bson::RegularExpression(Regex {
             pattern: pattern.try_into().unwrap(),
             options: "".try_into().unwrap(),
@@ -54,7 +61,9 @@ fn word(text: &str) -> Option<Bson> {
     }
     let (function, argument) = text.strip_suffix(')')?.split_once('(')?;
     Some(match function {
-        "ISODate" => Bson::DateTime(DateTime::parse_rfc3339_str(format!("{argument}T00:00:00Z")).unwrap()),
+        "ISODate" => {
+            Bson::DateTime(DateTime::parse_rfc3339_str(format!("{argument}T00:00:00Z")).unwrap())
+        }
         "ObjectId" => Bson::ObjectId(ObjectId::parse_str(argument).unwrap()),
         "BinData" => Bson::Binary(Binary {
             subtype: BinarySubtype::Generic,

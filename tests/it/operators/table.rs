@@ -174,6 +174,10 @@ pub(super) struct Example {
     pub(super) volatile: bool,
     /// The order in arrays is MongoDB's secret.
     pub(super) unordered: bool,
+    /// It fails on plaintext too; where it does not say so, that is a mistake in the example.
+    pub(super) fails: bool,
+    /// It is about the fields of a kind without naming one.
+    each: bool,
     verdicts: Vec<Verdict>,
 }
 
@@ -189,7 +193,7 @@ impl Example {
 
     /// Whether it names a field of a kind.
     pub(super) fn has_field(&self) -> bool {
-        self.text.contains('@')
+        self.each || self.text.contains('@')
     }
 }
 
@@ -283,10 +287,13 @@ fn row(group: &mut Group, section: &str, number: usize, line: &str, reasons: &[R
     let [name, since, text, verdicts] = parts[..] else {
         panic!("{at}: a row has a name, a version, an example and verdicts");
     };
-    let example = example(number, text, verdicts, reasons).unwrap_or_else(|told| panic!("{at}: {told}"));
+    let example =
+        example(number, text, verdicts, reasons).unwrap_or_else(|told| panic!("{at}: {told}"));
     if name.is_empty() {
         let row = group.rows.last_mut();
-        row.unwrap_or_else(|| panic!("{at}: no row to add to")).examples.push(example);
+        row.unwrap_or_else(|| panic!("{at}: no row to add to"))
+            .examples
+            .push(example);
         return;
     }
     group.rows.push(Row {
@@ -315,7 +322,7 @@ fn since_of(text: &str) -> Since {
 
 fn example(line: usize, text: &str, verdicts: &str, reasons: &[Reason]) -> Result<Example, String> {
     let (flags, text) = match text.split_once(": ") {
-        Some((flags @ ("volatile" | "unordered"), text)) => (flags, text),
+        Some((flags @ ("volatile" | "unordered" | "each" | "fails"), text)) => (flags, text),
         _ => ("", text),
     };
     let mut example = Example {
@@ -323,6 +330,8 @@ fn example(line: usize, text: &str, verdicts: &str, reasons: &[Reason]) -> Resul
         text: text.to_owned(),
         volatile: flags == "volatile",
         unordered: flags == "unordered",
+        each: flags == "each",
+        fails: flags == "fails",
         verdicts: verdicts
             .split_whitespace()
             .map(|word| verdict(word, reasons))

@@ -11,7 +11,10 @@ pub(super) fn verdicts(groups: &[Group], outcomes: &[Outcome]) {
     let reasons = reasons();
     for group in groups {
         let mut lines: BTreeMap<usize, Vec<&Outcome>> = BTreeMap::new();
-        for outcome in outcomes.iter().filter(|outcome| outcome.group == group.name) {
+        for outcome in outcomes
+            .iter()
+            .filter(|outcome| outcome.group == group.name)
+        {
             lines.entry(outcome.line).or_default().push(outcome);
         }
         let path = folder().join(group.name).with_extension("txt");
