@@ -25,11 +25,12 @@ What becomes of it:
 - **passes**: it goes to MongoDB as it came, and MongoDB's own answer or error comes back: it may need a role, a
   sharded cluster, Atlas or MongoDB Enterprise.
 - **refused**: the proxy answers with an error that names the command, the path, the operator and what to do instead.
-  The last column has that advice, and the error's code. Nothing is sent to MongoDB.
+  The last column has that advice, and the error's code. Nothing of it is sent to MongoDB.
 - **—**: it makes no sense there.
 
 The tested server is MongoDB 6.0. A † marks what is decided but not run: the tested server does not have it, or
-it would stop or change the server.
+it would stop or change the server. A ~ marks answers that differ from time to time, of which only success is compared.
+Where an example fails on plaintext too, the errors have the same code.
 
 In the examples, `people` is a collection with sealed fields, `others` another one, `plain` one without, `fresh` one that is not
 there yet and `DB` the database; `text`, `number`, `date`, `list`… are the fields of the kind in question, with a value of that type.
@@ -52,26 +53,20 @@ pub(super) fn check() {
     if page == rendered {
         return;
     }
-    let line = page
+    let same = page
         .lines()
         .zip(rendered.lines())
-        .position(|(one, other)| one != other);
+        .take_while(|(one, other)| one == other);
     panic!(
         "{} is not what the table says, from line {} on; `make docs` writes it anew",
         path.display(),
-        line.map_or_else(
-            || page.lines().count().min(rendered.lines().count()),
-            |line| line
-        ) + 1
+        same.count() + 1
     );
 }
 
 fn render(groups: &[Group]) -> String {
     let mut page = HEAD.to_owned();
-    page += "\n";
-    for group in groups {
-        page += &format!("- [{}](#{})\n", group.title, anchor(&group.title));
-    }
+    page += &summary(groups);
     for group in groups {
         page += &format!("\n## {}\n", group.title);
         if !group.about.is_empty() {
@@ -95,6 +90,28 @@ fn render(groups: &[Group]) -> String {
     page
 }
 
+/// The groups, with how many of their examples work or pass for each kind of field.
+fn summary(groups: &[Group]) -> String {
+    let mut text = "\nExamples that work or pass:\n\n".to_owned();
+    text += "| | names | sealed | equality | beside |\n| --- | --- | --- | --- | --- |\n";
+    for group in groups {
+        let names: usize = group.rows.iter().map(|row| row.names.len()).sum();
+        let mut cells = String::new();
+        for kind in Kind::ALL {
+            let (mut accepted, mut all) = (0, 0);
+            for example in group.examples() {
+                let verdict = example.verdict(kind);
+                all += usize::from(!matches!(verdict, Verdict::NotApplicable(_)));
+                accepted += usize::from(matches!(verdict, Verdict::Works | Verdict::Passes));
+            }
+            cells += &format!(" {accepted} of {all} |");
+        }
+        let title = &group.title;
+        text += &format!("| [{title}](#{}) | {names} |{cells}\n", anchor(title));
+    }
+    text
+}
+
 fn anchor(title: &str) -> String {
     let kept = title.to_lowercase();
     kept.chars()
@@ -112,15 +129,8 @@ fn line(row: &Row, example: &Example, first: bool) -> String {
     };
     let since = if first { since(row) } else { String::new() };
     let verdicts = example.verdicts();
-    let cells: Vec<String> = if example.has_field() {
-        verdicts
-            .iter()
-            .map(|(_, verdict)| cell(row, verdict))
-            .collect()
-    } else {
-        vec![cell(row, verdicts[0].1); Kind::ALL.len()]
-    };
-    let text = example.text.replace('@', "");
+    let cells = Kind::ALL.map(|kind| cell(row, example, kind));
+    let text = example.text.replace('@', "").replace("NAME", &row.names[0]);
     format!(
         "| {names} | {since} | `{text}` | {} | {} |\n",
         cells.join(" | "),
@@ -143,11 +153,12 @@ fn since(row: &Row) -> String {
     [version, only].join(" ").trim().to_owned()
 }
 
-fn cell(row: &Row, verdict: &Verdict) -> String {
+fn cell(row: &Row, example: &Example, kind: Kind) -> String {
     let mark = if row.since.can_run() { "" } else { " †" };
-    match verdict {
+    match example.verdict(kind) {
         Verdict::NotApplicable(_) => "—".to_owned(),
         Verdict::Refused(_) => format!("**refused**{mark}"),
+        Verdict::Works if example.volatile => format!("works{mark} ~"),
         other => format!("{}{mark}", other.word()),
     }
 }

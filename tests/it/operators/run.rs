@@ -27,6 +27,19 @@ pub(super) enum Found {
     NotRun,
 }
 
+impl fmt::Display for Found {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Works => write!(out, "works"),
+            Self::Passes(told) => write!(out, "passes: {told}"),
+            Self::Refused { code, message } => write!(out, "refused: {code}: {message}"),
+            Self::Differs(told) => write!(out, "differs: {told}"),
+            Self::LetThrough => write!(out, "let through"),
+            Self::NotRun => write!(out, "not run"),
+        }
+    }
+}
+
 impl Found {
     /// Whether it is what the verdict says.
     pub(super) fn is(&self, verdict: &Verdict) -> bool {
@@ -66,7 +79,7 @@ impl fmt::Display for Outcome {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             out,
-            "{}{}.txt:{} {} ({:?}): {} | the table: {} | found: {:?}",
+            "{}{}.txt:{} {} ({:?}): {} | the table: {} | found: {}",
             if self.holds() { "" } else { "! " },
             self.group,
             self.line + 1,

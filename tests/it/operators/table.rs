@@ -191,6 +191,13 @@ impl Example {
         }
     }
 
+    /// The verdict for one kind of field.
+    pub(super) fn verdict(&self, kind: Kind) -> &Verdict {
+        let verdicts = self.verdicts();
+        let own = verdicts.iter().find(|(known, _)| *known == kind);
+        own.unwrap_or(&verdicts[0]).1
+    }
+
     /// Whether it names a field of a kind.
     pub(super) fn has_field(&self) -> bool {
         self.each || self.text.contains('@')
