@@ -20,7 +20,7 @@ SUITES_READY := $(VENV)/.ready-suites
 NODE := tests/drivers/node
 NODE_READY := $(NODE)/node_modules/.ready
 
-.PHONY: help mongod build demo test rust-test driver-test suites fmt lint bench check clean toolchains node
+.PHONY: help mongod build demo test rust-test driver-test suites fmt lint bench check docs clean toolchains node
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-12s %s\n", $$1, $$2 }'
@@ -63,6 +63,9 @@ bench: ## the criterion benches
 
 check: lint ## what needs no mongod: lint and unit tests
 	$(CARGO) test --locked --lib
+
+docs: ## write docs/operators.md anew, from the table of the tests
+	FIELDSEAL_WRITE_DOCS=1 $(CARGO) test --locked --test it -- operators::the_page_says_what_the_table_does
 
 clean: ## remove what was built and installed here
 	$(CARGO) clean

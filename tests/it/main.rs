@@ -10,6 +10,7 @@ mod encryption_spec;
 mod harness;
 mod hello;
 mod leak;
+mod operators;
 mod replies;
 mod rust_driver;
 mod support;

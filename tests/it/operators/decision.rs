@@ -1,0 +1,52 @@
+//! The proxy's decision on a command, without a server: for what newer servers
+//! have, and for what would stop the tested one.
+
+use std::sync::Arc;
+
+use mongodb::bson::Document;
+
+use fieldseal::document::Format;
+use fieldseal::keyring::Keyring;
+use fieldseal::policy::Policy;
+use fieldseal::rewrite::{Decision, decide};
+use fieldseal::schema::Schema;
+use fieldseal::wire::Message;
+
+use crate::support::wire::{body, msg};
+
+/// What the proxy does with a command.
+#[derive(Debug)]
+pub(super) enum Decided {
+    /// It goes to MongoDB as it came.
+    Untouched,
+    /// It goes to MongoDB in another form.
+    Rewritten,
+    /// It is answered with an error.
+    Refused { code: i32, message: String },
+}
+
+/// A policy of the schema, with keys of its own.
+pub(super) fn policy(schema: &str) -> Policy {
+    let schema = Schema::parse(schema, Format::Toml, "operators.toml").unwrap();
+    let keyring = Keyring::generate(["default"]).unwrap();
+    Policy::compile(Arc::new(schema), Arc::new(keyring)).unwrap()
+}
+
+/// Decides on a command in `database`, unless its own `$db` names another.
+pub(super) fn on(policy: &Policy, database: &str, command: &Document) -> Decided {
+    let mut command = command.clone();
+    if !command.contains_key("$db") {
+        command.insert("$db", database);
+    }
+    let frame = msg(0, &body(&command));
+    let message = Message::recognise(&frame).unwrap();
+    let mut scratch = Vec::new();
+    match decide(&message, policy, &mut scratch) {
+        Decision::Forward { cleared, .. } if cleared.bytes() == frame => Decided::Untouched,
+        Decision::Forward { .. } => Decided::Rewritten,
+        Decision::Refuse(refusal) => Decided::Refused {
+            code: refusal.kind.code(),
+            message: refusal.message,
+        },
+    }
+}

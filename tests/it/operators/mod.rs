@@ -1,0 +1,136 @@
+//! The truth about MongoDB's language over sealed fields, one row for each name.
+//!
+//! `table/*.txt` has a row for every command, operator, stage, expression, index
+//! and option that MongoDB 6.0 to 8 document, with examples and a verdict for each
+//! kind of field. Each example is run through the proxy and on a plaintext twin;
+//! `docs/operators.md` is the same table, rendered. By environment:
+//!
+//! - `FIELDSEAL_OPERATORS=print` prints what became of every example;
+//! - `FIELDSEAL_OPERATORS=accept` writes the verdicts anew, except where an answer
+//!   differs from plaintext or no reason of `table/reasons.txt` matches;
+//! - `FIELDSEAL_WRITE_DOCS=1` writes the page anew (`make docs`).
+
+mod answer;
+mod decision;
+mod document;
+mod ground;
+mod names;
+mod notation;
+mod run;
+mod table;
+mod write;
+
+use std::collections::BTreeMap;
+
+use crate::support::{Proxy, ProxyOptions, shared_replica_set, unique_database};
+use ground::Ground;
+use run::{Found, Outcome};
+use table::{Group, Verdict};
+
+/// Rows that run one after the other; lanes run at the same time, each in collections of its own.
+const LANE: usize = 12;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_row_of_the_table_holds() {
+    let set = shared_replica_set().await;
+    let (sealed, plain) = (
+        unique_database("operators_sealed"),
+        unique_database("operators_plain"),
+    );
+    let schema = ground::schema(&sealed);
+    let options = ProxyOptions {
+        schema: &schema,
+        log_level: "info",
+        ..ProxyOptions::default()
+    };
+    let proxy = Proxy::start_with(set, options).await;
+    let ground = Ground::new(set, &proxy, &sealed, &plain).await;
+    let groups = table::groups();
+    let mut tasks = Vec::new();
+    for group in &groups {
+        let lanes = group.rows.chunks(LANE).enumerate();
+        tasks.extend(lanes.map(|(lane, rows)| {
+            let group = Group {
+                rows: rows.to_vec(),
+                ..group.clone()
+            };
+            let name = format!("{}_{lane}", group.name);
+            tokio::spawn(run::rows(group, name, ground.clone()))
+        }));
+    }
+    let mut outcomes = Vec::new();
+    for task in tasks {
+        outcomes.extend(task.await.unwrap());
+    }
+    report(&groups, &outcomes);
+}
+
+/// Prints or accepts what was found, as asked for; fails with all that is not as the table says.
+fn report(groups: &[Group], outcomes: &[Outcome]) {
+    let mode = std::env::var("FIELDSEAL_OPERATORS").unwrap_or_default();
+    if mode == "print" {
+        for outcome in outcomes {
+            eprintln!("{outcome}");
+        }
+    }
+    if mode == "accept" {
+        write::verdicts(groups, outcomes);
+    }
+    eprintln!("{}", counts(groups));
+    let wrong: Vec<String> = outcomes
+        .iter()
+        .filter(|outcome| !outcome.holds())
+        .map(ToString::to_string)
+        .collect();
+    assert!(
+        wrong.is_empty(),
+        "{} of {} examples are not as the table says:\n\n{}\n\nFIELDSEAL_OPERATORS=accept writes the table anew",
+        wrong.len(),
+        outcomes.len(),
+        wrong.join("\n")
+    );
+}
+
+fn counts(groups: &[Group]) -> String {
+    let mut text = String::new();
+    for group in groups {
+        let mut words: BTreeMap<&str, usize> = BTreeMap::new();
+        for example in group.examples() {
+            for (_, verdict) in example.verdicts() {
+                *words.entry(verdict.word()).or_default() += 1;
+            }
+        }
+        text += &format!("{}: {} rows, {words:?}\n", group.name, group.rows.len());
+    }
+    text
+}
+
+#[test]
+fn the_page_says_what_the_table_does() {
+    document::check();
+}
+
+#[test]
+fn no_row_is_without_a_verdict() {
+    for group in table::groups() {
+        for example in group.examples() {
+            for (kind, verdict) in example.verdicts() {
+                let known = !matches!(verdict, Verdict::Unknown);
+                assert!(known, "{}: {kind:?} of {}", group.name, example.text);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_table_has_the_names_that_mongodb_has_and_no_others() {
+    names::check().await;
+}
+
+#[test]
+fn what_is_found_is_told_apart() {
+    let works = Found::Works;
+    assert!(works.is(&Verdict::Works));
+    assert!(!works.is(&Verdict::Passes));
+    assert!(!Found::Differs(String::new()).is(&Verdict::Works));
+}
