@@ -97,7 +97,6 @@ fn what_is_no_statements_own_fault_refuses_the_whole_batch() {
     );
     whole(doc! {"delete": "customers", "deletes": [{"q": {}, "limit": 1, "frobnicate": 1}]});
     whole(doc! {"update": "customers", "updates": [{"q": {}, "u": 5}]});
-    whole(doc! {"update": "customers", "updates": [{"q": {}, "u": {}}], "let": {"x": "$ssn"}});
     // What is explained is not done.
     whole(
         doc! {"explain": {"delete": "customers", "deletes": [{"q": {"ssn": {"$gt": 1}}, "limit": 0}]}},
