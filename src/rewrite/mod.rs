@@ -24,6 +24,7 @@ pub(crate) mod hello;
 mod json_schema;
 pub mod kill;
 mod kinds;
+mod moved;
 mod options;
 mod pipeline;
 mod positions;
@@ -33,6 +34,7 @@ mod scope;
 mod shape;
 mod table;
 mod update;
+mod upsert;
 pub mod views;
 
 use std::sync::Arc;

@@ -461,6 +461,37 @@ async fn updates_upserts_and_insertions_do_what_they_do_on_plaintext() {
 }
 
 #[tokio::test]
+async fn the_current_date_is_set_where_it_is_on_plaintext() {
+    let (_proxy, mut world) = world().await;
+    world.fill(&documents()).await;
+    let set = |q: Document, u: Document| doc! { "update": COLLECTION, "updates": [{ "q": q, "u": u, "multi": true }] };
+    let present = doc! { "address": { "$exists": true }, "visits.note": { "$exists": true } };
+    for command in [
+        set(
+            doc! { "n": 1 },
+            doc! { "$currentDate": { "address": true, "at": true }, "$set": { "n": 5 } },
+        ),
+        set(
+            doc! { "n": 2 },
+            doc! { "$currentDate": { "address": { "$type": "timestamp" } } },
+        ),
+        set(
+            doc! { "n": 3 },
+            doc! { "$currentDate": { "address": true }, "$set": { "address": 1 } },
+        ),
+        doc! { "find": COLLECTION, "filter": present, "projection": { "address": 0, "at": 0 } },
+        doc! { "find": COLLECTION, "filter": { "n": 5 }, "projection": { "name": 1, "n": 1 } },
+        doc! { "count": COLLECTION, "query": { "address": { "$ne": null } } },
+    ] {
+        // What is set is not the same on both sides, to the millisecond.
+        let operation = Operation::read("table", command);
+        world.accept(&operation).await.unwrap_or_else(|text| {
+            panic!("{}\n{text}", operation.command);
+        });
+    }
+}
+
+#[tokio::test]
 async fn a_value_of_every_type_comes_back_as_it_was() {
     let (_proxy, mut world) = world().await;
     world.fill(&documents()).await;

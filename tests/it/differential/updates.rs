@@ -225,11 +225,12 @@ fn add_to_set(dice: &mut Dice) -> (&'static str, &'static str, Bson) {
     };
     match dice.chance(50) {
         true => ("$addToSet", path, one(dice)),
-        false => (
-            "$addToSet",
-            path,
-            doc! { "$each": array(dice, 0, 4, one) }.into(),
-        ),
+        // Unique indexes of tokens take an empty array for null.
+        false => {
+            let least = usize::from(matches!(path, "ssn" | "age"));
+            let each = doc! { "$each": array(dice, least, 4, one) };
+            ("$addToSet", path, each.into())
+        }
     }
 }
 
@@ -240,11 +241,7 @@ fn pull_all(dice: &mut Dice) -> (&'static str, &'static str, Bson) {
             "visits",
             array(dice, 0, 2, |dice| doc! { "at": plain_number(dice) }.into()),
         ),
-        _ => (
-            "$pullAll",
-            dice.pick(&["tags", "tags", "ssn"]),
-            array(dice, 0, 3, tag),
-        ),
+        _ => ("$pullAll", "tags", array(dice, 0, 3, tag)),
     }
 }
 
@@ -252,7 +249,11 @@ fn pull(dice: &mut Dice) -> (&'static str, &'static str, Bson) {
     match dice.below(12) {
         8 | 9 => ("$pull", "tags", of_element(dice, "tags").into()),
         10 => ("$pull", "tags", tag(dice)),
-        11 => ("$pull", "age", of_element(dice, "age").into()),
+        11 => (
+            "$pull",
+            "tags",
+            doc! { "$nin": array(dice, 0, 2, tag) }.into(),
+        ),
         0..3 => ("$pull", "tags", sealed_string(dice)),
         3 => (
             "$pull",

@@ -1,0 +1,101 @@
+//! Upserts by sealed fields: what MongoDB would put into the new document of the filter
+//! would be tokens, so the values go into `$setOnInsert`.
+
+use super::document::write_value;
+use super::filter::UpsertEquality;
+use super::scope::{Place, Scope};
+use crate::raw::Doc;
+use crate::refusal::Refusal;
+
+pub(super) fn write_equalities(
+    out: &mut Vec<u8>,
+    scope: &Scope<'_>,
+    equalities: &[UpsertEquality<'_>],
+) -> Result<(), Refusal> {
+    for equality in equalities {
+        if let Place::Sealed { field, .. } = scope.place(equality.path)? {
+            write_value(out, scope, equality.path, field, &equality.value)?;
+        }
+    }
+    Ok(())
+}
+
+/// The equalities that the update itself does not decide.
+pub(super) fn not_set<'m>(
+    scope: &Scope<'_>,
+    update: Doc<'m>,
+    equalities: &[UpsertEquality<'m>],
+) -> Result<Vec<UpsertEquality<'m>>, Refusal> {
+    let mut missing = Vec::new();
+    for (index, equality) in equalities.iter().enumerate() {
+        let path = equality.path;
+        if path.split('.').any(crate::schema::is_position) {
+            return Err(scope.refuse(
+                path,
+                "an upsert by an array's element",
+                "set the field in the update",
+            ));
+        }
+        if equalities
+            .iter()
+            .skip(index + 1)
+            .any(|other| within(path, other.path) || within(other.path, path))
+        {
+            return Err(scope.refuse(path, "an upsert that compares it twice", "compare it once"));
+        }
+        // MongoDB itself puts null into the new document.
+        if !equality.value.is_null() && !decided(scope, update, path)? {
+            missing.push(*equality);
+        }
+    }
+    Ok(missing)
+}
+
+/// Whether the update sets or unsets `path`, so that the filter's value does not stay.
+fn decided(scope: &Scope<'_>, update: Doc<'_>, path: &str) -> Result<bool, Refusal> {
+    for operator in update.elements() {
+        let operator = operator?;
+        for field in operator.object()?.elements() {
+            let field = field?;
+            let decides = match operator.key {
+                "$set" | "$setOnInsert" => true,
+                // Unset below another field, it would leave that one, empty.
+                "$unset" => !field.key.contains('.'),
+                _ => false,
+            };
+            if decides && within(path, field.key) {
+                return Ok(true);
+            }
+            if meets(path, field.key) {
+                return Err(scope.refuse(
+                    path,
+                    &format!(
+                        "an upsert whose filter compares it and whose update has `{}` of `{}`",
+                        operator.key, field.key
+                    ),
+                    "set it in the update with $set or $setOnInsert",
+                ));
+            }
+        }
+    }
+    Ok(false)
+}
+
+/// Whether one path holds the other, or may, as a position may be any name.
+fn meets(path: &str, other: &str) -> bool {
+    for (one, other) in path.split('.').zip(other.split('.')) {
+        if crate::schema::is_position(one) || crate::schema::is_position(other) {
+            return true;
+        }
+        if one != other {
+            return false;
+        }
+    }
+    true
+}
+
+/// Whether `path` is `outer` or lies below it.
+pub(super) fn within(path: &str, outer: &str) -> bool {
+    path.strip_prefix(outer)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
