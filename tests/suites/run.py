@@ -71,7 +71,7 @@ def confirmed(runs, mode, folder, differing):
     for attempt in (1, 2):
         if not differing:
             break
-        print(f"\n{mode}: {len(differing)} differ; running these alone, {attempt}", flush=True)
+        print(f"\n{mode}: {len(differing)} differ; running these alone, {attempt}:", *differing, sep="\n  ", flush=True)
         tests = [suite.node(name) for name in differing]
         again = together(runs, ("direct", mode), tests, folder / f"again-{mode}-{attempt}")
         again = differences(again["direct"], again[mode])

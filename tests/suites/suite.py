@@ -41,7 +41,10 @@ FILES = [
 ]
 
 # What runs with the driver tests.
-QUICK = [f"test_{name}.py" for name in ("bulk", "collection", "cursor", "session")]
+QUICK = [
+    f"test_{name}.py"
+    for name in "bulk collation collection command_monitoring crud_unified cursor raw_bson session sessions_unified".split()
+]
 
 
 @dataclass
