@@ -69,6 +69,10 @@ fn word(text: &str) -> Option<Bson> {
             subtype: BinarySubtype::Generic,
             bytes: argument.as_bytes().to_vec(),
         }),
+        "UUID" => Bson::Binary(Binary {
+            subtype: BinarySubtype::Uuid,
+            bytes: vec![argument.parse().unwrap(); 16],
+        }),
         "NumberLong" => Bson::Int64(argument.parse().unwrap()),
         "NumberDecimal" => Bson::Decimal128(argument.parse::<Decimal128>().unwrap()),
         "Timestamp" => Bson::Timestamp(Timestamp {

@@ -182,10 +182,13 @@ impl Run<'_> {
             }
         }
         let mut passed = None;
-        for (our, their) in ours.commands.iter().zip(&theirs.commands) {
+        for (index, (our, their)) in ours.commands.iter().zip(&theirs.commands).enumerate() {
             let sealed = sides[0].run(our).await;
             if let Answer::Refused { code, message } = sealed {
-                return Found::Refused { code, message };
+                let mistaken = self
+                    .mistaken(&mut sides[1], &theirs.commands[index..])
+                    .await;
+                return mistaken.unwrap_or(Found::Refused { code, message });
             }
             let plain = sides[1].run(their).await;
             match self.compared(our, &sealed, &plain) {
@@ -195,6 +198,24 @@ impl Run<'_> {
             }
         }
         passed.map_or(Found::Works, Found::Passes)
+    }
+
+    /// What is refused for every kind of field may be refused for a mistake in the example,
+    /// which MongoDB then tells of.
+    async fn mistaken(&self, plain: &mut Side, commands: &[Document]) -> Option<Found> {
+        let may_fail =
+            self.example.fails || self.row.since.only.is_some() || self.group.name == "commands";
+        if may_fail || self.kind != Kind::Beside {
+            return None;
+        }
+        for command in commands {
+            if let Answer::Failed { code, message } = plain.run(command).await {
+                return Some(Found::Differs(format!(
+                    "it fails on plaintext too: {code}: {message}"
+                )));
+            }
+        }
+        None
     }
 
     /// What the proxy decides, where MongoDB cannot be asked.

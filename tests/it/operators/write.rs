@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use super::run::{Found, Outcome};
 use super::table::{Group, Kind, Reason, folder, reasons};
 
-/// Writes the files whose verdicts are not as found. What differs from plaintext, and
-/// a refusal that no reason matches, is left as it is.
+/// Writes the files whose verdicts are not as found, and the reasons that are missing.
+/// What differs from plaintext is left as it is.
 pub(super) fn verdicts(groups: &[Group], outcomes: &[Outcome]) {
-    let reasons = reasons();
+    let reasons = with_missing(reasons(), outcomes);
     for group in groups {
         let mut lines: BTreeMap<usize, Vec<&Outcome>> = BTreeMap::new();
         for outcome in outcomes
@@ -30,6 +30,48 @@ pub(super) fn verdicts(groups: &[Group], outcomes: &[Outcome]) {
         }
         std::fs::write(&path, written).unwrap();
     }
+}
+
+/// Adds reasons for refusals that none matches, under names made of their first words.
+fn with_missing(mut reasons: Vec<Reason>, outcomes: &[Outcome]) -> Vec<Reason> {
+    let path = folder().join("reasons.txt");
+    let mut text = std::fs::read_to_string(&path).unwrap();
+    for outcome in outcomes.iter().filter(|outcome| !outcome.holds()) {
+        let Found::Refused { code, message } = &outcome.found else {
+            continue;
+        };
+        if matching(&reasons, *code, message).is_some() {
+            continue;
+        }
+        let advice = message.rsplit("; ").next().unwrap_or(message);
+        if ["operators_sealed", "sealed_", "equal_", "open_"]
+            .iter()
+            .any(|name| advice.contains(name))
+        {
+            eprintln!("a reason for this has to be written by hand: {message}");
+            continue;
+        }
+        let words = advice.split(|letter: char| !letter.is_alphanumeric());
+        let words: Vec<&str> = words.filter(|word| !word.is_empty()).take(4).collect();
+        let mut name = words.join("-").to_lowercase();
+        if reasons.iter().any(|reason| reason.name == name) {
+            name += &format!("-{}", reasons.len());
+        }
+        text += &format!("{name} | {code} | {advice}\n");
+        reasons.push(Reason {
+            name,
+            code: Some(*code),
+            text: advice.to_owned(),
+        });
+    }
+    std::fs::write(&path, text).unwrap();
+    reasons
+}
+
+fn matching<'r>(reasons: &'r [Reason], code: i32, message: &str) -> Option<&'r Reason> {
+    reasons
+        .iter()
+        .find(|reason| reason.code == Some(code) && message.contains(&reason.text))
 }
 
 /// The verdicts of a line: one for each kind of field, or one where all are the same.
@@ -59,9 +101,7 @@ fn word<'r>(outcome: &&'r Outcome, reasons: &'r [Reason]) -> &'r str {
             "commands" => "passes",
             _ => "works",
         },
-        Found::Refused { code, message } => reasons
-            .iter()
-            .find(|reason| reason.code == Some(*code) && message.contains(&reason.text))
+        Found::Refused { code, message } => matching(reasons, *code, message)
             .map_or(outcome.verdict.written(), |reason| &reason.name),
         Found::Differs(_) | Found::NotRun => outcome.verdict.written(),
     }
