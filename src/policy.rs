@@ -177,11 +177,12 @@ impl Field {
         })
     }
 
-    /// The same field where a pipeline has put its values into arrays.
+    /// The same field where a pipeline has put its values into arrays, or taken
+    /// them out of arrays.
     #[must_use]
-    pub fn by_elements(&self) -> Self {
+    pub fn by_elements(&self, elements: bool) -> Self {
         Self {
-            elements: true,
+            elements,
             ..self.clone()
         }
     }

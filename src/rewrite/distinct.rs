@@ -177,6 +177,18 @@ fn pipeline(writer: &mut Writer<'_>, matching: Option<&[u8]>, path: &str, equali
         let exists = writer.begin_doc(path);
         writer.bool("$exists", true);
         writer.end(exists);
+        // An array within an array is not gone through, here as in plain.
+        if path.contains('.') {
+            let expr = writer.begin_doc("$expr");
+            let not = writer.begin_array("$not");
+            let is_array = writer.begin_doc("0");
+            let operand = writer.begin_array("$isArray");
+            writer.string("0", &format!("${path}"));
+            writer.end(operand);
+            writer.end(is_array);
+            writer.end(not);
+            writer.end(expr);
+        }
         writer.end(present);
     });
     stage(writer, &|writer| {

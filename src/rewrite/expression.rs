@@ -12,7 +12,7 @@ mod reading;
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
-use super::document::write_field;
+use super::document::{write_field, write_value};
 use super::scope::{BY_CONTENT, DEEPEST, Scope};
 use super::shape::{Content, Shape};
 use crate::policy::{Equality, Field};
@@ -27,11 +27,16 @@ type Result<T = ()> = std::result::Result<T, Refusal>;
 pub(super) enum Want<'w> {
     /// As it is stored, to be moved.
     Value,
+    /// The same, where it stands for a value of this content: constants that the
+    /// field may have are sealed as its values, and stay comparable with them.
+    Beside(&'w Content),
     /// To ask whether it is true.
     Truth,
     /// Comparable for equality with others of this domain: tokens for sealed values.
     Key(&'w Equality),
-    /// The same, to be compared with constants that are neither null nor arrays:
+    /// The same, of an array whose order does not matter.
+    Set(&'w Equality),
+    /// As [`Want::Key`], to be compared with constants that are neither null nor arrays:
     /// a plain path, which an index can answer.
     Token(&'w Equality),
     /// As it is stored in a place of this content: constants are sealed.
@@ -46,8 +51,10 @@ pub(super) struct Expressions<'s, 'c> {
     changed: Cell<bool>,
     /// How many looks ahead are going on, which rewrite nothing.
     ahead: Cell<usize>,
-    /// The last sealed field that was read.
+    /// The last sealed field that was read, to be given on.
     met: RefCell<Option<Arc<Field>>>,
+    /// Whether the value of a `$reduce` is being followed.
+    reducing: Cell<bool>,
 }
 
 impl<'s, 'c> Expressions<'s, 'c> {
@@ -58,6 +65,7 @@ impl<'s, 'c> Expressions<'s, 'c> {
             changed: Cell::new(false),
             ahead: Cell::new(0),
             met: RefCell::new(None),
+            reducing: Cell::new(false),
         }
     }
 
@@ -109,9 +117,16 @@ impl<'s, 'c> Expressions<'s, 'c> {
             self.write(out, key, element, Want::Value, env, depth)?;
             return Ok((content, false));
         }
-        if element.kind == kind::DOCUMENT && !is_operator(element)? {
+        let parts = match element.kind {
+            kind::DOCUMENT => !is_operator(element)?,
+            kind => kind == kind::ARRAY,
+        };
+        if parts {
             let mut writer = Writer::new(out);
-            let open = writer.begin_doc(key);
+            let open = match element.kind {
+                kind::ARRAY => writer.begin_array(key),
+                _ => writer.begin_doc(key),
+            };
             for field in element.doc()?.elements() {
                 let field = field?;
                 self.write_group_key(writer.buffer(), field.key, &field, env, depth + 1)?;
@@ -125,16 +140,40 @@ impl<'s, 'c> Expressions<'s, 'c> {
         Ok((content, true))
     }
 
+    /// Rewrites what is put where `before` stands: a constant is sealed as that is.
+    pub(super) fn rewrite_at<'m>(
+        &self,
+        splicer: &mut Splicer<'m, '_>,
+        element: &Element<'m>,
+        before: Option<&Content>,
+        env: Environment<'_>,
+    ) -> Result<Content> {
+        let constant = literal(element)?.is_some() || is_constant(element, 0)?;
+        let want = match before {
+            Some(sealed @ Content::Sealed(_)) if constant => Want::Beside(sealed),
+            _ => Want::Value,
+        };
+        self.rewrite(splicer, element, want, env)
+    }
+
     /// What an expression gives, and a sealed field that it reads; nothing is rewritten.
     pub(super) fn look(
         &self,
         element: &Element<'_>,
         env: Environment<'_>,
     ) -> Result<(Content, Option<Arc<Field>>)> {
+        self.ahead(|| self.write(&mut Vec::new(), "", element, Want::Value, env, 0))
+    }
+
+    /// Runs `write` without keeping what it changes.
+    fn ahead(
+        &self,
+        write: impl FnOnce() -> Result<Content>,
+    ) -> Result<(Content, Option<Arc<Field>>)> {
         let changed = self.changed.get();
         let outer = self.met.take();
         self.ahead.set(self.ahead.get() + 1);
-        let content = self.write(&mut Vec::new(), "", element, Want::Value, env, 0);
+        let content = write();
         self.ahead.set(self.ahead.get() - 1);
         self.changed.set(changed);
         let met = self.met.replace(outer);
@@ -156,8 +195,8 @@ impl<'s, 'c> Expressions<'s, 'c> {
         depth: usize,
     ) -> Result<Content> {
         deep(depth)?;
-        if let Want::Stored(target) = want
-            && let Some(content) = self.write_constant(out, key, element, target)?
+        if let Want::Stored(target) | Want::Beside(target) = want
+            && let Some(content) = self.write_constant(out, key, element, want, target)?
         {
             return Ok(content);
         }
@@ -219,13 +258,22 @@ impl<'s, 'c> Expressions<'s, 'c> {
         want: Want<'_>,
         env: Environment<'_>,
     ) -> Result<Content> {
-        if let Want::Key(_) | Want::Token(_) = want
-            && let Some(constant) = env.constant(text)
-        {
-            if !self.looks_ahead() {
-                constant.compared.set(true);
+        if let Some(constant) = env.constant(text) {
+            let sealed = match want {
+                Want::Key(_) | Want::Set(_) | Want::Token(_) => {
+                    Some(self.constant(out, key, &constant.value, want)?)
+                }
+                Want::Stored(target) | Want::Beside(target) => {
+                    self.write_sealed(out, key, &constant.value, want, target)?
+                }
+                Want::Value | Want::Truth => None,
+            };
+            if let Some(content) = sealed {
+                if !self.looks_ahead() {
+                    constant.sealed.set(true);
+                }
+                return Ok(content);
             }
-            return self.constant(out, key, &constant.value, want);
         }
         let content = self.read(text, path, env)?;
         if let Content::Sealed(sealed) = &content {
@@ -233,12 +281,14 @@ impl<'s, 'c> Expressions<'s, 'c> {
         }
         let mut writer = Writer::new(out);
         match (want, &content) {
-            (Want::Value | Want::Stored(_), _) | (_, Content::Nothing) => writer.string(key, text),
+            (Want::Value | Want::Beside(_) | Want::Stored(_), _) | (_, Content::Nothing) => {
+                writer.string(key, text);
+            }
             (Want::Truth, content) => {
                 self.truth(content)?;
                 writer.string(key, text);
             }
-            (Want::Key(equality), Content::Sealed(sealed)) => {
+            (Want::Key(equality) | Want::Set(equality), Content::Sealed(sealed)) => {
                 self.same_domain(equality, &sealed.field)?;
                 self.changed.set(true);
                 self.scope.compared.set(true);
@@ -250,10 +300,12 @@ impl<'s, 'c> Expressions<'s, 'c> {
                 self.scope.compared.set(true);
                 writer.string(key, &format!("{text}{}", equality.suffix));
             }
-            (Want::Key(_) | Want::Token(_), content) if content.is_open() => {
+            (Want::Key(_) | Want::Set(_) | Want::Token(_), content) if content.is_open() => {
                 return Err(self.refuse_open(text));
             }
-            (Want::Key(_) | Want::Token(_), content) => return Err(self.refuse_whole(content)),
+            (Want::Key(_) | Want::Set(_) | Want::Token(_), content) => {
+                return Err(self.refuse_whole(content));
+            }
         }
         Ok(content)
     }
@@ -268,7 +320,9 @@ impl<'s, 'c> Expressions<'s, 'c> {
     ) -> Result<Content> {
         let mut writer = Writer::new(out);
         match want {
-            Want::Key(equality) | Want::Token(equality) if !element.is_null() => {
+            Want::Key(equality) | Want::Set(equality) | Want::Token(equality)
+                if !element.is_null() =>
+            {
                 self.changed.set(true);
                 self.scope.compared.set(true);
                 match element.kind {
@@ -320,22 +374,106 @@ impl<'s, 'c> Expressions<'s, 'c> {
         out: &mut Vec<u8>,
         key: &str,
         element: &Element<'_>,
+        want: Want<'_>,
         target: &Content,
     ) -> Result<Option<Content>> {
-        let Content::Sealed(sealed) = target else {
-            return Ok(None);
-        };
-        let constant = match literal(element)? {
-            Some(inner) => inner,
-            None if is_constant(element, 0)? => *element,
-            None => return Ok(None),
-        };
-        if constant.is_null() {
+        if target.is_open() {
             return Ok(None);
         }
+        let constant = match literal(element)? {
+            Some(inner) => inner,
+            None if matches!(target, Content::Sealed(_)) && is_constant(element, 0)? => *element,
+            None => return Ok(None),
+        };
+        self.write_sealed(out, key, &constant, want, target)
+    }
+
+    /// The same of a value that is known to be a constant.
+    fn write_sealed(
+        &self,
+        out: &mut Vec<u8>,
+        key: &str,
+        constant: &Element<'_>,
+        want: Want<'_>,
+        target: &Content,
+    ) -> Result<Option<Content>> {
+        match target {
+            Content::Sealed(_) if constant.is_null() => return Ok(None),
+            Content::Sealed(sealed) => {
+                if let Want::Beside(_) = want
+                    && !may_have(&sealed.field, constant)?
+                {
+                    return Ok(None);
+                }
+                // A stage would take a bare document for names to merge.
+                let literal = Writer::new(out).begin_doc(key);
+                if sealed.field.elements && sealed.arrays == 0 {
+                    write_value(out, self.scope, "$literal", &sealed.field, constant)?;
+                } else {
+                    write_field(out, self.scope, "$literal", &sealed.field, constant)?;
+                }
+                Writer::new(out).end(literal);
+            }
+            Content::Document(shape)
+                if matches!(constant.kind, kind::DOCUMENT | kind::ARRAY)
+                    && matches!(want, Want::Stored(_)) =>
+            {
+                let literal = Writer::new(out).begin_doc(key);
+                self.write_shaped(out, "$literal", constant, shape, 0)?;
+                Writer::new(out).end(literal);
+            }
+            _ => return Ok(None),
+        }
         self.changed.set(true);
-        write_field(out, self.scope, key, &sealed.field, &constant)?;
         Ok(Some(target.clone()))
+    }
+
+    /// A constant document, or an array of them, sealed where `shape` is.
+    fn write_shaped(
+        &self,
+        out: &mut Vec<u8>,
+        key: &str,
+        constant: &Element<'_>,
+        shape: &Shape,
+        depth: usize,
+    ) -> Result {
+        deep(depth)?;
+        let open = match constant.kind {
+            kind::ARRAY => Writer::new(out).begin_array(key),
+            kind::DOCUMENT => Writer::new(out).begin_doc(key),
+            _ => {
+                Writer::new(out).value(constant.kind, key, constant.value());
+                return Ok(());
+            }
+        };
+        for field in constant.doc()?.elements() {
+            let field = field?;
+            if constant.kind == kind::ARRAY {
+                self.write_shaped(out, field.key, &field, shape, depth + 1)?;
+                continue;
+            }
+            if field.key.contains('.') {
+                return Err(self.refuse_dotted());
+            }
+            match shape.named(field.key) {
+                Content::Sealed(sealed) if !field.is_null() => {
+                    write_field(out, self.scope, field.key, &sealed.field, &field)?;
+                }
+                Content::Document(below) => {
+                    self.write_shaped(out, field.key, &field, &below, depth + 1)?;
+                }
+                _ => Writer::new(out).value(field.kind, field.key, field.value()),
+            }
+        }
+        Writer::new(out).end(open);
+        Ok(())
+    }
+
+    fn refuse_dotted(&self) -> Refusal {
+        self.scope.refuse_command(
+            &format!("{} a field name that holds a dot", self.what),
+            "nest documents instead",
+        )
     }
 
     fn array(
@@ -350,18 +488,16 @@ impl<'s, 'c> Expressions<'s, 'c> {
         let element_target;
         let inner = match want {
             Want::Value | Want::Truth => Want::Value,
-            Want::Key(_) | Want::Token(_) => want,
-            Want::Stored(Content::Sealed(sealed)) => match sealed.arrays.checked_sub(1) {
-                Some(arrays) => {
-                    element_target = Content::Sealed(super::shape::Sealed {
-                        field: Arc::clone(&sealed.field),
-                        arrays,
-                    });
-                    Want::Stored(&element_target)
-                }
-                None => Want::Value,
-            },
-            Want::Stored(target) => Want::Stored(target),
+            Want::Key(_) | Want::Set(_) | Want::Token(_) => want,
+            Want::Beside(target) => {
+                element_target = target.item();
+                Want::Beside(&element_target)
+            }
+            Want::Stored(Content::Sealed(sealed)) if sealed.arrays == 0 => Want::Value,
+            Want::Stored(target) => {
+                element_target = target.item();
+                Want::Stored(&element_target)
+            }
         };
         let mut writer = Writer::new(out);
         let open = writer.begin_array(key);
@@ -385,7 +521,7 @@ impl<'s, 'c> Expressions<'s, 'c> {
         env: Environment<'_>,
         depth: usize,
     ) -> Result<Content> {
-        if let Want::Key(_) | Want::Token(_) = want {
+        if let Want::Key(_) | Want::Set(_) | Want::Token(_) = want {
             return Err(self.scope.refuse_command(
                 &format!("{} comparison of a sealed field with a document", self.what),
                 BY_CONTENT,
@@ -406,10 +542,7 @@ impl<'s, 'c> Expressions<'s, 'c> {
             };
             let content = self.write(writer.buffer(), field.key, &field, inner, env, depth + 1)?;
             if field.key.contains('.') && !content.is_open() {
-                return Err(self.scope.refuse_command(
-                    &format!("{} a field name that holds a dot", self.what),
-                    "nest documents instead",
-                ));
+                return Err(self.refuse_dotted());
             }
             shape.put(field.key, content);
         }
@@ -418,7 +551,7 @@ impl<'s, 'c> Expressions<'s, 'c> {
     }
 
     fn equality<'f>(&self, field: &'f Field) -> Result<&'f Equality> {
-        if self.scope.collection.on_plaintext == crate::schema::OnPlaintext::Allow {
+        if self.allows_plaintext() {
             return Err(self.scope.refuse(
                 &field.path,
                 self.what,
@@ -432,6 +565,10 @@ impl<'s, 'c> Expressions<'s, 'c> {
                 "MongoDB only has its ciphertext; `queries = [\"equality\"]` in the schema adds equality",
             )
         })
+    }
+
+    fn allows_plaintext(&self) -> bool {
+        self.scope.collection.on_plaintext == crate::schema::OnPlaintext::Allow
     }
 
     fn same_domain(&self, equality: &Equality, field: &Field) -> Result {
@@ -552,6 +689,21 @@ fn is_constant(element: &Element<'_>, depth: usize) -> Result<bool> {
     }
 }
 
+/// Whether a field may have this value, or, if its arrays are sealed by their
+/// elements, all that is in it.
+fn may_have(field: &Field, constant: &Element<'_>) -> Result<bool> {
+    if constant.kind != kind::ARRAY || !field.elements {
+        return Ok(field.types.allows(constant.kind));
+    }
+    for item in constant.doc()?.elements() {
+        let item = item?;
+        if !item.is_null() && !field.types.allows(item.kind) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// Appends the key of what `path` reads: its tokens, in arrays at most so deep.
 fn write_key(writer: &mut Writer<'_>, key: &str, path: &str, equality: &Equality, arrays: usize) {
     let Some(deeper) = arrays.checked_sub(1) else {
@@ -584,8 +736,8 @@ fn write_key(writer: &mut Writer<'_>, key: &str, path: &str, equality: &Equality
     writer.end(open);
 }
 
-/// Rewrites the `let` of a command: what was compared with sealed fields, and is
-/// a token there, does not go to MongoDB.
+/// Rewrites the `let` of a command: what was compared with sealed fields, or put
+/// into them, does not go to MongoDB.
 pub(super) fn constants<'m>(
     splicer: &mut Splicer<'m, '_>,
     scope: &Scope<'_>,
@@ -595,10 +747,10 @@ pub(super) fn constants<'m>(
         return Ok(());
     };
     let mark = splicer.mark();
-    for constant in constants.iter().filter(|constant| constant.compared.get()) {
+    for constant in constants.iter().filter(|constant| constant.sealed.get()) {
         if constant.open.get() {
             return Err(scope.refuse_command(
-                "a variable of `let` that is compared with a sealed field and used elsewhere as well",
+                "a variable of `let` that stands for a sealed value and is used elsewhere as well",
                 "give the value by two variables, one for the sealed field alone",
             ));
         }

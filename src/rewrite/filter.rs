@@ -150,12 +150,19 @@ impl<'c, P: Paths<'c>> Filter<'_, 'c, '_, P> {
         splicer: &mut Splicer<'m, '_>,
         element: &Element<'m>,
     ) -> Result<(), Refusal> {
-        let root = Content::Document(Shape::of(self.scope.collection));
+        let stored;
+        let root = match self.scope.root {
+            Some(root) => root,
+            None => {
+                stored = Content::Document(Shape::of(self.scope.collection));
+                &stored
+            }
+        };
         Expressions::new(self.scope, "$expr").rewrite(
             splicer,
             element,
             Want::Truth,
-            Environment::of(self.scope, &root),
+            Environment::of(self.scope, root),
         )?;
         Ok(())
     }

@@ -206,6 +206,7 @@ impl<'p> Pipeline<'p> {
             let collection = documents.collection(self.namespace, self.on_plaintext);
             let mut scope = Scope::new(self.command, &collection, self.collated);
             scope.constants = self.constants;
+            scope.root = Some(&documents.content);
             scope.variables = variables;
             scope.stored = self.stored;
             let outcome = Stage {

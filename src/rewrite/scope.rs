@@ -3,6 +3,7 @@
 use std::cell::Cell;
 
 use super::expression::{Constants, Variable};
+use super::shape::Content;
 use crate::policy::{Collection, Field};
 use crate::raw::Malformed;
 use crate::refusal::{Refusal, RefusalKind};
@@ -30,6 +31,8 @@ pub(super) struct Scope<'c> {
     pub(super) collated: bool,
     /// The constants of the command's `let`.
     pub(super) constants: Option<&'c Constants<'c>>,
+    /// What is known of the documents beyond `collection`, between two stages.
+    pub(super) root: Option<&'c Content>,
     /// The variables that a stage above bound.
     pub(super) variables: Option<&'c Variable<'c>>,
     /// Whether paths may lead to tokens, as in the definition of a view, which was
@@ -61,6 +64,7 @@ impl<'c> Scope<'c> {
             compared: Cell::new(false),
             collated,
             constants: None,
+            root: None,
             variables: None,
             stored: false,
         }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::policy::{Collection, Field};
+use crate::raw::kind;
 use crate::schema::{NodeId, OnPlaintext, Step, Tree, is_position};
 
 /// What may stand at a path, or come of an expression.
@@ -29,6 +30,9 @@ pub(super) struct Sealed {
     pub(super) field: Arc<Field>,
     /// How deep in arrays they may stand, at most.
     pub(super) arrays: usize,
+    /// How deep in arrays one may stand, at least, that is an array sealed as one
+    /// value; none if nowhere.
+    whole: Option<usize>,
 }
 
 /// Documents: what stands at their names.
@@ -39,22 +43,60 @@ pub(super) struct Shape {
     any: Option<Box<Content>>,
     /// Whether a document has no other names.
     closed: bool,
+    /// Whether a number leads to documents of the same shape: below the top level
+    /// of a collection it may be an array's index, and in documents it is sealed
+    /// like one.
+    numbered: bool,
 }
 
 impl Sealed {
     /// Sealed values of `field`, where the field stores them.
     pub(super) fn stored(field: &Arc<Field>) -> Self {
+        let depth = usize::from(field.elements);
         Self {
             field: Arc::clone(field),
-            arrays: usize::from(field.elements),
+            arrays: depth,
+            whole: field.types.allows(kind::ARRAY).then_some(depth),
         }
     }
 
+    /// The same, in so many arrays more at most.
     fn within_arrays(&self, more: usize) -> Self {
         Self {
-            field: Arc::clone(&self.field),
             arrays: self.arrays + more,
+            ..self.clone()
         }
+    }
+
+    /// What stands in an array of them.
+    pub(super) fn item(&self) -> Self {
+        Self {
+            field: Arc::clone(&self.field),
+            arrays: self.arrays.saturating_sub(1),
+            whole: self.whole.map(|depth| depth.saturating_sub(1)),
+        }
+    }
+
+    /// Whether an array may stand there that MongoDB does not see, as it is sealed
+    /// as one value.
+    pub(super) fn hides_arrays(&self) -> bool {
+        self.whole == Some(0)
+    }
+
+    /// The field as it is where these values stand; none if an array may be sealed
+    /// as one value there or by its elements.
+    fn field_here(&self) -> Option<Arc<Field>> {
+        let elements = match (self.arrays, self.hides_arrays()) {
+            (0, true) => false,
+            (0, false) => self.field.elements,
+            (_, false) => true,
+            (_, true) => return None,
+        };
+        Some(if elements == self.field.elements {
+            Arc::clone(&self.field)
+        } else {
+            Arc::new(self.field.by_elements(elements))
+        })
     }
 }
 
@@ -75,6 +117,7 @@ impl Content {
             (Self::Sealed(one), Self::Sealed(other)) if one.field.id == other.field.id => {
                 Self::Sealed(Sealed {
                     arrays: one.arrays.max(other.arrays),
+                    whole: one.whole.into_iter().chain(other.whole).min(),
                     field: one.field,
                 })
             }
@@ -90,15 +133,26 @@ impl Content {
     /// An array of it.
     pub(super) fn in_array(self) -> Self {
         match self {
-            Self::Sealed(sealed) => Self::Sealed(sealed.within_arrays(1)),
+            Self::Sealed(sealed) => Self::Sealed(Sealed {
+                whole: sealed.whole.map(|depth| depth + 1),
+                ..sealed.within_arrays(1)
+            }),
             // Documents are seen through arrays anyway.
             content => content,
         }
     }
 
-    /// What an expression reads at `path` below it; none where that depends on
-    /// whether a number is a name.
-    pub(super) fn at<'p>(&self, path: impl IntoIterator<Item = &'p str>) -> Read {
+    /// What stands in it, if it is an array.
+    pub(super) fn item(&self) -> Self {
+        match self {
+            Self::Sealed(sealed) => Self::Sealed(sealed.item()),
+            content => content.clone(),
+        }
+    }
+
+    /// What an expression reads at `path` below it, which may itself be an array if
+    /// a variable holds it.
+    pub(super) fn at<'p>(&self, path: impl IntoIterator<Item = &'p str>, variable: bool) -> Read {
         let mut at = self;
         let mut arrays = 0_usize;
         for component in path {
@@ -115,9 +169,7 @@ impl Content {
                     None if shape.any.is_some() && is_position(component) => {
                         return Read::Ambiguous;
                     }
-                    // A number may be an array's index or a name; seen from the
-                    // documents' side it stays where it is, as in a Tree.
-                    None if is_position(component) && arrays > 0 => {}
+                    None if shape.stays(component) => {}
                     None if shape.closed => return Read::Content(Self::Nothing),
                     None => return Read::Content(Self::Open),
                 },
@@ -126,7 +178,10 @@ impl Content {
         Read::Content(match at {
             // Each document on the way may have been an array of them; the last
             // component's own arrays are counted already.
-            Self::Sealed(sealed) => Self::Sealed(sealed.within_arrays(arrays.saturating_sub(1))),
+            Self::Sealed(sealed) if !variable => {
+                Self::Sealed(sealed.within_arrays(arrays.saturating_sub(1)))
+            }
+            Self::Sealed(sealed) => Self::Sealed(sealed.within_arrays(arrays)),
             content => content.clone(),
         })
     }
@@ -136,7 +191,10 @@ impl Content {
         match (self, target) {
             (Self::Nothing, _) => true,
             (Self::Sealed(one), Self::Sealed(other)) => {
-                one.field.id == other.field.id && one.arrays <= other.arrays
+                let deep = |sealed: &Sealed| sealed.whole.unwrap_or(usize::MAX);
+                one.field.id == other.field.id
+                    && one.arrays <= other.arrays
+                    && deep(one) >= deep(other)
             }
             (Self::Document(one), Self::Document(other)) => one.fits(other),
             (one, other) => one.is_open() && other.is_open(),
@@ -181,7 +239,10 @@ impl Shape {
     }
 
     fn of_node(collection: &Collection, node: NodeId) -> Self {
-        let mut shape = Self::default();
+        let mut shape = Self {
+            numbered: node != Tree::ROOT || collection.tree.numbered(),
+            ..Self::default()
+        };
         for (name, step) in collection.tree.children(node) {
             let content = match step {
                 Step::Sealed(leaf) => Content::Sealed(Sealed::stored(collection.field(leaf))),
@@ -204,7 +265,7 @@ impl Shape {
         let mut tree = Tree::default();
         let mut fields = Vec::new();
         self.plant(&mut tree, Tree::ROOT, &mut fields);
-        tree.finish();
+        tree.finish(self.numbered);
         Collection::derived(namespace, on_plaintext, tree, fields)
     }
 
@@ -224,14 +285,13 @@ impl Shape {
                 Content::Nothing | Content::Open => {}
                 Content::Document(shape) => shape.plant(tree, node, fields),
                 Content::Mixed => tree.seal(node, None),
-                Content::Sealed(sealed) => {
-                    tree.seal(node, Some(fields.len()));
-                    fields.push(if sealed.arrays > 0 && !sealed.field.elements {
-                        Arc::new(sealed.field.by_elements())
-                    } else {
-                        Arc::clone(&sealed.field)
-                    });
-                }
+                Content::Sealed(sealed) => match sealed.field_here() {
+                    Some(field) => {
+                        tree.seal(node, Some(fields.len()));
+                        fields.push(field);
+                    }
+                    None => tree.seal(node, None),
+                },
             }
         }
     }
@@ -252,10 +312,16 @@ impl Shape {
             .or_else(|| self.any.as_deref().filter(|_| !is_position(name)))
     }
 
-    /// What `$getField` finds at a name: no number is an array's index there.
+    /// Whether a path stays at these documents when it goes on with this component.
+    fn stays(&self, component: &str) -> bool {
+        self.numbered && is_position(component) && !self.is_open()
+    }
+
+    /// What documents have at a name, which is no array's index.
     pub(super) fn named(&self, name: &str) -> Content {
         match self.named.get(name).or(self.any.as_deref()) {
             Some(content) => content.clone(),
+            None if self.stays(name) => Content::Document(self.clone()),
             None if self.closed => Content::Nothing,
             None => Content::Open,
         }
@@ -298,10 +364,9 @@ impl Shape {
                 return true;
             }
             if !at.named.contains_key(component) {
-                let now = match (&at.any, at.closed) {
-                    (Some(content), _) => Content::clone(content),
-                    (None, true) => Content::Document(Self::closed()),
-                    (None, false) => Content::Open,
+                let now = match at.named(component) {
+                    Content::Nothing => Content::Document(Self::closed()),
+                    content => content,
                 };
                 at.named.insert(component.to_owned(), now);
             }
@@ -332,13 +397,10 @@ impl Shape {
                 return true;
             }
             if !at.named.contains_key(component) {
-                match &at.any {
-                    Some(content) => {
-                        let content = Content::clone(content);
-                        at.named.insert(component.to_owned(), content);
-                    }
-                    None => return true,
-                }
+                match at.named(component) {
+                    Content::Nothing | Content::Open => return true,
+                    content => at.named.insert(component.to_owned(), content),
+                };
             }
             match at.named.get_mut(component) {
                 Some(Content::Document(shape)) => at = shape,
@@ -353,6 +415,7 @@ impl Shape {
     pub(super) fn or(self, other: Self) -> Self {
         let mut both = Self {
             closed: self.closed && other.closed,
+            numbered: self.numbered || other.numbered,
             ..Self::default()
         };
         let names: std::collections::BTreeSet<&String> =
@@ -370,34 +433,6 @@ impl Shape {
             both.any = Some(Box::new(rest(&self).or(rest(&other))));
         }
         both
-    }
-
-    /// What documents are that have all names of `self` and then those of `over`.
-    pub(super) fn merged(self, over: Self) -> Self {
-        if over.any.is_some() || !over.closed {
-            // Any name of `over` may stand in the place of one of `self`.
-            let either = self.clone().or(over.clone());
-            return Self {
-                closed: false,
-                ..over
-                    .named
-                    .into_iter()
-                    .fold(either, |mut shape, (name, content)| {
-                        let below = match self.named(&name) {
-                            Content::Nothing => content,
-                            other => content.or(other),
-                        };
-                        shape.named.insert(name, below);
-                        shape
-                    })
-            };
-        }
-        over.named
-            .into_iter()
-            .fold(self, |mut shape, (name, content)| {
-                shape.put(&name, content);
-                shape
-            })
     }
 
     fn fits(&self, target: &Self) -> bool {

@@ -12,6 +12,8 @@ pub struct NodeId(u32);
 #[derive(Debug, Clone)]
 pub struct Tree {
     nodes: Vec<Node>,
+    /// Whether numbers stay where they are at the top level as well.
+    numbered: bool,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -59,6 +61,7 @@ impl Default for Tree {
     fn default() -> Self {
         Self {
             nodes: vec![Node::default()],
+            numbered: false,
         }
     }
 }
@@ -103,7 +106,7 @@ impl Tree {
             node.leaf = Some(index);
             seen.push(path);
         }
-        tree.finish();
+        tree.finish(false);
         Ok(tree)
     }
 
@@ -181,11 +184,18 @@ impl Tree {
         node.mixed = leaf.is_none();
     }
 
-    /// Ends the making of a tree by hand.
-    pub fn finish(&mut self) {
+    /// Ends the making of a tree by hand. `numbered` says that its top level is no
+    /// collection's, but was below one, where numbers are not names.
+    pub fn finish(&mut self, numbered: bool) {
+        self.numbered = numbered;
         for node in &mut self.nodes {
             node.children.sort_by(|(a, _), (b, _)| a.cmp(b));
         }
+    }
+
+    /// Whether a number at the top level may be a position.
+    pub fn numbered(&self) -> bool {
+        self.numbered
     }
 
     /// Whether nothing is sealed.
@@ -196,7 +206,8 @@ impl Tree {
     /// Where the component `name` leads from `at`.
     pub fn step(&self, at: NodeId, name: &str) -> Step {
         let node = self.node(at);
-        if node.any.is_some() && at != Self::ROOT && is_position(name) {
+        let below = at != Self::ROOT || self.numbered;
+        if node.any.is_some() && below && is_position(name) {
             return Step::Ambiguous;
         }
         let child = node
@@ -208,7 +219,7 @@ impl Tree {
             .or(node.any);
         match child {
             Some(child) => self.at(child),
-            None if at != Self::ROOT && is_position(name) => Step::Inner(at),
+            None if below && is_position(name) => Step::Inner(at),
             None => Step::Open,
         }
     }

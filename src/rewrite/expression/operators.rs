@@ -4,9 +4,9 @@
 use super::names::{INTERNAL_VARIABLES, OPEN_OPERANDS};
 use super::reading::{Variable, plain_name};
 use super::{Environment, Expressions, Result, Want, deep, write_key};
-use crate::policy::Equality;
+use crate::policy::{Equality, Field};
 use crate::raw::{Element, Malformed, Writer, kind};
-use crate::rewrite::shape::Content;
+use crate::rewrite::shape::{Content, Read, Sealed};
 
 /// Writes one operand.
 struct Operands<'a, 'o> {
@@ -30,28 +30,35 @@ impl Expressions<'_, '_> {
             .doc()?
             .first()?
             .ok_or(Malformed("an expression is empty"))?;
-        // Those that give one of their operands hand the wish down to it.
-        let hands_down = matches!(
-            operator.key,
-            "$cond" | "$ifNull" | "$switch" | "$let" | "$literal" | "$const"
-        ) || matches!(want, Want::Stored(_))
-            && matches!(operator.key, "$concatArrays" | "$mergeObjects");
-        if hands_down {
+        if hands_down(operator.key, want) {
+            let beside;
+            let want = match (want, self.stands_beside(element, &operator, want, env)?) {
+                (Want::Value, Some(sealed)) => {
+                    beside = sealed;
+                    Want::Beside(&beside)
+                }
+                _ => want,
+            };
             let mut writer = Writer::new(out);
             let open = writer.begin_doc(key);
             let content = self.handing_down(writer.buffer(), &operator, want, env, depth)?;
             writer.end(open);
+            self.check(&content, want)?;
             return Ok(content);
         }
         match want {
-            Want::Key(equality) | Want::Token(equality) => {
+            Want::Key(equality) | Want::Set(equality) | Want::Token(equality) => {
                 self.keyed(out, key, element, &operator, equality, env, depth)
             }
             _ => {
                 let mut writer = Writer::new(out);
                 let open = writer.begin_doc(key);
+                let before = self.met.borrow().clone();
                 let content = self.value(writer.buffer(), &operator, env, depth)?;
                 writer.end(open);
+                if content.is_open() {
+                    self.met.replace(before);
+                }
                 if let Want::Truth = want {
                     self.truth(&content)?;
                 }
@@ -59,6 +66,28 @@ impl Expressions<'_, '_> {
                 Ok(content)
             }
         }
+    }
+
+    /// The field whose values an operator mixes with constants, which are sealed like
+    /// them then.
+    fn stands_beside(
+        &self,
+        element: &Element<'_>,
+        operator: &Element<'_>,
+        want: Want<'_>,
+        env: Environment<'_>,
+    ) -> Result<Option<Content>> {
+        let mixes = matches!(
+            operator.key,
+            "$cond" | "$ifNull" | "$switch" | "$let" | "$concatArrays"
+        );
+        if !mixes || !matches!(want, Want::Value) || self.looks_ahead() {
+            return Ok(None);
+        }
+        Ok(match self.look(element, env)? {
+            (Content::Mixed, Some(field)) => Some(Content::Sealed(Sealed::stored(&field))),
+            _ => None,
+        })
     }
 
     /// The key of what an operator gives: sealed values are bound to a variable first.
@@ -118,23 +147,38 @@ impl Expressions<'_, '_> {
             "$let" => self.bind(&mut operands, operator, want),
             "$switch" => self.switch(&mut operands, operator, want),
             "$cond" => self.cond(&mut operands, operator, want),
-            // $ifNull, $concatArrays, $mergeObjects
+            // $ifNull, $concatArrays, $mergeObjects, operators on sets
             name => {
                 let mut content = Content::Nothing;
-                let merges = name == "$mergeObjects";
                 self.each(&mut operands, operator, |operands, item, _| {
                     let of_item = self.operand(operands, item, want)?;
-                    let before = std::mem::replace(&mut content, Content::Nothing);
-                    content = if merges {
-                        merged(before, of_item)
-                    } else {
-                        before.or(of_item)
-                    };
+                    match name {
+                        "$mergeObjects" => self.documents(&of_item)?,
+                        "$ifNull" => {}
+                        _ => self.real_array(&of_item, name)?,
+                    }
+                    content = std::mem::replace(&mut content, Content::Nothing).or(of_item);
                     Ok(())
                 })?;
                 Ok(content)
             }
         }
+    }
+
+    /// Whether `$mergeObjects` sees in it what the service would: documents.
+    pub(in crate::rewrite) fn documents(&self, content: &Content) -> Result {
+        match content {
+            Content::Sealed(_) | Content::Mixed => Err(self.refuse_whole(content)),
+            _ => Ok(()),
+        }
+    }
+
+    /// What is asked whether it is true, of which nothing is given on.
+    fn test(&self, operands: &mut Operands<'_, '_>, element: &Element<'_>) -> Result {
+        let before = self.met.borrow().clone();
+        self.operand(operands, element, Want::Truth)?;
+        self.met.replace(before);
+        Ok(())
     }
 
     fn operand(
@@ -196,7 +240,7 @@ impl Expressions<'_, '_> {
         let mut content = Content::Nothing;
         let mut branch = |operands: &mut Operands<'_, '_>, item: &Element<'_>, is_test: bool| {
             if is_test {
-                return self.operand(operands, item, Want::Truth).map(|_| ());
+                return self.test(operands, item);
             }
             let of_branch = self.operand(operands, item, want)?;
             content = std::mem::replace(&mut content, Content::Nothing).or(of_branch);
@@ -232,7 +276,7 @@ impl Expressions<'_, '_> {
             for branch in branches.elements() {
                 self.named(operands, &branch?, |operands, item| {
                     if item.key == "case" {
-                        return self.operand(operands, item, Want::Truth).map(|_| ());
+                        return self.test(operands, item);
                     }
                     let of_branch = self.operand(operands, item, want)?;
                     content = std::mem::replace(&mut content, Content::Nothing).or(of_branch);
@@ -337,15 +381,7 @@ impl Expressions<'_, '_> {
                 Ok(Content::Open)
             }
             "$isArray" | "$size" => self.of_array(operands, operator),
-            "$first" | "$last" | "$reverseArray" => {
-                let mut content = Content::Nothing;
-                self.each(operands, operator, |operands, item, _| {
-                    content = self.array_operand(operands, item, operator.key)?;
-                    Ok(())
-                })?;
-                Ok(content)
-            }
-            "$arrayElemAt" | "$slice" => {
+            "$first" | "$last" | "$reverseArray" | "$arrayElemAt" | "$slice" => {
                 let mut content = Content::Nothing;
                 self.each(operands, operator, |operands, item, index| {
                     if index == 0 {
@@ -354,7 +390,10 @@ impl Expressions<'_, '_> {
                     }
                     self.open_operand(operands, item, operator.key)
                 })?;
-                Ok(content)
+                Ok(match operator.key {
+                    "$reverseArray" | "$slice" => content,
+                    _ => content.item(),
+                })
             }
             "$firstN" | "$lastN" => {
                 let mut content = Content::Nothing;
@@ -367,12 +406,13 @@ impl Expressions<'_, '_> {
                 })?;
                 Ok(content)
             }
-            "$concatArrays" | "$mergeObjects" => {
-                self.handing_down(operands.out, operator, Want::Value, env, depth)
-            }
+            "$mergeObjects" => self.handing_down(operands.out, operator, Want::Value, env, depth),
             "$filter" | "$map" => self.over_items(operands, operator),
+            "$reduce" => self.reduce(operands, operator),
+            "$sortArray" => self.sort_array(operands, operator),
+            "$setUnion" | "$setIntersection" | "$setDifference" => self.of_sets(operands, operator),
             "$getField" | "$setField" | "$unsetField" => self.field(operands, operator),
-            "$type" => self.type_of(operands, operator),
+            "$type" | "$isNumber" => self.type_of(operands, operator),
             "$function" | "$accumulator" | "$where" => Err(self.scope.refuse_command(
                 &format!("`{}`", operator.key),
                 "JavaScript could read what is sealed; use aggregation operators",
@@ -444,15 +484,11 @@ impl Expressions<'_, '_> {
     /// Whether what is an array for the service is one for MongoDB, too.
     fn real_array(&self, content: &Content, operator: &str) -> Result {
         match content {
-            Content::Sealed(sealed)
-                if !sealed.field.elements && sealed.field.types.allows(kind::ARRAY) =>
-            {
-                Err(self.scope.refuse(
-                    &sealed.field.path,
-                    &format!("{} `{operator}`", self.what),
-                    "an array is sealed as one value; set `elements = true` in the schema",
-                ))
-            }
+            Content::Sealed(sealed) if sealed.hides_arrays() => Err(self.scope.refuse(
+                &sealed.field.path,
+                &format!("{} `{operator}`", self.what),
+                "an array is sealed as one value; set `elements = true` in the schema",
+            )),
             Content::Mixed => Err(self.refuse_whole(content)),
             _ => Ok(()),
         }
@@ -460,7 +496,19 @@ impl Expressions<'_, '_> {
 
     fn of_array(&self, operands: &mut Operands<'_, '_>, operator: &Element<'_>) -> Result<Content> {
         self.each(operands, operator, |operands, item, _| {
-            self.array_operand(operands, item, operator.key).map(|_| ())
+            if self.looks_ahead() || !is_set(item)? {
+                return self.array_operand(operands, item, operator.key).map(|_| ());
+            }
+            // A set of tokens has as many members as that of the values.
+            let want = match self.look(item, operands.env)? {
+                (content, Some(field)) if !content.is_open() => {
+                    return self
+                        .operand(operands, item, Want::Set(self.equality(&field)?))
+                        .map(|_| ());
+                }
+                _ => Want::Value,
+            };
+            self.operand(operands, item, want).map(|_| ())
         })?;
         Ok(Content::Open)
     }
@@ -474,19 +522,22 @@ impl Expressions<'_, '_> {
         let mut sealed = None;
         let mut open = true;
         let mut null = false;
+        // Without constants beside sealed values.
+        let mut plain = true;
         if operator.kind == kind::ARRAY {
             for item in operator.doc()?.elements() {
                 let item = item?;
                 let (content, met) = self.look(&item, operands.env)?;
                 open &= content.is_open();
                 null |= item.is_null();
+                plain &= !matches!(content, Content::Mixed);
                 if !content.is_open() {
                     sealed = met.or(sealed);
                 }
             }
         }
         // Null is null, sealed or not.
-        let by_presence = null && matches!(operator.key, "$eq" | "$ne");
+        let by_presence = null && plain && matches!(operator.key, "$eq" | "$ne");
         if open || by_presence {
             self.each(operands, operator, |operands, item, _| {
                 self.operand(operands, item, Want::Value).map(|_| ())
@@ -495,11 +546,13 @@ impl Expressions<'_, '_> {
         }
         let field = sealed.ok_or_else(|| self.refuse_whole(&Content::Mixed))?;
         let equality = self.equality(&field)?;
-        let by_token = with_constants(operator)?;
+        let by_token = with_constants(operator, operands.env)?;
         self.each(operands, operator, |operands, item, index| {
             let want = match operator.key {
                 "$indexOfArray" if index > 1 => Want::Value,
                 _ if by_token => Want::Token(equality),
+                "$setEquals" | "$setIsSubset" => Want::Set(equality),
+                "$in" if index == 1 => Want::Set(equality),
                 _ => Want::Key(equality),
             };
             self.operand(operands, item, want).map(|_| ())
@@ -550,48 +603,141 @@ impl Expressions<'_, '_> {
             None => "this",
         };
         self.check_name(name)?;
-        let (items, _) = self.look(&input, operands.env)?;
-        self.real_array(&items, operator.key)?;
+        let open = Writer::new(operands.out).begin_doc(operator.key);
+        let items = self.array_operand(operands, &input, operator.key)?;
         let variable = Variable {
             name,
-            content: items.clone(),
+            content: items.item(),
             outer: operands.env.variables,
         };
         let env = operands.env.with(&variable);
         let mut mapped = Content::Nothing;
         let depth = operands.depth;
-        self.named(operands, operator, |operands, part| {
+        for part in doc.elements() {
+            let part = part?;
             let out = &mut *operands.out;
             match part.key {
+                "input" => {}
                 "cond" => {
-                    self.write(out, part.key, part, Want::Truth, env, depth)?;
+                    self.write(out, part.key, &part, Want::Truth, env, depth)?;
                 }
-                "in" => mapped = self.write(out, part.key, part, Want::Value, env, depth)?,
-                "input" => {
-                    self.operand(operands, part, Want::Value)?;
-                }
-                _ => self.open_operand(operands, part, operator.key)?,
+                "in" => mapped = self.write(out, part.key, &part, Want::Value, env, depth)?,
+                _ => self.open_operand(operands, &part, operator.key)?,
             }
-            Ok(())
-        })?;
+        }
+        Writer::new(operands.out).end(open);
         Ok(match operator.key {
             "$map" => mapped.in_array(),
             _ => items,
         })
     }
 
+    /// `$reduce`: what its value may be is found by going round until it stays so.
+    fn reduce(&self, operands: &mut Operands<'_, '_>, operator: &Element<'_>) -> Result<Content> {
+        let doc = operator.object()?;
+        let part = |name: &str| {
+            doc.find_once(name)?
+                .ok_or(Malformed("$reduce takes input, initialValue and in"))
+        };
+        let (input, initial, inner) = (part("input")?, part("initialValue")?, part("in")?);
+        if doc.elements().count() != 3 {
+            return Err(Malformed("$reduce takes input, initialValue and in").into());
+        }
+        let open = Writer::new(operands.out).begin_doc(operator.key);
+        let items = self.array_operand(operands, &input, operator.key)?.item();
+        let mut value = self.operand(operands, &initial, Want::Value)?;
+        let bound = |value: &Content| [("this", items.clone()), ("value", value.clone())];
+        let (env, depth) = (operands.env, operands.depth);
+        if !(items.is_open() && value.is_open()) {
+            let within = self.reducing.replace(true);
+            if within {
+                // To go round in rounds would take ever longer.
+                return Err(self.scope.refuse_command(
+                    &format!("{} `$reduce` of sealed fields within another", self.what),
+                    "use $map, $filter, or stages",
+                ));
+            }
+            for _ in 0..ROUNDS {
+                let (found, _) = self.ahead(|| {
+                    self.within(env, &bound(&value), depth, &mut |env, depth| {
+                        self.write(&mut Vec::new(), "", &inner, Want::Value, env, depth)
+                    })
+                })?;
+                let either = value.clone().or(found);
+                if either.fits(&value) {
+                    break;
+                }
+                value = either;
+            }
+            self.reducing.set(false);
+        }
+        let found = self.within(env, &bound(&value), depth, &mut |env, depth| {
+            self.write(operands.out, inner.key, &inner, Want::Value, env, depth)
+        })?;
+        Writer::new(operands.out).end(open);
+        if value.is_open() && found.is_open() {
+            return Ok(Content::Open);
+        }
+        Ok(if found.fits(&value) {
+            value
+        } else {
+            return Err(self.refuse_whole(&Content::Mixed));
+        })
+    }
+
+    /// `$sortArray`: documents that hold sealed fields have an order by open ones.
+    fn sort_array(
+        &self,
+        operands: &mut Operands<'_, '_>,
+        operator: &Element<'_>,
+    ) -> Result<Content> {
+        let mut input = Content::Nothing;
+        self.named(operands, operator, |operands, part| {
+            if part.key == "input" {
+                input = self.array_operand(operands, part, operator.key)?;
+                return Ok(());
+            }
+            self.open_operand(operands, part, operator.key)
+        })?;
+        if input.is_open() {
+            return Ok(Content::Open);
+        }
+        let by = operator.object()?.find_once("sortBy")?;
+        let by = by.filter(|by| by.kind == kind::DOCUMENT);
+        let (Content::Document(_), Some(by)) = (&input, by) else {
+            return Err(self.refuse_whole(&input));
+        };
+        for key in by.doc()?.elements() {
+            match input.at(key?.key.split('.'), true) {
+                Read::Content(content) if content.is_open() => {}
+                Read::Content(content) => return Err(self.refuse_whole(&content)),
+                Read::Inside(_) | Read::Ambiguous => return Err(self.refuse_whole(&input)),
+            }
+        }
+        Ok(input)
+    }
+
+    /// Sets, of open values; of sealed ones only their tokens are, see [`hands_down`].
+    fn of_sets(&self, operands: &mut Operands<'_, '_>, operator: &Element<'_>) -> Result<Content> {
+        if !self.looks_ahead() {
+            self.open_operand(operands, operator, operator.key)?;
+            return Ok(Content::Open);
+        }
+        let mut open = true;
+        self.each(operands, operator, |operands, item, _| {
+            open &= self.operand(operands, item, Want::Value)?.is_open();
+            Ok(())
+        })?;
+        Ok(if open { Content::Open } else { Content::Mixed })
+    }
+
     /// `$getField`, `$setField`, `$unsetField`: by a name that is no path.
     fn field(&self, operands: &mut Operands<'_, '_>, operator: &Element<'_>) -> Result<Content> {
         let named = operator.kind == kind::DOCUMENT && !super::is_operator(operator)?;
-        let (name, input) = if named {
-            let doc = operator.doc()?;
-            (doc.find_once("field")?, doc.find_once("input")?)
+        let name = if named {
+            operator.doc()?.find_once("field")?
         } else {
-            (Some(*operator), None)
-        };
-        let base = match &input {
-            Some(input) => self.look(input, operands.env)?.0,
-            None => operands.env.root.clone(),
+            Some(*operator)
         };
         let literal = name.map(|name| super::literal(&name).map(|inner| inner.unwrap_or(name)));
         let literal = literal.transpose()?;
@@ -605,19 +751,18 @@ impl Expressions<'_, '_> {
         });
         if !named {
             Writer::new(operands.out).value(operator.kind, operator.key, operator.value());
-            return self.field_of(&base, constant);
+            return self.field_of(operands.env.root, constant);
         }
-        let mut value = Content::Nothing;
+        let (mut value, mut base) = (Content::Nothing, None);
         self.named(operands, operator, |operands, part| {
             match part.key {
                 "field" => Writer::new(operands.out).value(part.kind, part.key, part.value()),
                 "value" => value = self.operand(operands, part, Want::Value)?,
-                _ => {
-                    self.operand(operands, part, Want::Value)?;
-                }
+                _ => base = Some(self.operand(operands, part, Want::Value)?),
             }
             Ok(())
         })?;
+        let base = base.unwrap_or_else(|| operands.env.root.clone());
         if operator.key == "$getField" {
             return self.field_of(&base, constant);
         }
@@ -653,36 +798,152 @@ impl Expressions<'_, '_> {
         Ok(content)
     }
 
-    /// `$type`: where the schema knows one type, that is the answer for what is sealed.
+    /// `$type` and `$isNumber`: where the schema knows one type, that is the answer
+    /// for what is sealed.
     fn type_of(&self, operands: &mut Operands<'_, '_>, operator: &Element<'_>) -> Result<Content> {
         let operand = match operator.kind {
             kind::ARRAY => operator.doc()?.first()?,
             _ => Some(*operator),
         };
         let operand = operand.ok_or(Malformed("$type has no operand"))?;
-        let (content, _) = self.look(&operand, operands.env)?;
-        if !content.is_open() && !matches!(content, Content::Document(_)) {
-            return Err(match content.sealed_path() {
-                path if path.is_empty() => self.refuse_whole(&content),
-                path => self.scope.refuse(
-                    &path,
-                    &format!("{} `$type`", self.what),
-                    "MongoDB only has its ciphertext; the schema says which types it may have",
-                ),
-            });
+        let content = match self.looks_ahead() {
+            true => Content::Open,
+            false => self.look(&operand, operands.env)?.0,
+        };
+        let seen = match &content {
+            Content::Sealed(sealed) => {
+                let field = &sealed.field;
+                let seen = match operator.key {
+                    "$type" => one_type(field).map(|alias| Some(Some(alias))),
+                    _ => is_number(field).map(|number| number.then_some(None)),
+                };
+                seen.ok_or_else(|| {
+                    self.scope.refuse(
+                        &field.path,
+                        &format!("{} `{}`", self.what, operator.key),
+                        "MongoDB only has its ciphertext; the schema says which types it may have",
+                    )
+                })?
+            }
+            Content::Mixed => return Err(self.refuse_whole(&content)),
+            _ => None,
+        };
+        let Some(alias) = seen.filter(|_| !self.allows_plaintext()) else {
+            if seen.is_some() {
+                return Err(self.refuse_whole(&content));
+            }
+            self.each(operands, operator, |operands, item, _| {
+                self.operand(operands, item, Want::Value).map(|_| ())
+            })?;
+            return Ok(Content::Open);
+        };
+        self.changed.set(true);
+        let mut writer = Writer::new(operands.out);
+        let bind = writer.begin_doc("$let");
+        let variables = writer.begin_doc("vars");
+        let depth = operands.depth + 1;
+        self.write(
+            writer.buffer(),
+            "fs",
+            &operand,
+            Want::Value,
+            operands.env,
+            depth,
+        )?;
+        writer.end(variables);
+        match alias {
+            None => write_is_sealed(&mut writer, "in"),
+            Some(alias) => {
+                let inner = writer.begin_doc("in");
+                let cond = writer.begin_array("$cond");
+                write_is_sealed(&mut writer, "0");
+                writer.string("1", alias);
+                let other = writer.begin_doc("2");
+                writer.string("$type", "$$fs");
+                writer.end(other);
+                writer.end(cond);
+                writer.end(inner);
+            }
         }
-        self.each(operands, operator, |operands, item, _| {
-            self.operand(operands, item, Want::Value).map(|_| ())
-        })?;
+        writer.end(bind);
         Ok(Content::Open)
     }
 }
 
+/// The one type of a field's values, if the schema names one.
+fn one_type(field: &Field) -> Option<&'static str> {
+    match field.types.names().as_deref() {
+        Some([one]) if *one != "number" => Some(one),
+        _ => None,
+    }
+}
+
+/// Whether a field's values are numbers, if they are all or none.
+fn is_number(field: &Field) -> Option<bool> {
+    let numbers = [kind::DOUBLE, kind::INT32, kind::INT64, kind::DECIMAL128];
+    if !numbers.iter().any(|number| field.types.allows(*number)) {
+        return Some(false);
+    }
+    let number = crate::schema::Types::named("number")?;
+    field.types.within(number).then_some(true)
+}
+
+/// `{$in: [{$type: "$$fs"}, ["object", "binData"]]}`: whether a sealed value is there.
+fn write_is_sealed(writer: &mut Writer<'_>, key: &str) {
+    let test = writer.begin_doc(key);
+    let operands = writer.begin_array("$in");
+    let kind = writer.begin_doc("0");
+    writer.string("$type", "$$fs");
+    writer.end(kind);
+    let kinds = writer.begin_array("1");
+    writer.string("0", "object");
+    writer.string("1", "binData");
+    writer.end(kinds);
+    writer.end(operands);
+    writer.end(test);
+}
+
+/// How often the value of a `$reduce` is followed before it is given up.
+const ROUNDS: usize = 4;
+
+/// Whether an operator gives one of its operands, or is made of them as they are, so
+/// that the wish is handed down to them.
+fn hands_down(operator: &str, want: Want<'_>) -> bool {
+    match operator {
+        "$cond" | "$ifNull" | "$switch" | "$let" | "$literal" | "$const" => true,
+        "$concatArrays" => matches!(
+            want,
+            Want::Stored(_) | Want::Beside(_) | Want::Value | Want::Key(_) | Want::Set(_)
+        ),
+        "$mergeObjects" => matches!(want, Want::Stored(_)),
+        // Sets of tokens are equal, and as large, where those of values are.
+        "$setUnion" | "$setIntersection" | "$setDifference" => matches!(want, Want::Set(_)),
+        _ => false,
+    }
+}
+
+/// Whether an expression is an operator on sets.
+fn is_set(element: &Element<'_>) -> Result<bool> {
+    Ok(super::is_operator(element)?
+        && element.doc()?.first()?.is_some_and(|operator| {
+            matches!(
+                operator.key,
+                "$setUnion" | "$setIntersection" | "$setDifference"
+            )
+        }))
+}
+
 /// Whether a path is compared with a constant that is neither null nor an array,
 /// or looked for in a list of such constants.
-fn with_constants(operator: &Element<'_>) -> Result<bool> {
+fn with_constants(operator: &Element<'_>, env: Environment<'_>) -> Result<bool> {
     let scalar = |element: &Element<'_>| match element.kind {
-        kind::STRING => element.str().is_some_and(|text| !text.starts_with('$')),
+        kind::STRING => element.str().is_some_and(|text| {
+            let of_let = env.constant(text).map(|constant| constant.value);
+            let scalar = |value: Element<'_>| {
+                !value.is_null() && !matches!(value.kind, kind::DOCUMENT | kind::ARRAY)
+            };
+            of_let.map_or_else(|| !text.starts_with('$'), scalar)
+        }),
         kind::DOCUMENT | kind::ARRAY => false,
         _ => !element.is_null(),
     };
@@ -706,23 +967,5 @@ fn with_constants(operator: &Element<'_>) -> Result<bool> {
             Ok(true)
         }
         _ => Ok(false),
-    }
-}
-
-/// What `$mergeObjects` makes of two operands.
-fn merged(below: Content, over: Content) -> Content {
-    match (below, over) {
-        (Content::Nothing, content) | (content, Content::Nothing) => content,
-        (Content::Document(below), Content::Document(over)) => {
-            Content::Document(below.merged(over))
-        }
-        (Content::Document(below), Content::Open) => {
-            Content::Document(below.merged(crate::rewrite::shape::Shape::default()))
-        }
-        (Content::Open, Content::Document(over)) => {
-            Content::Document(crate::rewrite::shape::Shape::default().merged(over))
-        }
-        (one, other) if one.is_open() && other.is_open() => Content::Open,
-        _ => Content::Mixed,
     }
 }

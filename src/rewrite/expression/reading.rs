@@ -34,9 +34,9 @@ pub(in crate::rewrite) struct Constants<'m>(Vec<Constant<'m>>);
 #[derive(Debug)]
 pub(in crate::rewrite) struct Constant<'m> {
     pub(in crate::rewrite) value: Element<'m>,
-    /// Compared with a sealed field: its token stands there instead, and it may
-    /// not go to MongoDB.
-    pub(in crate::rewrite) compared: Cell<bool>,
+    /// Compared with a sealed field, or put into one: its token or sealed value
+    /// stands there instead, and it may not go to MongoDB.
+    pub(in crate::rewrite) sealed: Cell<bool>,
     /// Used in any other way.
     pub(in crate::rewrite) open: Cell<bool>,
 }
@@ -50,7 +50,7 @@ impl<'m> Constants<'m> {
             if super::is_constant(&value, 0)? {
                 constants.push(Constant {
                     value,
-                    compared: Cell::new(false),
+                    sealed: Cell::new(false),
                     open: Cell::new(false),
                 });
             }
@@ -113,12 +113,16 @@ impl<'e> Environment<'e> {
 impl Expressions<'_, '_> {
     /// What the text of an expression, `$path` or `$$variable.path`, reads.
     pub(super) fn read(&self, text: &str, path: &str, env: Environment<'_>) -> Result<Content> {
+        let mut of_variable = false;
         let (from, rest) = match path.strip_prefix('$') {
             None => (env.root, path),
             Some(variable) => {
                 let (name, rest) = variable.split_once('.').unwrap_or((variable, ""));
                 match (name, env.variable(name)) {
-                    (_, Some(variable)) => (&variable.content, rest),
+                    (_, Some(variable)) => {
+                        of_variable = true;
+                        (&variable.content, rest)
+                    }
                     ("ROOT" | "CURRENT", None) => (env.root, rest),
                     ("REMOVE", None) => return Ok(Content::Nothing),
                     _ => {
@@ -133,7 +137,7 @@ impl Expressions<'_, '_> {
             }
         };
         let components = rest.split('.').filter(|_| !rest.is_empty());
-        match from.at(components) {
+        match from.at(components, of_variable) {
             Read::Content(content) => Ok(content),
             Read::Ambiguous => {
                 Err(self

@@ -48,9 +48,13 @@ impl Reading<'_> {
                 self.add_below(splicer, field.doc()?, &format!("{path}."), shape, depth + 1)?;
                 continue;
             }
-            let content =
-                self.expressions()
-                    .rewrite(splicer, &field, Want::Value, self.environment())?;
+            let before = shape.stands(&path);
+            let content = self.expressions().rewrite_at(
+                splicer,
+                &field,
+                before.as_ref(),
+                self.environment(),
+            )?;
             if !shape.set(path.split('.'), content) {
                 return Err(self.refuse_inside(&path));
             }
@@ -112,10 +116,10 @@ impl Reading<'_> {
                 },
                 Asked::Exclude => projected.unset(&path),
                 Asked::Compute => {
-                    let content = self.expressions().rewrite(
+                    let content = self.expressions().rewrite_at(
                         splicer,
                         &field,
-                        Want::Value,
+                        before.stands(&path).as_ref(),
                         self.environment(),
                     )?;
                     projected.set(path.split('.'), content)
@@ -204,6 +208,19 @@ impl Reading<'_> {
                     self.what,
                     "an array is sealed as one value; set `elements = true` in the schema",
                 ))
+            }
+            Place::Sealed { .. } => {
+                if let Some(before) = shape.stands(path) {
+                    let item = before.item();
+                    // Below an array nothing is unwound.
+                    let content = if path.contains('.') {
+                        before.or(item)
+                    } else {
+                        item
+                    };
+                    shape.set(path.split('.'), content);
+                }
+                Ok(Content::Document(shape).into())
             }
             _ => Ok(Content::Document(shape).into()),
         }

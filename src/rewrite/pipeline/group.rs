@@ -8,6 +8,7 @@ use super::{Outcome, Result, Stage};
 use crate::raw::{Doc, Element, Malformed, Splicer, Writer};
 use crate::rewrite::expression::{Expressions, Want};
 use crate::rewrite::options::open_keys;
+use crate::rewrite::scope::BY_CONTENT;
 use crate::rewrite::shape::{Content, Shape};
 
 /// Where the key of a group waits while documents are grouped by its tokens.
@@ -116,12 +117,8 @@ impl Stage<'_> {
             "$push" => Ok(moved(out, operator)?.in_array()),
             "$mergeObjects" => {
                 let content = moved(out, operator)?;
-                Ok(match &content {
-                    Content::Document(shape) => {
-                        Content::Document(shape.clone().merged(shape.clone()))
-                    }
-                    _ => content,
-                })
+                expressions.documents(&content)?;
+                Ok(content)
             }
             "$top" | "$bottom" | "$topN" | "$bottomN" | "$firstN" | "$lastN" | "$shift" => {
                 let mut content = Content::Nothing;
@@ -215,7 +212,9 @@ impl Stage<'_> {
         let missing = writer.begin_doc("0");
         let equal = writer.begin_array("$eq");
         let kind = writer.begin_doc("0");
-        expressions.write(writer.buffer(), "$type", operator, Want::Value, env, 0)?;
+        let operand = writer.begin_array("$type");
+        expressions.write(writer.buffer(), "0", operator, Want::Value, env, 0)?;
+        writer.end(operand);
         writer.end(kind);
         writer.string("1", "missing");
         writer.end(equal);
@@ -410,14 +409,37 @@ impl Stage<'_> {
         let open = Writer::new(out).begin_doc(outputs.key);
         for field in outputs.object()?.elements() {
             let field = field?;
-            self.open_path(field.key, "fill it in the service")?;
+            let before = match shape.stands(field.key) {
+                Some(Content::Document(below)) if !below.is_open() => None,
+                Some(Content::Mixed) | None => None,
+                before => before,
+            };
+            let Some(before) = before else {
+                return Err(self.scope.refuse(
+                    field.key,
+                    self.what,
+                    "fill the fields in it one by one",
+                ));
+            };
             let opened = Writer::new(out).begin_doc(field.key);
             for part in field.object()?.elements() {
                 let part = part?;
+                let linear = part.key == "method" && part.str() != Some("locf");
+                if linear && !before.is_open() {
+                    return Err(self.scope.refuse(
+                        field.key,
+                        &format!("{} a method other than `locf`", self.what),
+                        BY_CONTENT,
+                    ));
+                }
+                let want = match &before {
+                    sealed @ Content::Sealed(_) if part.key == "value" => Want::Beside(sealed),
+                    _ => Want::Value,
+                };
                 let content =
-                    expressions.write(out, part.key, &part, Want::Value, self.environment(), 0)?;
-                if part.key == "value" && !content.is_open() {
-                    shape.set(field.key.split('.'), content.or(Content::Open));
+                    expressions.write(out, part.key, &part, want, self.environment(), 0)?;
+                if part.key == "value" {
+                    shape.set(field.key.split('.'), before.clone().or(content));
                 }
             }
             Writer::new(out).end(opened);

@@ -1,10 +1,11 @@
 //! Every stage by name, and the short ones.
 
 use super::{Outcome, ROOT, Result, Stage};
-use crate::raw::{Element, Splicer};
+use crate::raw::{Element, Malformed, Splicer, kind};
 use crate::rewrite::expression::Want;
 use crate::rewrite::filter::{Below, Filter, Purpose};
 use crate::rewrite::options::open_keys;
+use crate::rewrite::scope::DEEPEST;
 use crate::rewrite::shape::{Content, Shape};
 
 impl Stage<'_> {
@@ -167,12 +168,13 @@ impl Stage<'_> {
         Ok(Content::Document(shape).into())
     }
 
-    /// `$redact` looks into every document within the document, sealed ones too.
+    /// `$redact` that descends looks into every document within the document, sealed
+    /// ones too. Else it keeps documents or drops them.
     fn redact<'m>(&self, splicer: &mut Splicer<'m, '_>, stage: &Element<'m>) -> Result<Outcome> {
-        if !self.root.is_open() {
+        if !self.root.is_open() && descends(stage, 0)? {
             return Err(self.scope.refuse_command(
                 self.what,
-                "it would look into sealed values: use $project and $filter",
+                "$$DESCEND would look into sealed values: use $project and $filter",
             ));
         }
         self.expressions()
@@ -198,6 +200,27 @@ impl Stage<'_> {
         );
         event.put("updateDescription", Content::Document(update));
         Ok(Content::Document(event).into())
+    }
+}
+
+/// Whether an expression of `$redact` may say `$$DESCEND`.
+fn descends(element: &Element<'_>, depth: usize) -> Result<bool> {
+    if depth > DEEPEST {
+        return Err(Malformed("an expression is nested too deep").into());
+    }
+    match element.kind {
+        kind::STRING => Ok(element
+            .str()
+            .is_none_or(|text| text.starts_with("$$DESCEND"))),
+        kind::DOCUMENT | kind::ARRAY => {
+            for item in element.doc()?.elements() {
+                if descends(&item?, depth + 1)? {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        }
+        _ => Ok(false),
     }
 }
 

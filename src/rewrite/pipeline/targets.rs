@@ -93,7 +93,7 @@ impl Stage<'_> {
                             Scope::new(self.pipeline.command, &collection, self.pipeline.collated);
                         scope.constants = self.scope.constants;
                         scope.variables = bound;
-                        super::update::stages(splicer, &scope, stages, &target)?;
+                        super::update::stages(splicer, &scope, stages, &target, 0)?;
                         if scope.compared.get() {
                             self.scope.compared.set(true);
                         }

@@ -21,7 +21,8 @@ pub(in crate::rewrite) fn rewrite<'m>(
         .iter()
         .filter(|equality| !equality.value.is_null())
         .collect();
-    if !missing.is_empty() {
+    let added = usize::from(!missing.is_empty());
+    if added > 0 {
         // A document that was found has a value there; a new one has none yet, as
         // tokens put nothing into it.
         let at = array.start() + 4;
@@ -37,7 +38,7 @@ pub(in crate::rewrite) fn rewrite<'m>(
             Ok::<_, crate::refusal::Refusal>(())
         })?;
     }
-    stages(splicer, scope, array, &target)?;
+    stages(splicer, scope, array, &target, added)?;
     splicer.mend_length(array.start(), mark)?;
     Ok(())
 }
@@ -73,16 +74,24 @@ fn write_missing(
 }
 
 /// Rewrites the stages of an update of documents that are `target`, without mending
-/// the length of `array`.
+/// the length of `array`, before which `added` stages were put.
 pub(super) fn stages<'m>(
     splicer: &mut Splicer<'m, '_>,
     scope: &Scope<'_>,
     array: Doc<'m>,
     target: &Content,
+    added: usize,
 ) -> Result {
     let mut root = target.clone();
     for (index, stage) in array.elements().enumerate() {
-        let stage = stage?.object()?;
+        let stage = stage?;
+        if added > 0 {
+            splicer.replace(stage.start + 1, stage.value_start, |out| {
+                out.extend_from_slice((index + added).to_string().as_bytes());
+                out.push(0);
+            });
+        }
+        let stage = stage.object()?;
         let operator = only(stage)?;
         let what = format!("stage {index}, `{}`,", operator.key);
         let mark = splicer.mark();
