@@ -177,6 +177,14 @@ impl Field {
         })
     }
 
+    /// Whether the schema gives it a `domain`, so that it is joined with others by
+    /// tokens. Null in an array has none, so no such array may hold null.
+    pub fn is_joined(&self) -> bool {
+        self.equality
+            .as_ref()
+            .is_some_and(|equality| equality.in_domain)
+    }
+
     /// The same field where a pipeline has put its values into arrays.
     #[must_use]
     pub fn by_elements(&self) -> Self {

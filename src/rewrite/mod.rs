@@ -12,6 +12,7 @@ mod condition;
 mod crud;
 mod distinct;
 mod document;
+mod domains;
 mod elements;
 mod expression;
 mod filter;

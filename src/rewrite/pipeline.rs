@@ -169,22 +169,15 @@ impl<'p> Pipeline<'p> {
         let mut added = 0_usize;
         for (index, stage) in array.elements().enumerate() {
             let stage = stage?;
-            if added > 0 {
-                splicer.replace(stage.start + 1, stage.value_start, |out| {
-                    out.extend_from_slice((index + added).to_string().as_bytes());
-                    out.push(0);
-                });
-            }
             let doc = stage.object()?;
             let operator = only(doc)?;
-            let within = splicer.mark();
             let what = format!("stage {prefix}{index}, `{}`,", operator.key);
             let collection = documents.collection(self.namespace, self.on_plaintext);
             let mut scope = Scope::new(self.command, &collection, self.collated);
             scope.constants = self.constants;
             scope.variables = variables;
             scope.stored = self.stored;
-            let outcome = Stage {
+            let reading = Stage {
                 reading: Reading {
                     scope: &scope,
                     what: &what,
@@ -192,8 +185,21 @@ impl<'p> Pipeline<'p> {
                 },
                 pipeline: self,
                 depth,
+            };
+            for before in reading.ahead(&operator)? {
+                splicer.replace(stage.start, stage.start, |out| {
+                    Writer::new(out).value(kind::DOCUMENT, &(index + added).to_string(), &before);
+                });
+                added += 1;
             }
-            .rewrite(splicer, &operator)?;
+            if added > 0 {
+                splicer.replace(stage.start + 1, stage.value_start, |out| {
+                    out.extend_from_slice((index + added).to_string().as_bytes());
+                    out.push(0);
+                });
+            }
+            let within = splicer.mark();
+            let outcome = reading.rewrite(splicer, &operator)?;
             if scope.compared.get() {
                 self.compared.set(true);
             }

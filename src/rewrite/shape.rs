@@ -29,6 +29,9 @@ pub(super) struct Sealed {
     pub(super) field: Arc<Field>,
     /// How deep in arrays they may stand, at most.
     pub(super) arrays: usize,
+    /// Whether null may stand beside them in such an array, though the field
+    /// itself may be one of a `domain`, which stores no such array.
+    pub(super) with_null: bool,
 }
 
 /// Documents: what stands at their names.
@@ -47,6 +50,7 @@ impl Sealed {
         Self {
             field: Arc::clone(field),
             arrays: usize::from(field.elements),
+            with_null: false,
         }
     }
 
@@ -54,7 +58,15 @@ impl Sealed {
         Self {
             field: Arc::clone(&self.field),
             arrays: self.arrays + more,
+            with_null: self.with_null || more > 0,
         }
+    }
+
+    /// Whether these may be stored where `other` belongs.
+    fn fits(&self, other: &Self) -> bool {
+        self.field.id == other.field.id
+            && self.arrays <= other.arrays
+            && (!self.with_null || other.with_null || !self.field.is_joined())
     }
 }
 
@@ -75,6 +87,7 @@ impl Content {
             (Self::Sealed(one), Self::Sealed(other)) if one.field.id == other.field.id => {
                 Self::Sealed(Sealed {
                     arrays: one.arrays.max(other.arrays),
+                    with_null: one.with_null || other.with_null,
                     field: one.field,
                 })
             }
@@ -135,9 +148,7 @@ impl Content {
     pub(super) fn fits(&self, target: &Self) -> bool {
         match (self, target) {
             (Self::Nothing, _) => true,
-            (Self::Sealed(one), Self::Sealed(other)) => {
-                one.field.id == other.field.id && one.arrays <= other.arrays
-            }
+            (Self::Sealed(one), Self::Sealed(other)) => one.fits(other),
             (Self::Document(one), Self::Document(other)) => one.fits(other),
             (one, other) => one.is_open() && other.is_open(),
         }

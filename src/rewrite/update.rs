@@ -3,7 +3,7 @@
 use super::document::{replace_field, seal_below, seal_document, write_value};
 use super::filter::{Below, Filter, Purpose, UpsertEquality, is_operators};
 use super::scope::{Place, Scope};
-use super::{elements, pipeline};
+use super::{domains, elements, pipeline};
 use crate::policy::Field;
 use crate::raw::{Doc, Element, Malformed, Splicer, Writer, kind};
 use crate::refusal::Refusal;
@@ -55,6 +55,7 @@ fn operators<'m>(
     update: Doc<'m>,
     equalities: &[UpsertEquality<'m>],
 ) -> Result<(), Refusal> {
+    domains::check_operators(scope, update)?;
     let missing = not_set(scope, update, equalities)?;
     let mark = splicer.mark();
     let mut inserted = missing.is_empty();

@@ -9,6 +9,7 @@
 mod commands;
 mod dice;
 mod filters;
+mod joins;
 mod pair;
 mod pipelines;
 mod stored;
