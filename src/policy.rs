@@ -54,6 +54,11 @@ pub struct Field {
     pub types: Types,
     /// Whether an array is sealed element by element.
     pub elements: bool,
+    /// How deep in arrays its values may stand, at most.
+    pub arrays: usize,
+    /// Whether null may stand in such an array even if [`Field::is_joined`]: only where
+    /// a pipeline or a view has made the array.
+    pub beside_null: bool,
     /// The id in sealed values.
     pub id: FieldId,
     /// What equality is answered by, if the schema asks for it.
@@ -166,6 +171,8 @@ impl Field {
             path: field.path.clone(),
             types: field.types,
             elements: field.elements || field.equality,
+            arrays: usize::from(field.elements || field.equality),
+            beside_null: false,
             id,
             equality,
             active: Arc::new(SealKey::derive(active, material, id)),
@@ -187,9 +194,11 @@ impl Field {
 
     /// The same field where a pipeline has put its values into arrays.
     #[must_use]
-    pub fn by_elements(&self) -> Self {
+    pub fn within_arrays(&self, arrays: usize, beside_null: bool) -> Self {
         Self {
-            elements: true,
+            elements: self.elements || arrays > 0,
+            arrays,
+            beside_null,
             ..self.clone()
         }
     }

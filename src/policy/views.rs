@@ -82,6 +82,31 @@ impl Views {
         });
     }
 
+    /// Takes what was listed for old, of one database or of all, because a command has
+    /// changed it. It stays known until the next listing.
+    pub fn outdate(&self, database: Option<&str>) {
+        self.listings.rcu(|listings| {
+            let mut now = HashMap::clone(listings);
+            for (name, listing) in &mut now {
+                if database.is_none_or(|database| database == name) {
+                    *listing = Arc::new(Listing {
+                        at: None,
+                        reaching: listing.reaching.clone(),
+                        collated: listing.collated.clone(),
+                    });
+                }
+            }
+            now
+        });
+    }
+
+    /// Whether no view of the database is known to reach a sealed collection.
+    pub fn none_reaching(&self, database: &str) -> bool {
+        let listings = self.listings.load();
+        let listing = listings.get(database);
+        listing.is_none_or(|listing| listing.reaching.is_empty())
+    }
+
     /// Adds to what is known of a database while a listing is worked through.
     pub fn add(&self, database: &str, reaching: &Reaching) {
         self.replace(database, |known| Listing {
@@ -141,5 +166,12 @@ mod tests {
         assert!(!views.collated("shop", "people"));
         assert!(!views.reaching("shop", "gold"));
         assert!(!views.reaching("other", "new"));
+        views.outdate(Some("other"));
+        assert!(views.fresh("shop"));
+        for database in [Some("shop"), None] {
+            views.learn("shop", reaching(&["new"]), HashSet::new());
+            views.outdate(database);
+            assert!(!views.fresh("shop") && views.reaching("shop", "new"));
+        }
     }
 }

@@ -356,7 +356,7 @@ impl<'s, 'c> Expressions<'s, 'c> {
                     element_target = Content::Sealed(super::shape::Sealed {
                         field: Arc::clone(&sealed.field),
                         arrays,
-                        with_null: sealed.with_null,
+                        beside_null: sealed.beside_null,
                     });
                     Want::Stored(&element_target)
                 }

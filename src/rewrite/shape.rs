@@ -31,7 +31,7 @@ pub(super) struct Sealed {
     pub(super) arrays: usize,
     /// Whether null may stand beside them in such an array, though the field
     /// itself may be one of a `domain`, which stores no such array.
-    pub(super) with_null: bool,
+    pub(super) beside_null: bool,
 }
 
 /// Documents: what stands at their names.
@@ -49,8 +49,8 @@ impl Sealed {
     pub(super) fn stored(field: &Arc<Field>) -> Self {
         Self {
             field: Arc::clone(field),
-            arrays: usize::from(field.elements),
-            with_null: false,
+            arrays: field.arrays,
+            beside_null: field.beside_null,
         }
     }
 
@@ -58,7 +58,7 @@ impl Sealed {
         Self {
             field: Arc::clone(&self.field),
             arrays: self.arrays + more,
-            with_null: self.with_null || more > 0,
+            beside_null: self.beside_null || more > 0,
         }
     }
 
@@ -66,7 +66,7 @@ impl Sealed {
     fn fits(&self, other: &Self) -> bool {
         self.field.id == other.field.id
             && self.arrays <= other.arrays
-            && (!self.with_null || other.with_null || !self.field.is_joined())
+            && (!self.beside_null || other.beside_null || !self.field.is_joined())
     }
 }
 
@@ -87,7 +87,7 @@ impl Content {
             (Self::Sealed(one), Self::Sealed(other)) if one.field.id == other.field.id => {
                 Self::Sealed(Sealed {
                     arrays: one.arrays.max(other.arrays),
-                    with_null: one.with_null || other.with_null,
+                    beside_null: one.beside_null || other.beside_null,
                     field: one.field,
                 })
             }
@@ -237,10 +237,13 @@ impl Shape {
                 Content::Mixed => tree.seal(node, None),
                 Content::Sealed(sealed) => {
                     tree.seal(node, Some(fields.len()));
-                    fields.push(if sealed.arrays > 0 && !sealed.field.elements {
-                        Arc::new(sealed.field.by_elements())
+                    let field = &sealed.field;
+                    let same =
+                        sealed.arrays == field.arrays && sealed.beside_null == field.beside_null;
+                    fields.push(if same {
+                        Arc::clone(field)
                     } else {
-                        Arc::clone(&sealed.field)
+                        Arc::new(field.within_arrays(sealed.arrays, sealed.beside_null))
                     });
                 }
             }

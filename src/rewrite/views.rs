@@ -55,11 +55,58 @@ fn may_name<'m>(message: &'m Message<'m>, policy: &Policy) -> Option<Command<'m>
 
 /// The database whose views must be listed before this message can be decided on.
 ///
-/// `own` is what this client alone was told, by [`Asking::Names`].
+/// That is also so where it names a view that is known to reach a sealed collection:
+/// another one may stand in its place since, whose fields are others. `own` is what
+/// this client alone was told, by [`Asking::Names`].
 pub fn unlisted<'m>(message: &'m Message<'m>, policy: &Policy, own: &Views) -> Option<&'m str> {
-    let database = may_name(message, policy)?.database;
-    let known = policy.views().fresh(database) || own.fresh(database);
-    (!known).then_some(database)
+    let command = may_name(message, policy)?;
+    let views = policy.views();
+    let known = if views.fresh(command.database) {
+        views.none_reaching(command.database)
+            || !matches!(names_view(&command, views), Ok(true) | Err(_))
+    } else {
+        own.fresh(command.database)
+    };
+    (!known).then_some(command.database)
+}
+
+/// Whether a command reads or writes a view that reaches a sealed collection, or may.
+fn names_view(command: &Command<'_>, views: &Views) -> Result<bool, Malformed> {
+    match family(command.name) {
+        Family::Aggregate
+        | Family::Explain
+        | Family::Create
+        | Family::Modify
+        | Family::MapReduce
+        | Family::BulkWrite => names(command, command.body, views, 0),
+        // Others name one collection, in their first value.
+        _ => Ok(command
+            .target
+            .str()
+            .is_some_and(|name| views.reaching(command.database, name))),
+    }
+}
+
+/// What of the listings a message makes old, once MongoDB has done what it says: those
+/// of one database, or of all.
+pub fn outdated<'m>(message: &'m Message<'m>, policy: &Policy) -> Option<Option<&'m str>> {
+    let Message::Msg(message) = message else {
+        return None;
+    };
+    if policy.is_empty() {
+        return None;
+    }
+    let command = Command::of(message).ok()?;
+    match command.name {
+        "create"
+        | "collMod"
+        | "drop"
+        | "dropDatabase"
+        | "convertToCapped"
+        | "cloneCollectionAsCapped" => Some(Some(command.database)),
+        "renameCollection" => Some(None),
+        _ => None,
+    }
 }
 
 /// Refuses a message that names a view which this client was told of by name alone.

@@ -63,7 +63,7 @@ impl Stage<'_> {
         let Some(equality) = &sealed.field.equality else {
             return Ok(None);
         };
-        if !path.contains('.') && !sealed.with_null {
+        if !path.contains('.') && !sealed.beside_null {
             return Ok(None);
         }
         let variables = match options.find_once("let")? {
@@ -215,6 +215,13 @@ impl Stage<'_> {
                     if joined.is_none() && !start.is_open() {
                         return Err(self.scope.refuse(&start.sealed_path(), self.what, JOIN));
                     }
+                    if matches!(&start, Content::Sealed(sealed) if sealed.arrays > 1) {
+                        return Err(self.scope.refuse(
+                            &start.sealed_path(),
+                            self.what,
+                            "its values may stand in arrays within arrays, which would be compared as arrays: take them apart before, so that `startWith` is a field at the top level",
+                        ));
+                    }
                 }
                 "depthField" => {
                     let name = option.str().unwrap_or_default();
@@ -359,7 +366,7 @@ impl Stage<'_> {
         };
         // What is nested deeper would be compared as an array.
         let plain = matches!(&stands, Some(Content::Sealed(sealed))
-            if sealed.arrays <= 1 && (local || !sealed.with_null));
+            if sealed.arrays <= 1 && (local || !sealed.beside_null));
         match &field.equality {
             Some(equality)
                 if plain && scope.collection.on_plaintext != crate::schema::OnPlaintext::Allow =>

@@ -496,6 +496,24 @@ fn settled(value: &Bson) -> Bson {
     }
 }
 
+/// The documents of two replies that are not in both.
+fn only_on_one_side(sealed: &Document, plain: &Document) -> String {
+    let documents = |reply: &Document| match reply.get_array("documents") {
+        Ok(items) => items.iter().map(settled).collect(),
+        Err(_) => vec![Bson::Document(reply.clone())],
+    };
+    let (sealed, plain) = (documents(sealed), documents(plain));
+    let without = |these: &[Bson], those: &[Bson]| {
+        let apart: Vec<_> = these.iter().filter(|this| !those.contains(this)).collect();
+        format!("{} documents, of which {apart:?}", these.len())
+    };
+    format!(
+        "  through the proxy: {}\n  plain:             {}",
+        without(&sealed, &plain),
+        without(&plain, &sealed)
+    )
+}
+
 struct Joins {
     sealed: Side,
     plain: Side,
