@@ -192,6 +192,18 @@ impl Field {
             .is_some_and(|equality| equality.in_domain)
     }
 
+    /// Whether values of this field, as they are stored, are right in the place of the other's.
+    pub fn stored_alike(&self, other: &Self) -> bool {
+        let tokens = match (&self.equality, &other.equality) {
+            (None, None) => true,
+            (Some(one), Some(other)) => one.joins(other),
+            _ => false,
+        };
+        self.id == other.id
+            && tokens
+            && (self.elements || !other.elements || !self.types.allows(kind::ARRAY))
+    }
+
     /// The same field where a pipeline has put its values into arrays.
     #[must_use]
     pub fn within_arrays(&self, arrays: usize, beside_null: bool) -> Self {

@@ -73,6 +73,16 @@ impl Views {
             .is_some_and(|listing| listing.collated.contains(name))
     }
 
+    /// What is known of all databases but one, to list that one anew.
+    #[must_use]
+    pub fn beside(&self, database: &str) -> Self {
+        let mut listings = HashMap::clone(&self.listings.load());
+        listings.remove(database);
+        Self {
+            listings: ArcSwap::from_pointee(listings),
+        }
+    }
+
     /// Takes up a new listing of a database.
     pub fn learn(&self, database: &str, reaching: Reaching, collated: HashSet<String>) {
         self.replace(database, |_| Listing {

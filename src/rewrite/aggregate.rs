@@ -48,14 +48,16 @@ pub(super) fn sealed<'m>(
     collection: &Arc<Collection>,
 ) -> Result<ReplyPlan> {
     crud::no_sequences(scope, command)?;
+    let on_plaintext = Cell::new(collection.on_plaintext);
     let documents = run(
         splicer,
         policy,
         scope,
         command,
         Documents::stored(collection),
+        &on_plaintext,
     )?;
-    plan(command, documents, scope)
+    plan(command, documents, scope, on_plaintext.get())
 }
 
 /// An aggregate on an open collection, or on a database.
@@ -71,7 +73,13 @@ pub(super) fn open<'m>(
         _ => return Ok(ReplyPlan::Relay),
     };
     let mut documents = Documents::of(Content::Open);
-    let reaches = pipeline::reaches(policy, command.name, command.database, stages)?;
+    let reaches = pipeline::reaches(
+        policy,
+        policy.views(),
+        command.name,
+        command.database,
+        stages,
+    )?;
     if name.is_empty()
         && let Some(changes) = changes(policy, command, stages)?
     {
@@ -85,10 +93,19 @@ pub(super) fn open<'m>(
     };
     let empty = Shape::default().collection(&namespace, OnPlaintext::Reject);
     with_constants(splicer, command, |splicer, constants| {
-        let mut scope = Scope::new(command.name, &empty, false);
+        let collated = policy.views().collated(command.database, name);
+        let mut scope = Scope::new(command.name, &empty, collated);
         scope.constants = constants;
-        let documents = run(splicer, policy, &scope, command, documents.clone())?;
-        plan(command, documents, &scope)
+        let on_plaintext = Cell::new(OnPlaintext::Reject);
+        let documents = run(
+            splicer,
+            policy,
+            &scope,
+            command,
+            documents.clone(),
+            &on_plaintext,
+        )?;
+        plan(command, documents, &scope, on_plaintext.get())
     })
 }
 
@@ -117,6 +134,7 @@ fn run<'m>(
     scope: &Scope<'_>,
     command: &Command<'m>,
     documents: Documents,
+    on_plaintext: &Cell<OnPlaintext>,
 ) -> Result<Documents> {
     let mut collation = options::Collation::default();
     let compared = Cell::new(false);
@@ -124,8 +142,9 @@ fn run<'m>(
         command: command.name,
         namespace: &scope.collection.namespace,
         policy,
+        views: policy.views(),
         database: command.database,
-        on_plaintext: scope.collection.on_plaintext,
+        on_plaintext,
         collated: scope.collated,
         compared: &compared,
         constants: scope.constants,
@@ -156,16 +175,21 @@ fn run<'m>(
 }
 
 /// What the replies need.
-fn plan(command: &Command<'_>, mut documents: Documents, scope: &Scope<'_>) -> Result<ReplyPlan> {
+fn plan(
+    command: &Command<'_>,
+    mut documents: Documents,
+    scope: &Scope<'_>,
+    on_plaintext: OnPlaintext,
+) -> Result<ReplyPlan> {
     let explained = command
         .find("explain")?
         .is_some_and(|explain| explain.truthy());
     Ok(match documents.content {
         // What an explained pipeline answers is a plan, not documents.
         _ if explained => ReplyPlan::Relay,
-        Content::Document(ref shape) if !shape.is_open() => ReplyPlan::Documents(
-            documents.collection(&scope.collection.namespace, scope.collection.on_plaintext),
-        ),
+        Content::Document(ref shape) if !shape.is_open() => {
+            ReplyPlan::Documents(documents.collection(&scope.collection.namespace, on_plaintext))
+        }
         _ => ReplyPlan::Relay,
     })
 }

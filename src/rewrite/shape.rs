@@ -64,7 +64,7 @@ impl Sealed {
 
     /// Whether these may be stored where `other` belongs.
     fn fits(&self, other: &Self) -> bool {
-        self.field.id == other.field.id
+        self.field.stored_alike(&other.field)
             && self.arrays <= other.arrays
             && (!self.beside_null || other.beside_null || !self.field.is_joined())
     }
@@ -247,6 +247,24 @@ impl Shape {
                     });
                 }
             }
+        }
+    }
+
+    /// What tells of changes in such documents: a changed field may stand there whole,
+    /// in part, or under the name of its path.
+    pub(super) fn changes(&self) -> Self {
+        let content = |content: &Content| match content {
+            content if content.is_open() => Content::Open,
+            _ => Content::Mixed,
+        };
+        Self {
+            named: self
+                .named
+                .iter()
+                .map(|(name, of)| (name.clone(), content(of)))
+                .collect(),
+            any: self.any.as_deref().map(|of| Box::new(content(of))),
+            closed: false,
         }
     }
 

@@ -235,10 +235,8 @@ pub fn learn(
     if cursor.find("id")?.and_then(|id| id.integer()) != Some(0) {
         return Err(Malformed("MongoDB lists its views in more than one batch"));
     }
-    let views = match asking {
-        Asking::Definitions => policy.views(),
-        Asking::Names => own,
-    };
+    // Worked through apart, so that nobody meets half of it.
+    let found = policy.views().beside(database);
     let mut reaching = Reaching::new();
     let mut collated = HashSet::new();
     // A view may look at another one: until no more are found.
@@ -253,7 +251,7 @@ pub fn learn(
                 // Asked for only where it has a collation.
                 collated.insert(name.to_owned());
             } else if !reaching.contains_key(name)
-                && (asking == Asking::Names || reaches(policy, database, name, listed)?)
+                && (asking == Asking::Names || reaches(policy, &found, database, name, listed)?)
             {
                 reaching.insert(name.to_owned(), None);
             }
@@ -261,11 +259,15 @@ pub fn learn(
         if reaching.len() == before {
             break;
         }
-        views.add(database, &reaching);
+        found.add(database, &reaching);
     }
     if asking == Asking::Definitions {
-        shapes(policy, database, batch, &mut reaching)?;
+        shapes(policy, &found, database, batch, &mut reaching)?;
     }
+    let views = match asking {
+        Asking::Definitions => policy.views(),
+        Asking::Names => own,
+    };
     views.learn(database, reaching, collated);
     Ok(Answer::Listed)
 }
@@ -273,34 +275,39 @@ pub fn learn(
 /// Finds the shape of each view, after those of the views that it looks at.
 fn shapes(
     policy: &Policy,
+    found: &Views,
     database: &str,
     batch: Doc<'_>,
     reaching: &mut Reaching,
 ) -> Result<(), Malformed> {
-    // What was known before may have changed since.
-    policy.views().add(database, reaching);
     loop {
-        let mut found = false;
+        let mut more = false;
         for listed in batch.elements() {
             let listed = listed?.doc()?;
             let name = listed.find("name")?.and_then(|name| name.str());
             let Some(name) = name.filter(|name| matches!(reaching.get(*name), Some(None))) else {
                 continue;
             };
-            if let Some(shape) = shape(policy, database, name, listed) {
-                found = true;
+            if let Some(shape) = shape(policy, found, database, name, listed) {
+                more = true;
                 reaching.insert(name.to_owned(), Some(shape));
-                policy.views().add(database, reaching);
+                found.add(database, reaching);
             }
         }
-        if !found {
+        if !more {
             return Ok(());
         }
     }
 }
 
 /// The shape of a view's documents, if all of its stages can be followed.
-fn shape(policy: &Policy, database: &str, name: &str, view: Doc<'_>) -> Option<Arc<Collection>> {
+fn shape(
+    policy: &Policy,
+    views: &Views,
+    database: &str,
+    name: &str,
+    view: Doc<'_>,
+) -> Option<Arc<Collection>> {
     let namespace = format!("{database}.{name}");
     if policy.collection(&namespace).is_some() {
         return None;
@@ -309,12 +316,14 @@ fn shape(policy: &Policy, database: &str, name: &str, view: Doc<'_>) -> Option<A
     let collated = options.find("collation").ok()?.is_some();
     let on = options.find("viewOn").ok()??;
     let compared = Cell::new(false);
+    let on_plaintext = Cell::new(OnPlaintext::Reject);
     let pipeline = Pipeline {
         command: "view",
         namespace: &namespace,
         policy,
+        views,
         database,
-        on_plaintext: OnPlaintext::Reject,
+        on_plaintext: &on_plaintext,
         collated,
         compared: &compared,
         constants: None,
@@ -336,10 +345,16 @@ fn shape(policy: &Policy, database: &str, name: &str, view: Doc<'_>) -> Option<A
     if collated || !matches!(documents.content, Content::Document(_) | Content::Open) {
         return None;
     }
-    Some(documents.derived(&namespace))
+    Some(documents.derived(&namespace, on_plaintext.get()))
 }
 
-fn reaches(policy: &Policy, database: &str, name: &str, view: Doc<'_>) -> Result<bool, Malformed> {
+fn reaches(
+    policy: &Policy,
+    views: &Views,
+    database: &str,
+    name: &str,
+    view: Doc<'_>,
+) -> Result<bool, Malformed> {
     // A view where the schema seals a collection: tokens would be those of its name.
     if policy.collection(&format!("{database}.{name}")).is_some() {
         return Ok(true);
@@ -351,16 +366,14 @@ fn reaches(policy: &Policy, database: &str, name: &str, view: Doc<'_>) -> Result
     let Some(on) = options.find("viewOn")?.and_then(|on| on.str()) else {
         return Ok(true);
     };
-    if policy.views().reaching(database, on)
-        || policy.collection(&format!("{database}.{on}")).is_some()
-    {
+    if views.reaching(database, on) || policy.collection(&format!("{database}.{on}")).is_some() {
         return Ok(true);
     }
     match options.find("pipeline")? {
         Some(stages) if stages.kind == kind::ARRAY => {
             // What cannot be followed counts as reaching.
             Ok(!matches!(
-                pipeline::reaches(policy, "view", database, stages.doc()?),
+                pipeline::reaches(policy, views, "view", database, stages.doc()?),
                 Ok(false)
             ))
         }

@@ -10,6 +10,7 @@ use crate::rewrite::expression::{Variable, Want};
 use crate::rewrite::filter::{Below, Filter, Purpose};
 use crate::rewrite::scope::{Place, Scope};
 use crate::rewrite::shape::Content;
+use crate::schema::OnPlaintext;
 
 const JOIN: &str = "join it with a sealed field of the same `domain`";
 
@@ -92,7 +93,7 @@ impl Stage<'_> {
             Some(from) => self.source(from)?,
             None => Documents::of(Content::Open),
         };
-        let foreign = source.collection(self.pipeline.namespace, self.pipeline.on_plaintext);
+        let foreign = source.collection(self.pipeline.namespace, self.pipeline.on_plaintext.get());
         let foreign = self.foreign_scope(&foreign);
         let (local, other) = (
             options.find_once("localField")?,
@@ -174,7 +175,7 @@ impl Stage<'_> {
             .find_once("from")?
             .ok_or(Malformed("$graphLookup has no `from`"))?;
         let mut source = self.source(&from)?;
-        let foreign = source.collection(self.pipeline.namespace, self.pipeline.on_plaintext);
+        let foreign = source.collection(self.pipeline.namespace, self.pipeline.on_plaintext.get());
         let foreign = self.foreign_scope(&foreign);
         let (to, then) = (
             options.find_once("connectToField")?,
@@ -364,13 +365,19 @@ impl Stage<'_> {
             Content::Document(shape) => shape.stands(path),
             _ => None,
         };
-        // What is nested deeper would be compared as an array.
-        let plain = matches!(&stands, Some(Content::Sealed(sealed))
-            if sealed.arrays <= 1 && (local || !sealed.beside_null));
+        match stands {
+            Some(Content::Sealed(sealed))
+                if sealed.arrays <= 1 && (local || !sealed.beside_null) => {}
+            _ => {
+                return Err(scope.refuse(
+                    path,
+                    self.what,
+                    "the stages before may have put its values beside null, or in arrays within arrays, which have no token: join by the field as it is stored",
+                ));
+            }
+        }
         match &field.equality {
-            Some(equality)
-                if plain && scope.collection.on_plaintext != crate::schema::OnPlaintext::Allow =>
-            {
+            Some(equality) if scope.collection.on_plaintext != OnPlaintext::Allow => {
                 Ok(Side::Sealed(equality))
             }
             _ => Err(scope.refuse(path, self.what, JOIN)),

@@ -195,7 +195,8 @@ fn views() -> Vec<Document> {
         { "$lookup": { "from": "people", "localField": "ref", "foreignField": "_id", "as": "customer" } },
         { "$unset": "own" } ] },
         doc! { "create": "both", "viewOn": "some", "pipeline": [
-        { "$set": { "ref": 1 } }, { "$unionWith": { "coll": "sales", "pipeline": [{ "$unset": ["ref"] }] } } ] },
+        { "$project": { "a": 1, "items": 1, "n": 1, "here": "$ref" } },
+        { "$unionWith": { "coll": "sales", "pipeline": [{ "$project": { "buyer": 1, "ref": 1 } }] } } ] },
     ]
 }
 
@@ -360,12 +361,18 @@ fn after(dice: &mut Dice, joined: Source) -> Vec<Document> {
 
 /// A random command, and what it is counted as.
 fn command(dice: &mut Dice) -> (&'static str, Document) {
-    let local = source(dice);
+    let writes = dice.chance(15);
+    let local = loop {
+        let local = source(dice);
+        if !writes || dice.chance(10) || ["people", "archive", "some"].contains(&local.name) {
+            break local;
+        }
+    };
     let mut stages = vec![doc! { "$sort": { "_id": 1 } }];
     if dice.chance(30) {
         stages.push(doc! { "$match": condition(dice, local, "") });
     }
-    if dice.chance(25) {
+    if !writes && dice.chance(25) {
         let path = format!("${}", dice.pick(local.words));
         let moved = match dice.below(3) {
             0 => Bson::from(path),
@@ -374,7 +381,14 @@ fn command(dice: &mut Dice) -> (&'static str, Document) {
         };
         stages.push(doc! { "$set": { "moved": { "x": moved } } });
     }
-    let family = match dice.below(20) {
+    if writes {
+        let family = written(dice, &mut stages);
+        return (
+            family,
+            doc! { "aggregate": local.name, "pipeline": stages, "cursor": {} },
+        );
+    }
+    let family = match dice.below(17) {
         0..8 => {
             let (stage, joined, family) = lookup(dice, local, "j", 2);
             stages.push(stage);
@@ -400,20 +414,36 @@ fn command(dice: &mut Dice) -> (&'static str, Document) {
             "one": stages.clone(), "two": [stage, union(dice)], "three": [{ "$count": "n" }] } }];
             "lookup"
         }
-        14..17 => return ("view", view_command(dice)),
-        17 => {
-            stages.push(doc! { "$out": dice.pick(&["copied", "archive"]) });
-            "out"
-        }
-        _ => {
-            stages.push(merge(dice));
-            "merge"
-        }
+        _ => return ("view", view_command(dice)),
     };
     (
         family,
         doc! { "aggregate": local.name, "pipeline": stages, "cursor": { "batchSize": 2 } },
     )
+}
+
+/// Adds stages that write, and perhaps some that shape what is written.
+fn written(dice: &mut Dice, stages: &mut Vec<Document>) -> &'static str {
+    let dropped = doc! { "$unset": ["items", "note", "a", "n"] };
+    match dice.below(10) {
+        0 => stages.push(doc! { "$project": { "a": 1, "ref": 1 } }),
+        1 => stages.push(doc! { "$project": { "ref": 1 } }),
+        2 => stages.push(doc! { "$set": { "ref": 7, "more": { "of": "$ref" } } }),
+        3 => stages.push(doc! { "$unset": ["items", "note"] }),
+        4 => stages.push(
+            doc! { "$set": { "a": { "$cond": [{ "$eq": ["$ref", 1] }, "$a", Bson::Null] } } },
+        ),
+        5 => stages.push(doc! { "$set": { "a": word(dice) } }),
+        6 => stages.push(doc! { "$set": { "a": ["$a"] } }),
+        7 => stages.push(dropped),
+        _ => {}
+    }
+    if dice.chance(25) {
+        stages.push(doc! { "$out": dice.pick(&["copied", "archive", "archive", "people"]) });
+        return "out";
+    }
+    stages.push(merge(dice));
+    "merge"
 }
 
 fn view_command(dice: &mut Dice) -> Document {
@@ -578,6 +608,9 @@ impl Joins {
             _ => false,
         };
         if !same {
+            if let (Answer::Reply(sealed), Answer::Reply(plain)) = (&sealed, &plain) {
+                return Err(only_on_one_side(sealed, plain));
+            }
             return Err(format!(
                 "  through the proxy: {sealed:?}\n  plain:             {plain:?}"
             ));
