@@ -54,6 +54,11 @@ pub struct Field {
     pub types: Types,
     /// Whether an array is sealed element by element.
     pub elements: bool,
+    /// How deep in arrays its values may stand, at most.
+    pub arrays: usize,
+    /// Whether null may stand in such an array even if [`Field::is_joined`]: only where
+    /// a pipeline or a view has made the array.
+    pub beside_null: bool,
     /// The id in sealed values.
     pub id: FieldId,
     /// What equality is answered by, if the schema asks for it.
@@ -166,6 +171,8 @@ impl Field {
             path: field.path.clone(),
             types: field.types,
             elements: field.elements || field.equality,
+            arrays: usize::from(field.elements || field.equality),
+            beside_null: false,
             id,
             equality,
             active: Arc::new(SealKey::derive(active, material, id)),
@@ -177,12 +184,34 @@ impl Field {
         })
     }
 
+    /// Whether the schema gives it a `domain`, so that it is joined with others by
+    /// tokens. Null in an array has none, so no such array may hold null.
+    pub fn is_joined(&self) -> bool {
+        self.equality
+            .as_ref()
+            .is_some_and(|equality| equality.in_domain)
+    }
+
+    /// Whether values of this field, as they are stored, are right in the place of the other's.
+    pub fn stored_alike(&self, other: &Self) -> bool {
+        let tokens = match (&self.equality, &other.equality) {
+            (None, None) => true,
+            (Some(one), Some(other)) => one.joins(other),
+            _ => false,
+        };
+        self.id == other.id
+            && tokens
+            && (self.elements || !other.elements || !self.types.allows(kind::ARRAY))
+    }
+
     /// The same field where a pipeline has put its values into arrays, or taken
     /// them out of arrays.
     #[must_use]
-    pub fn by_elements(&self, elements: bool) -> Self {
+    pub fn moved(&self, elements: bool, arrays: usize, beside_null: bool) -> Self {
         Self {
             elements,
+            arrays,
+            beside_null,
             ..self.clone()
         }
     }

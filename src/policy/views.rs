@@ -73,6 +73,16 @@ impl Views {
             .is_some_and(|listing| listing.collated.contains(name))
     }
 
+    /// What is known of all databases but one, to list that one anew.
+    #[must_use]
+    pub fn beside(&self, database: &str) -> Self {
+        let mut listings = HashMap::clone(&self.listings.load());
+        listings.remove(database);
+        Self {
+            listings: ArcSwap::from_pointee(listings),
+        }
+    }
+
     /// Takes up a new listing of a database.
     pub fn learn(&self, database: &str, reaching: Reaching, collated: HashSet<String>) {
         self.replace(database, |_| Listing {
@@ -80,6 +90,31 @@ impl Views {
             reaching: reaching.clone(),
             collated: collated.clone(),
         });
+    }
+
+    /// Takes what was listed for old, of one database or of all, because a command has
+    /// changed it. It stays known until the next listing.
+    pub fn outdate(&self, database: Option<&str>) {
+        self.listings.rcu(|listings| {
+            let mut now = HashMap::clone(listings);
+            for (name, listing) in &mut now {
+                if database.is_none_or(|database| database == name) {
+                    *listing = Arc::new(Listing {
+                        at: None,
+                        reaching: listing.reaching.clone(),
+                        collated: listing.collated.clone(),
+                    });
+                }
+            }
+            now
+        });
+    }
+
+    /// Whether no view of the database is known to reach a sealed collection.
+    pub fn none_reaching(&self, database: &str) -> bool {
+        let listings = self.listings.load();
+        let listing = listings.get(database);
+        listing.is_none_or(|listing| listing.reaching.is_empty())
     }
 
     /// Adds to what is known of a database while a listing is worked through.
@@ -141,5 +176,12 @@ mod tests {
         assert!(!views.collated("shop", "people"));
         assert!(!views.reaching("shop", "gold"));
         assert!(!views.reaching("other", "new"));
+        views.outdate(Some("other"));
+        assert!(views.fresh("shop"));
+        for database in [Some("shop"), None] {
+            views.learn("shop", reaching(&["new"]), HashSet::new());
+            views.outdate(database);
+            assert!(!views.fresh("shop") && views.reaching("shop", "new"));
+        }
     }
 }

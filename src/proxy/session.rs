@@ -195,17 +195,23 @@ impl Session {
                     ReplyPlan::More(cursor) => Some(cursor),
                     _ => None,
                 };
+                let outdated = rewrite::views::outdated(&message, &policy)
+                    .map(|database| database.map(str::to_owned));
                 let treatment = Treatment {
                     plan: self.shared.cursors.settle(self.route, plan, &policy),
                     cursor,
                     policy,
                     compressors,
                 };
-                if asked.wants_reply {
+                let ended = if asked.wants_reply {
                     self.replies(asked, &treatment).await
                 } else {
                     Ok(())
+                };
+                if let Some(database) = outdated {
+                    treatment.policy.views().outdate(database.as_deref());
                 }
+                ended
             }
         }
     }

@@ -48,14 +48,22 @@ pub(super) fn sealed<'m>(
     collection: &Arc<Collection>,
 ) -> Result<ReplyPlan> {
     crud::no_sequences(scope, command)?;
+    let on_plaintext = Cell::new(collection.on_plaintext);
     let documents = run(
         splicer,
         policy,
         scope,
         command,
         Documents::stored(collection),
+        &on_plaintext,
     )?;
-    plan(command, documents, scope, Some(collection))
+    plan(
+        command,
+        documents,
+        scope,
+        Some(collection),
+        on_plaintext.get(),
+    )
 }
 
 /// An aggregate on an open collection, or on a database.
@@ -71,7 +79,13 @@ pub(super) fn open<'m>(
         _ => return Ok(ReplyPlan::Relay),
     };
     let mut documents = Documents::of(Content::Open);
-    let reaches = pipeline::reaches(policy, command.name, command.database, stages)?;
+    let reaches = pipeline::reaches(
+        policy,
+        policy.views(),
+        command.name,
+        command.database,
+        stages,
+    )?;
     if name.is_empty()
         && let Some(changes) = changes(policy, command, stages)?
     {
@@ -88,8 +102,16 @@ pub(super) fn open<'m>(
         let collated = policy.views().collated(command.database, name);
         let mut scope = Scope::new(command.name, &empty, collated);
         scope.constants = constants;
-        let documents = run(splicer, policy, &scope, command, documents.clone())?;
-        plan(command, documents, &scope, None)
+        let on_plaintext = Cell::new(OnPlaintext::Reject);
+        let documents = run(
+            splicer,
+            policy,
+            &scope,
+            command,
+            documents.clone(),
+            &on_plaintext,
+        )?;
+        plan(command, documents, &scope, None, on_plaintext.get())
     })
 }
 
@@ -118,6 +140,7 @@ fn run<'m>(
     scope: &Scope<'_>,
     command: &Command<'m>,
     documents: Documents,
+    on_plaintext: &Cell<OnPlaintext>,
 ) -> Result<Documents> {
     let mut collation = options::Collation::default();
     let compared = Cell::new(false);
@@ -125,8 +148,9 @@ fn run<'m>(
         command: command.name,
         namespace: &scope.collection.namespace,
         policy,
+        views: policy.views(),
         database: command.database,
-        on_plaintext: scope.collection.on_plaintext,
+        on_plaintext,
         collated: scope.collated,
         compared: &compared,
         constants: scope.constants,
@@ -162,6 +186,7 @@ fn plan(
     mut documents: Documents,
     scope: &Scope<'_>,
     collection: Option<&Arc<Collection>>,
+    on_plaintext: OnPlaintext,
 ) -> Result<ReplyPlan> {
     let explained = command
         .find("explain")?
@@ -175,7 +200,7 @@ fn plan(
         (Holds::Statistics, Some(collection)) => ReplyPlan::Described(collection),
         _ => match documents.content {
             Content::Document(ref shape) if !shape.is_open() => ReplyPlan::Documents(
-                documents.collection(&scope.collection.namespace, scope.collection.on_plaintext),
+                documents.collection(&scope.collection.namespace, on_plaintext),
             ),
             _ => ReplyPlan::Relay,
         },

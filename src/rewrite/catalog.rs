@@ -269,8 +269,9 @@ pub(super) fn view<'m>(
         command: command.name,
         namespace: &namespace,
         policy,
+        views: policy.views(),
         database: command.database,
-        on_plaintext: crate::schema::OnPlaintext::Reject,
+        on_plaintext: &std::cell::Cell::new(crate::schema::OnPlaintext::Reject),
         collated: false,
         compared: &compared,
         constants: None,
@@ -281,7 +282,13 @@ pub(super) fn view<'m>(
         return Ok(());
     };
     if source.content.is_open()
-        && !pipeline::reaches(policy, command.name, command.database, stages)?
+        && !pipeline::reaches(
+            policy,
+            policy.views(),
+            command.name,
+            command.database,
+            stages,
+        )?
     {
         return Ok(());
     }

@@ -136,6 +136,9 @@ pub(super) fn replace_field(
     element: &Element<'_>,
 ) -> Result<(), Refusal> {
     if element.is_null() || field.elements && holds_null_alone(element)? {
+        if element.kind == kind::ARRAY && field.is_joined() {
+            refuse_null_in_domain(scope, field, element)?;
+        }
         return Ok(());
     }
     splicer.replace(element.start, element.end, |out| {
@@ -166,11 +169,7 @@ pub(super) fn write_field(
 ) -> Result<(), Refusal> {
     if element.kind == kind::ARRAY {
         if field.elements {
-            if field
-                .equality
-                .as_ref()
-                .is_some_and(|equality| equality.in_domain)
-            {
+            if field.is_joined() {
                 refuse_null_in_domain(scope, field, element)?;
             }
             let mut writer = Writer::new(out);
@@ -247,14 +246,19 @@ fn refuse_null_in_domain(
 ) -> Result<(), Refusal> {
     for item in array.doc()?.elements() {
         if item?.is_null() {
-            return Err(scope.refuse(
-                &field.path,
-                "an array that holds null",
-                "the schema gives the field a `domain`, and a join would miss it: leave null out",
-            ));
+            return Err(null_in_domain(scope, field));
         }
     }
     Ok(())
+}
+
+/// Refuses to put null into an array of a field that is joined by tokens.
+pub(super) fn null_in_domain(scope: &Scope<'_>, field: &Field) -> Refusal {
+    scope.refuse(
+        &field.path,
+        "an array that holds null",
+        "the schema gives the field a `domain`, and a join would miss it: leave null out",
+    )
 }
 
 /// `{field: null}` matches an array that holds null. Sealed as one, it could not.

@@ -15,6 +15,7 @@ mod condition;
 mod crud;
 mod distinct;
 mod document;
+mod domains;
 mod element_condition;
 mod elements;
 mod expression;

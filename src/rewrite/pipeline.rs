@@ -18,7 +18,7 @@ use std::sync::Arc;
 use super::expression::{Constants, Environment, Expressions, Variable};
 use super::scope::{DEEPEST, Scope};
 use super::shape::{Content, Shape};
-use crate::policy::{Collection, Policy};
+use crate::policy::{Collection, Policy, Views};
 use crate::raw::{Doc, Element, Malformed, Splicer, Writer, kind};
 use crate::refusal::{Refusal, RefusalKind};
 use crate::schema::{OnPlaintext, Tree};
@@ -35,9 +35,12 @@ pub(super) struct Pipeline<'p> {
     /// The collection that it runs on, for messages.
     pub(super) namespace: &'p str,
     pub(super) policy: &'p Policy,
+    /// The views that are known.
+    pub(super) views: &'p Views,
     pub(super) database: &'p str,
-    /// Whether plaintext may stand where sealed values belong.
-    pub(super) on_plaintext: OnPlaintext,
+    /// Whether plaintext may stand where sealed values belong: in any collection that
+    /// was met so far.
+    pub(super) on_plaintext: &'p Cell<OnPlaintext>,
     /// Whether MongoDB would compare the collection's strings by a collation.
     pub(super) collated: bool,
     /// Set when a comparison became one of tokens.
@@ -166,9 +169,9 @@ impl Documents {
     }
 
     /// The same as the shape of a view.
-    pub(super) fn derived(mut self, namespace: &str) -> Arc<Collection> {
+    pub(super) fn derived(mut self, namespace: &str, on_plaintext: OnPlaintext) -> Arc<Collection> {
         self.collection = None;
-        self.collection(namespace, OnPlaintext::Reject)
+        self.collection(namespace, on_plaintext)
     }
 }
 
@@ -193,23 +196,16 @@ impl<'p> Pipeline<'p> {
         let mut added = 0_usize;
         for (index, stage) in array.elements().enumerate() {
             let stage = stage?;
-            if added > 0 {
-                splicer.replace(stage.start + 1, stage.value_start, |out| {
-                    out.extend_from_slice((index + added).to_string().as_bytes());
-                    out.push(0);
-                });
-            }
             let doc = stage.object()?;
             let operator = only(doc)?;
-            let within = splicer.mark();
             let what = format!("stage {prefix}{index}, `{}`,", operator.key);
-            let collection = documents.collection(self.namespace, self.on_plaintext);
+            let collection = documents.collection(self.namespace, self.on_plaintext.get());
             let mut scope = Scope::new(self.command, &collection, self.collated);
             scope.constants = self.constants;
             scope.root = Some(&documents.content);
             scope.variables = variables;
             scope.stored = self.stored;
-            let outcome = Stage {
+            let reading = Stage {
                 reading: Reading {
                     scope: &scope,
                     what: &what,
@@ -217,8 +213,21 @@ impl<'p> Pipeline<'p> {
                 },
                 pipeline: self,
                 depth,
+            };
+            for before in reading.ahead(&operator)? {
+                splicer.replace(stage.start, stage.start, |out| {
+                    Writer::new(out).value(kind::DOCUMENT, &(index + added).to_string(), &before);
+                });
+                added += 1;
             }
-            .rewrite(splicer, &operator)?;
+            if added > 0 {
+                splicer.replace(stage.start + 1, stage.value_start, |out| {
+                    out.extend_from_slice((index + added).to_string().as_bytes());
+                    out.push(0);
+                });
+            }
+            let within = splicer.mark();
+            let outcome = reading.rewrite(splicer, &operator)?;
             if scope.compared.get() {
                 self.compared.set(true);
             }
@@ -253,9 +262,9 @@ impl<'p> Pipeline<'p> {
         if super::reach::defines_views(self.policy, database, collection) {
             return Err(self.refuse_reach(stage, collection, "make views with `create`"));
         }
-        if self.policy.views().reaching(database, collection) {
-            return match self.policy.views().shape(database, collection) {
-                Some(shape) => Ok(Documents::stored(&shape)),
+        if self.views.reaching(database, collection) {
+            return match self.views.shape(database, collection) {
+                Some(shape) => Ok(self.stored(&shape)),
                 None => Err(self.refuse_reach(
                     stage,
                     collection,
@@ -265,10 +274,17 @@ impl<'p> Pipeline<'p> {
         }
         Ok(
             match self.policy.collection(&format!("{database}.{collection}")) {
-                Some(sealed) => Documents::stored(&sealed),
+                Some(sealed) => self.stored(&sealed),
                 None => Documents::of(Content::Open),
             },
         )
+    }
+
+    fn stored(&self, collection: &Arc<Collection>) -> Documents {
+        if collection.on_plaintext == OnPlaintext::Allow {
+            self.on_plaintext.set(OnPlaintext::Allow);
+        }
+        Documents::stored(collection)
     }
 
     fn refuse_reach(&self, stage: &str, collection: &str, advice: &str) -> Refusal {

@@ -33,6 +33,9 @@ pub(super) struct Sealed {
     /// How deep in arrays one may stand, at least, that is an array sealed as one
     /// value; none if nowhere.
     whole: Option<usize>,
+    /// Whether null may stand beside them in such an array, though the field
+    /// itself may be one of a `domain`, which stores no such array.
+    pub(super) beside_null: bool,
 }
 
 /// Documents: what stands at their names.
@@ -55,8 +58,9 @@ impl Sealed {
         let depth = usize::from(field.elements);
         Self {
             field: Arc::clone(field),
-            arrays: depth,
+            arrays: field.arrays,
             whole: field.types.allows(kind::ARRAY).then_some(depth),
+            beside_null: field.beside_null,
         }
     }
 
@@ -64,6 +68,7 @@ impl Sealed {
     fn within_arrays(&self, more: usize) -> Self {
         Self {
             arrays: self.arrays + more,
+            beside_null: self.beside_null || more > 0,
             ..self.clone()
         }
     }
@@ -71,9 +76,9 @@ impl Sealed {
     /// What stands in an array of them.
     pub(super) fn item(&self) -> Self {
         Self {
-            field: Arc::clone(&self.field),
             arrays: self.arrays.saturating_sub(1),
             whole: self.whole.map(|depth| depth.saturating_sub(1)),
+            ..self.clone()
         }
     }
 
@@ -86,17 +91,30 @@ impl Sealed {
     /// The field as it is where these values stand; none if an array may be sealed
     /// as one value there or by its elements.
     fn field_here(&self) -> Option<Arc<Field>> {
+        let field = &self.field;
         let elements = match (self.arrays, self.hides_arrays()) {
             (0, true) => false,
-            (0, false) => self.field.elements,
+            (0, false) => field.elements,
             (_, false) => true,
             (_, true) => return None,
         };
-        Some(if elements == self.field.elements {
-            Arc::clone(&self.field)
+        let same = elements == field.elements
+            && self.arrays == field.arrays
+            && self.beside_null == field.beside_null;
+        Some(if same {
+            Arc::clone(field)
         } else {
-            Arc::new(self.field.by_elements(elements))
+            Arc::new(field.moved(elements, self.arrays, self.beside_null))
         })
+    }
+
+    /// Whether these may be stored where `other` belongs.
+    fn fits(&self, other: &Self) -> bool {
+        let deep = |sealed: &Self| sealed.whole.unwrap_or(usize::MAX);
+        self.field.stored_alike(&other.field)
+            && self.arrays <= other.arrays
+            && deep(self) >= deep(other)
+            && (!self.beside_null || other.beside_null || !self.field.is_joined())
     }
 }
 
@@ -118,6 +136,7 @@ impl Content {
                 Self::Sealed(Sealed {
                     arrays: one.arrays.max(other.arrays),
                     whole: one.whole.into_iter().chain(other.whole).min(),
+                    beside_null: one.beside_null || other.beside_null,
                     field: one.field,
                 })
             }
@@ -190,12 +209,7 @@ impl Content {
     pub(super) fn fits(&self, target: &Self) -> bool {
         match (self, target) {
             (Self::Nothing, _) => true,
-            (Self::Sealed(one), Self::Sealed(other)) => {
-                let deep = |sealed: &Sealed| sealed.whole.unwrap_or(usize::MAX);
-                one.field.id == other.field.id
-                    && one.arrays <= other.arrays
-                    && deep(one) >= deep(other)
-            }
+            (Self::Sealed(one), Self::Sealed(other)) => one.fits(other),
             (Self::Document(one), Self::Document(other)) => one.fits(other),
             (one, other) => one.is_open() && other.is_open(),
         }
@@ -293,6 +307,25 @@ impl Shape {
                     None => tree.seal(node, None),
                 },
             }
+        }
+    }
+
+    /// What tells of changes in such documents: a changed field may stand there whole,
+    /// in part, or under the name of its path.
+    pub(super) fn changes(&self) -> Self {
+        let content = |content: &Content| match content {
+            content if content.is_open() => Content::Open,
+            _ => Content::Mixed,
+        };
+        Self {
+            named: self
+                .named
+                .iter()
+                .map(|(name, of)| (name.clone(), content(of)))
+                .collect(),
+            any: self.any.as_deref().map(|of| Box::new(content(of))),
+            closed: false,
+            numbered: true,
         }
     }
 

@@ -2,6 +2,7 @@
 
 use super::by_pipeline::{self, Changes};
 use super::document::{replace_field, seal_below, seal_document, write_value};
+use super::domains;
 use super::elements::{self, Compared};
 use super::filter::{Below, Filter, Purpose, UpsertEquality, is_operators, is_stored_as_is};
 use super::moved::Added;
@@ -58,6 +59,7 @@ fn operators<'m>(
     equalities: &[UpsertEquality<'m>],
 ) -> Result<(), Refusal> {
     let update = element.doc()?;
+    domains::check_operators(scope, update)?;
     let missing = not_set(scope, update, equalities)?;
     if let Some(needed) = by_pipeline::needed(scope, update)?
         && !by_pipeline::conflicts(update, needed.1.key)?

@@ -66,18 +66,67 @@ fn databases<'m>(command: &Command<'m>) -> impl Iterator<Item = &'m str> {
 
 /// The databases whose views must be listed before this message can be decided on.
 ///
-/// `own` is what this client alone was told, by [`Asking::Names`].
+/// That is also so where it names a view that is known to reach a sealed collection:
+/// another one may stand in its place since, whose fields are others. `own` is what
+/// this client alone was told, by [`Asking::Names`].
 pub fn unlisted<'m>(message: &'m Message<'m>, policy: &Policy, own: &Views) -> Vec<&'m str> {
     let Some(command) = may_name(message, policy) else {
         return Vec::new();
     };
-    let known = |database: &str| policy.views().fresh(database) || own.fresh(database);
+    let views = policy.views();
+    let known = |database: &str| {
+        if views.fresh(database) {
+            views.none_reaching(database)
+                || matches!(reads_view(&command, database, views), Ok(false))
+        } else {
+            own.fresh(database)
+        }
+    };
     let mut unlisted: Vec<&str> = databases(&command)
         .filter(|database| policy.may_seal_in(database) && !known(database))
         .collect();
     unlisted.sort_unstable();
     unlisted.dedup();
     unlisted
+}
+
+/// Whether a command reads or writes a view that reaches a sealed collection, or may.
+fn reads_view(command: &Command<'_>, database: &str, views: &Views) -> Result<bool, Malformed> {
+    match family(command.name) {
+        Family::Aggregate
+        | Family::Explain
+        | Family::Create
+        | Family::Modify
+        | Family::MapReduce
+        | Family::BulkWrite => names_view(command, database, views),
+        // Others name one collection, in their first value.
+        _ => Ok(command
+            .target
+            .str()
+            .is_some_and(|name| views.reaching(command.database, name))),
+    }
+}
+
+/// What of the listings a message makes old, once MongoDB has done what it says: those
+/// of one database, or of all.
+pub fn outdated<'m>(message: &'m Message<'m>, policy: &Policy) -> Option<Option<&'m str>> {
+    let Message::Msg(message) = message else {
+        return None;
+    };
+    if policy.is_empty() {
+        return None;
+    }
+    let command = Command::of(message).ok()?;
+    match command.name {
+        "create"
+        | "collMod"
+        | "drop"
+        | "dropDatabase"
+        | "convertToCapped"
+        | "cloneCollectionAsCapped" => Some(Some(command.database)),
+        "renameCollection" => Some(None),
+        _ => None,
+    }
 }
 
 /// Refuses a message that names a view which this client was told of by name alone.
@@ -104,6 +153,7 @@ pub fn refuse_unknown(message: &Message<'_>, policy: &Policy, own: &Views) -> Re
     Ok(())
 }
 
+/// Whether any string of a command is the name of a view of `database`.
 fn names_view(command: &Command<'_>, database: &str, own: &Views) -> Result<bool, Malformed> {
     if family(command.name) != Family::BulkWrite {
         return names(command, command.body, own, 0);
@@ -219,10 +269,8 @@ pub fn learn(
     if cursor.find("id")?.and_then(|id| id.integer()) != Some(0) {
         return Err(Malformed("MongoDB lists its views in more than one batch"));
     }
-    let views = match asking {
-        Asking::Definitions => policy.views(),
-        Asking::Names => own,
-    };
+    // Worked through apart, so that nobody meets half of it.
+    let found = policy.views().beside(database);
     let mut reaching = Reaching::new();
     let mut collated = HashSet::new();
     // A view may look at another one: until no more are found.
@@ -237,7 +285,7 @@ pub fn learn(
                 // Asked for only where it has a collation.
                 collated.insert(name.to_owned());
             } else if !reaching.contains_key(name)
-                && (asking == Asking::Names || reaches(policy, database, name, listed)?)
+                && (asking == Asking::Names || reaches(policy, &found, database, name, listed)?)
             {
                 reaching.insert(name.to_owned(), None);
             }
@@ -245,11 +293,15 @@ pub fn learn(
         if reaching.len() == before {
             break;
         }
-        views.add(database, &reaching);
+        found.add(database, &reaching);
     }
     if asking == Asking::Definitions {
-        shapes(policy, database, batch, &mut reaching)?;
+        shapes(policy, &found, database, batch, &mut reaching)?;
     }
+    let views = match asking {
+        Asking::Definitions => policy.views(),
+        Asking::Names => own,
+    };
     views.learn(database, reaching, collated);
     Ok(Answer::Listed)
 }
@@ -257,34 +309,39 @@ pub fn learn(
 /// Finds the shape of each view, after those of the views that it looks at.
 fn shapes(
     policy: &Policy,
+    found: &Views,
     database: &str,
     batch: Doc<'_>,
     reaching: &mut Reaching,
 ) -> Result<(), Malformed> {
-    // What was known before may have changed since.
-    policy.views().add(database, reaching);
     loop {
-        let mut found = false;
+        let mut more = false;
         for listed in batch.elements() {
             let listed = listed?.doc()?;
             let name = listed.find("name")?.and_then(|name| name.str());
             let Some(name) = name.filter(|name| matches!(reaching.get(*name), Some(None))) else {
                 continue;
             };
-            if let Some(shape) = shape(policy, database, name, listed) {
-                found = true;
+            if let Some(shape) = shape(policy, found, database, name, listed) {
+                more = true;
                 reaching.insert(name.to_owned(), Some(shape));
-                policy.views().add(database, reaching);
+                found.add(database, reaching);
             }
         }
-        if !found {
+        if !more {
             return Ok(());
         }
     }
 }
 
 /// The shape of a view's documents, if all of its stages can be followed.
-fn shape(policy: &Policy, database: &str, name: &str, view: Doc<'_>) -> Option<Arc<Collection>> {
+fn shape(
+    policy: &Policy,
+    views: &Views,
+    database: &str,
+    name: &str,
+    view: Doc<'_>,
+) -> Option<Arc<Collection>> {
     let namespace = format!("{database}.{name}");
     if policy.collection(&namespace).is_some() {
         return None;
@@ -293,12 +350,14 @@ fn shape(policy: &Policy, database: &str, name: &str, view: Doc<'_>) -> Option<A
     let collated = options.find("collation").ok()?.is_some();
     let on = options.find("viewOn").ok()??;
     let compared = Cell::new(false);
+    let on_plaintext = Cell::new(OnPlaintext::Reject);
     let pipeline = Pipeline {
         command: "view",
         namespace: &namespace,
         policy,
+        views,
         database,
-        on_plaintext: OnPlaintext::Reject,
+        on_plaintext: &on_plaintext,
         collated,
         compared: &compared,
         constants: None,
@@ -320,10 +379,16 @@ fn shape(policy: &Policy, database: &str, name: &str, view: Doc<'_>) -> Option<A
     if collated || !matches!(documents.content, Content::Document(_) | Content::Open) {
         return None;
     }
-    Some(documents.derived(&namespace))
+    Some(documents.derived(&namespace, on_plaintext.get()))
 }
 
-fn reaches(policy: &Policy, database: &str, name: &str, view: Doc<'_>) -> Result<bool, Malformed> {
+fn reaches(
+    policy: &Policy,
+    views: &Views,
+    database: &str,
+    name: &str,
+    view: Doc<'_>,
+) -> Result<bool, Malformed> {
     // A view where the schema seals a collection: tokens would be those of its name.
     if policy.collection(&format!("{database}.{name}")).is_some() {
         return Ok(true);
@@ -335,16 +400,14 @@ fn reaches(policy: &Policy, database: &str, name: &str, view: Doc<'_>) -> Result
     let Some(on) = options.find("viewOn")?.and_then(|on| on.str()) else {
         return Ok(true);
     };
-    if policy.views().reaching(database, on)
-        || policy.collection(&format!("{database}.{on}")).is_some()
-    {
+    if views.reaching(database, on) || policy.collection(&format!("{database}.{on}")).is_some() {
         return Ok(true);
     }
     match options.find("pipeline")? {
         Some(stages) if stages.kind == kind::ARRAY => {
             // What cannot be followed counts as reaching.
             Ok(!matches!(
-                pipeline::reaches(policy, "view", database, stages.doc()?),
+                pipeline::reaches(policy, views, "view", database, stages.doc()?),
                 Ok(false)
             ))
         }

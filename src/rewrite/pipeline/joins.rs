@@ -2,15 +2,23 @@
 //!
 //! Two sealed fields are joined by their tokens, if the schema gives both one `domain`.
 
+use super::group::document;
 use super::{Documents, Outcome, ROOT, Result, Stage};
 use crate::policy::Equality;
-use crate::raw::{Element, Malformed, Splicer, Writer, kind};
+use crate::raw::{Doc, Element, Malformed, Splicer, Writer, kind};
 use crate::rewrite::expression::{Variable, Want};
 use crate::rewrite::filter::{Below, Filter, Purpose};
 use crate::rewrite::scope::{Place, Scope};
 use crate::rewrite::shape::Content;
+use crate::schema::OnPlaintext;
 
 const JOIN: &str = "join it with a sealed field of the same `domain`";
+
+/// The tokens that two fields are joined by; none if both are open.
+type By<'f> = Option<&'f Equality>;
+
+/// One side of a join: its documents, what they hold, and the path of the field.
+type Joined<'f, 'm> = (&'f Scope<'f>, &'f Content, Option<&'f Element<'m>>);
 
 /// A field that a stage joins by.
 enum Side<'f> {
@@ -19,6 +27,60 @@ enum Side<'f> {
 }
 
 impl Stage<'_> {
+    /// What has to be done before a stage.
+    ///
+    /// A join by the path of tokens misses null where the local field lies in documents
+    /// of an array, and others of them have a value. So the keys of such a field are
+    /// made first: at the path of the result, which the join then overwrites.
+    pub(super) fn ahead(&self, stage: &Element<'_>) -> Result<Vec<Vec<u8>>> {
+        if stage.key != "$lookup" {
+            return Ok(Vec::new());
+        }
+        let options = stage.object()?;
+        let (local, result) = (options.find_once("localField")?, options.find_once("as")?);
+        let path = local.and_then(|local| local.str());
+        let (Some(path), Some(result)) = (path, result.and_then(|result| result.str())) else {
+            return Ok(Vec::new());
+        };
+        let Some(equality) = self.by_keys(options, path, result)? else {
+            return Ok(Vec::new());
+        };
+        Ok(vec![document(|writer| {
+            let set = writer.begin_doc("$set");
+            let components: Vec<_> = path.split('.').collect();
+            write_keys(writer, result, "$", &components, &equality);
+            writer.end(set);
+        })])
+    }
+
+    /// The tokens by which keys are made for a `$lookup`, if that is necessary.
+    fn by_keys(&self, options: Doc<'_>, path: &str, result: &str) -> Result<Option<Equality>> {
+        let Content::Document(shape) = self.root else {
+            return Ok(None);
+        };
+        let Some(Content::Sealed(sealed)) = shape.stands(path) else {
+            return Ok(None);
+        };
+        let Some(equality) = &sealed.field.equality else {
+            return Ok(None);
+        };
+        if !path.contains('.') && !sealed.beside_null {
+            return Ok(None);
+        }
+        let variables = match options.find_once("let")? {
+            Some(variables) => !variables.object()?.is_empty(),
+            None => false,
+        };
+        if variables || result.split('.').any(crate::schema::is_position) {
+            return Err(self.scope.refuse(
+                path,
+                self.what,
+                "with `let`, or with a number in `as`, only a field at the top level can be joined: move it there with $set, or compare it by $expr in the pipeline",
+            ));
+        }
+        Ok(Some(equality.clone()))
+    }
+
     /// `$lookup`.
     pub(super) fn lookup<'m>(
         &self,
@@ -31,13 +93,22 @@ impl Stage<'_> {
             Some(from) => self.source(from)?,
             None => Documents::of(Content::Open),
         };
-        let foreign = source.collection(self.pipeline.namespace, self.pipeline.on_plaintext);
+        let foreign = source.collection(self.pipeline.namespace, self.pipeline.on_plaintext.get());
         let foreign = self.foreign_scope(&foreign);
         let (local, other) = (
             options.find_once("localField")?,
             options.find_once("foreignField")?,
         );
-        let joined = self.sides(self.scope, local.as_ref(), &foreign, other.as_ref())?;
+        let joined = self.sides(
+            (self.scope, self.root, local.as_ref()),
+            (&foreign, &source.content, other.as_ref()),
+        )?;
+        let name = options.find_once("as")?.and_then(|name| name.str());
+        let name = name.ok_or(Malformed("$lookup has no `as`"))?;
+        let keys = match local.and_then(|local| local.str()) {
+            Some(path) if joined.is_some() => self.by_keys(options, path, name)?.is_some(),
+            _ => false,
+        };
         let variables = self.bound(options.find_once("let")?.as_ref())?;
         let mut shape = self.shape()?;
         let mark = splicer.mark();
@@ -46,6 +117,9 @@ impl Stage<'_> {
             let option = option?;
             match option.key {
                 "from" | "as" => {}
+                "localField" if keys => splicer.replace(option.start, option.end, |out| {
+                    Writer::new(out).string(option.key, name);
+                }),
                 "localField" | "foreignField" => {
                     if let Some(equality) = joined {
                         by_token(splicer, &option, equality);
@@ -84,8 +158,6 @@ impl Stage<'_> {
         if foreign.compared.get() {
             self.scope.compared.set(true);
         }
-        let name = options.find_once("as")?.and_then(|name| name.str());
-        let name = name.ok_or(Malformed("$lookup has no `as`"))?;
         if !shape.set(name.split('.'), found.content.in_array()) {
             return Err(self.refuse_inside(name));
         }
@@ -103,13 +175,27 @@ impl Stage<'_> {
             .find_once("from")?
             .ok_or(Malformed("$graphLookup has no `from`"))?;
         let mut source = self.source(&from)?;
-        let foreign = source.collection(self.pipeline.namespace, self.pipeline.on_plaintext);
+        let foreign = source.collection(self.pipeline.namespace, self.pipeline.on_plaintext.get());
         let foreign = self.foreign_scope(&foreign);
         let (to, then) = (
             options.find_once("connectToField")?,
             options.find_once("connectFromField")?,
         );
-        let joined = self.sides(&foreign, then.as_ref(), &foreign, to.as_ref())?;
+        let joined = self.sides(
+            (&foreign, &source.content, then.as_ref()),
+            (&foreign, &source.content, to.as_ref()),
+        )?;
+        if joined.is_some() {
+            let path = to.and_then(|to| to.str()).unwrap_or_default();
+            let restricted = options.find_once("restrictSearchWithMatch")?;
+            if !restricted.is_some_and(|filter| leaves_out_null(&filter, path)) {
+                return Err(foreign.refuse(
+                    path,
+                    self.what,
+                    "null has no token, but would be joined: leave it out with restrictSearchWithMatch: {<connectToField>: {$ne: null}}",
+                ));
+            }
+        }
         let mut found = source.content.clone();
         let mut shape = self.shape()?;
         let mark = splicer.mark();
@@ -129,6 +215,13 @@ impl Stage<'_> {
                             .rewrite(splicer, &option, want, self.environment())?;
                     if joined.is_none() && !start.is_open() {
                         return Err(self.scope.refuse(&start.sealed_path(), self.what, JOIN));
+                    }
+                    if matches!(&start, Content::Sealed(sealed) if sealed.arrays > 1) {
+                        return Err(self.scope.refuse(
+                            &start.sealed_path(),
+                            self.what,
+                            "its values may stand in arrays within arrays, which would be compared as arrays: take them apart before, so that `startWith` is a field at the top level",
+                        ));
                     }
                 }
                 "depthField" => {
@@ -222,14 +315,8 @@ impl Stage<'_> {
     }
 
     /// How two fields are joined: by their tokens, or, where none is given, as they are.
-    fn sides<'f>(
-        &self,
-        local: &'f Scope<'_>,
-        from: Option<&Element<'_>>,
-        foreign: &'f Scope<'_>,
-        to: Option<&Element<'_>>,
-    ) -> Result<Option<&'f Equality>> {
-        let (Some(from), Some(to)) = (from, to) else {
+    fn sides<'f>(&self, local: Joined<'f, '_>, foreign: Joined<'f, '_>) -> Result<By<'f>> {
+        let (Some(from), Some(to)) = (local.2, foreign.2) else {
             return Ok(None);
         };
         let path = |element: &Element<'_>| {
@@ -239,33 +326,61 @@ impl Stage<'_> {
             Ok::<_, crate::refusal::Refusal>(path.to_owned())
         };
         let (from, to) = (path(from)?, path(to)?);
-        match (self.side(local, &from)?, self.side(foreign, &to)?) {
+        match (
+            self.side(local.0, local.1, &from, true)?,
+            self.side(foreign.0, foreign.1, &to, false)?,
+        ) {
             (Side::Open, Side::Open) => Ok(None),
             (Side::Sealed(one), Side::Sealed(other)) if one.joins(other) && one.in_domain => {
                 self.scope.compared.set(true);
                 Ok(Some(one))
             }
-            (Side::Sealed(_), _) => Err(local.refuse(&from, self.what, JOIN)),
-            (_, Side::Sealed(_)) => Err(foreign.refuse(&to, self.what, JOIN)),
+            (Side::Sealed(_), _) => Err(local.0.refuse(&from, self.what, JOIN)),
+            (_, Side::Sealed(_)) => Err(foreign.0.refuse(&to, self.what, JOIN)),
         }
     }
 
-    fn side<'f>(&self, scope: &'f Scope<'_>, path: &str) -> Result<Side<'f>> {
-        match scope.place(path)? {
-            Place::Open => Ok(Side::Open),
-            Place::Sealed { field, .. } => match &field.equality {
-                Some(equality)
-                    if scope.collection.on_plaintext != crate::schema::OnPlaintext::Allow =>
-                {
-                    Ok(Side::Sealed(equality))
-                }
-                _ => Err(scope.refuse(path, self.what, JOIN)),
-            },
-            Place::Inner(_) => Err(scope.refuse(
-                path,
-                self.what,
-                "it holds sealed fields: join by them one by one",
-            )),
+    fn side<'f>(
+        &self,
+        scope: &'f Scope<'_>,
+        content: &Content,
+        path: &str,
+        local: bool,
+    ) -> Result<Side<'f>> {
+        let field = match scope.place(path)? {
+            Place::Open => return Ok(Side::Open),
+            Place::Sealed { field, .. } => field,
+            Place::Inner(_) => {
+                return Err(scope.refuse(
+                    path,
+                    self.what,
+                    "it holds sealed fields: join by them one by one",
+                ));
+            }
+        };
+        if path.split('.').any(crate::schema::is_position) {
+            return Err(scope.refuse(path, self.what, "name the field without an array's index"));
+        }
+        let stands = match content {
+            Content::Document(shape) => shape.stands(path),
+            _ => None,
+        };
+        match stands {
+            Some(Content::Sealed(sealed))
+                if sealed.arrays <= 1 && (local || !sealed.beside_null) => {}
+            _ => {
+                return Err(scope.refuse(
+                    path,
+                    self.what,
+                    "the stages before may have put its values beside null, or in arrays within arrays, which have no token: join by the field as it is stored",
+                ));
+            }
+        }
+        match &field.equality {
+            Some(equality) if scope.collection.on_plaintext != OnPlaintext::Allow => {
+                Ok(Side::Sealed(equality))
+            }
+            _ => Err(scope.refuse(path, self.what, JOIN)),
         }
     }
 
@@ -311,4 +426,112 @@ fn by_token(splicer: &mut Splicer<'_, '_>, option: &Element<'_>, equality: &Equa
     splicer.replace(option.start, option.end, |out| {
         Writer::new(out).string(option.key, &format!("{path}{}", equality.suffix));
     });
+}
+
+/// Whether a filter finds nothing that is null or missing at `path`.
+fn leaves_out_null(filter: &Element<'_>, path: &str) -> bool {
+    let condition = filter
+        .doc()
+        .and_then(|filter| filter.find_once(path))
+        .ok()
+        .flatten();
+    condition
+        .filter(|condition| condition.kind == kind::DOCUMENT)
+        .and_then(|condition| condition.doc().ok()?.find_once("$ne").ok()?)
+        .is_some_and(|operand| operand.is_null())
+}
+
+/// An array of what a join finds at the path below `base`: tokens and null.
+///
+/// It goes through documents in arrays, but not through arrays in arrays; what is
+/// missing is left out.
+fn write_keys(
+    writer: &mut Writer<'_>,
+    key: &str,
+    base: &str,
+    components: &[&str],
+    equality: &Equality,
+) {
+    let Some((first, rest)) = components.split_first() else {
+        return;
+    };
+    let path = format!("{base}{first}");
+    // Null has no token, and stays what it is.
+    let token = |writer: &mut Writer<'_>, key: &str, of: &str| {
+        let open = writer.begin_doc(key);
+        let operands = writer.begin_array("$ifNull");
+        writer.string("0", &format!("{of}{}", equality.suffix));
+        writer.string("1", of);
+        writer.end(operands);
+        writer.end(open);
+    };
+    let is_array = |writer: &mut Writer<'_>| {
+        let open = writer.begin_doc("0");
+        let operand = writer.begin_array("$isArray");
+        writer.string("0", &path);
+        writer.end(operand);
+        writer.end(open);
+    };
+    let is_type = |writer: &mut Writer<'_>, of: &str, name: &str| {
+        let open = writer.begin_doc("0");
+        let equal = writer.begin_array("$eq");
+        let kind = writer.begin_doc("0");
+        writer.string("$type", of);
+        writer.end(kind);
+        writer.string("1", name);
+        writer.end(equal);
+        writer.end(open);
+    };
+    let nothing = |writer: &mut Writer<'_>, key: &str| {
+        let open = writer.begin_array(key);
+        writer.end(open);
+    };
+    let open = writer.begin_doc(key);
+    if rest.is_empty() {
+        let cond = writer.begin_array("$cond");
+        is_array(writer);
+        let mapped = writer.begin_doc("1");
+        let map = writer.begin_doc("$map");
+        writer.string("input", &path);
+        token(writer, "in", "$$this");
+        writer.end(map);
+        writer.end(mapped);
+        let one = writer.begin_doc("2");
+        let present = writer.begin_array("$cond");
+        is_type(writer, &path, "missing");
+        nothing(writer, "1");
+        let alone = writer.begin_array("2");
+        token(writer, "0", &path);
+        writer.end(alone);
+        writer.end(present);
+        writer.end(one);
+        writer.end(cond);
+        writer.end(open);
+        return;
+    }
+    let reduce = writer.begin_doc("$reduce");
+    let input = writer.begin_doc("input");
+    let cond = writer.begin_array("$cond");
+    is_array(writer);
+    writer.string("1", &path);
+    let alone = writer.begin_array("2");
+    writer.string("0", &path);
+    writer.end(alone);
+    writer.end(cond);
+    writer.end(input);
+    nothing(writer, "initialValue");
+    let within = writer.begin_doc("in");
+    let concat = writer.begin_array("$concatArrays");
+    writer.string("0", "$$value");
+    let below = writer.begin_doc("1");
+    let cond = writer.begin_array("$cond");
+    is_type(writer, "$$this", "object");
+    write_keys(writer, "1", "$$this.", rest, equality);
+    nothing(writer, "2");
+    writer.end(cond);
+    writer.end(below);
+    writer.end(concat);
+    writer.end(within);
+    writer.end(reduce);
+    writer.end(open);
 }

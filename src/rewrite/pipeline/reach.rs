@@ -1,7 +1,7 @@
 //! Which collections a pipeline over open documents reaches.
 
 use super::targets::namespace;
-use crate::policy::Policy;
+use crate::policy::{Policy, Views};
 use crate::raw::{Doc, Element, Malformed, kind};
 use crate::refusal::{Refusal, RefusalKind};
 use crate::rewrite::reach::defines_views;
@@ -13,6 +13,7 @@ type Result<T = ()> = std::result::Result<T, Refusal>;
 #[derive(Clone, Copy)]
 struct Search<'p> {
     policy: &'p Policy,
+    views: &'p Views,
     command: &'p str,
     database: &'p str,
 }
@@ -20,12 +21,14 @@ struct Search<'p> {
 /// Whether a pipeline reads or writes a sealed collection, or a view that reaches one.
 pub(in crate::rewrite) fn reaches(
     policy: &Policy,
+    views: &Views,
     command: &str,
     database: &str,
     array: Doc<'_>,
 ) -> Result<bool> {
     let search = Search {
         policy,
+        views,
         command,
         database,
     };
@@ -115,7 +118,7 @@ impl Search<'_> {
                 ),
             ));
         }
-        Ok(self.policy.views().reaching(database, name)
+        Ok(self.views.reaching(database, name)
             || self
                 .policy
                 .collection(&format!("{database}.{name}"))

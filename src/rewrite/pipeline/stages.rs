@@ -190,14 +190,7 @@ impl Stage<'_> {
             event.put(name, documents.clone());
         }
         let mut update = Shape::default();
-        update.put(
-            "updatedFields",
-            if documents.is_open() {
-                Content::Open
-            } else {
-                Content::Mixed
-            },
-        );
+        update.put("updatedFields", Content::Document(self.shape()?.changes()));
         event.put("updateDescription", Content::Document(update));
         Ok(Content::Document(event).into())
     }

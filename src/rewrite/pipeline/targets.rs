@@ -142,7 +142,7 @@ impl Stage<'_> {
             .ok_or(Malformed("a collection is not named by a string"))?;
         let policy = self.pipeline.policy;
         if crate::rewrite::reach::defines_views(policy, database, collection)
-            || policy.views().reaching(database, collection)
+            || self.pipeline.views.reaching(database, collection)
         {
             return Err(self.pipeline.refuse_reach(
                 self.what,

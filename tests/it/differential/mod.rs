@@ -10,6 +10,7 @@ mod catalog;
 mod commands;
 mod dice;
 mod filters;
+mod joins;
 mod pair;
 mod pipelines;
 mod stored;

@@ -29,6 +29,18 @@ impl Counts {
         self.refused += other.refused;
     }
 
+    pub(super) fn answered(&mut self) {
+        self.answered += 1;
+    }
+
+    pub(super) fn failed(&mut self) {
+        self.failed += 1;
+    }
+
+    pub(super) fn refused(&mut self) {
+        self.refused += 1;
+    }
+
     pub(super) fn all(self) -> usize {
         self.answered + self.failed + self.refused
     }
