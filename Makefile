@@ -16,10 +16,11 @@ export FIELDSEAL_MONGOD
 
 VENV := $(CURDIR)/.venv
 VENV_READY := $(VENV)/.ready
+SUITES_READY := $(VENV)/.ready-suites
 NODE := tests/drivers/node
 NODE_READY := $(NODE)/node_modules/.ready
 
-.PHONY: help mongod build demo test rust-test driver-test fmt lint bench check docs clean toolchains node
+.PHONY: help mongod build demo test rust-test driver-test suites fmt lint bench check docs clean toolchains node
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-12s %s\n", $$1, $$2 }'
@@ -41,9 +42,14 @@ test: $(if $(filter true,$(CI)),toolchains) ## everything: lint, unit and integr
 rust-test: mongod ## the Rust tests, those against a real mongod included
 	$(CARGO) test --locked $(ARGS)
 
-driver-test: mongod $(VENV_READY) node ## the drivers of other languages, through the proxy
+driver-test: mongod $(VENV_READY) $(SUITES_READY) node ## the drivers of other languages, through the proxy
 	$(CARGO) build --locked
 	$(VENV)/bin/python tests/drivers/run.py $(ARGS)
+	$(if $(ARGS),,$(VENV)/bin/python tests/suites/run.py --quick)
+
+suites: mongod $(SUITES_READY) ## PyMongo's own tests, directly and through the proxy; takes about 20 minutes
+	$(CARGO) build --locked
+	$(VENV)/bin/python tests/suites/run.py $(ARGS)
 
 fmt: ## format the code
 	$(CARGO) fmt
@@ -78,6 +84,10 @@ $(CURDIR)/.mongod/mongod: | $(VENV_READY)
 
 $(VENV_READY): tests/tools/requirements.txt
 	@$(PYTHON) -m venv $(VENV) || { echo "$(PYTHON) has no venv module (Debian, Ubuntu: python3-venv)" >&2; exit 1; }
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
+$(SUITES_READY): tests/suites/requirements.txt $(VENV_READY)
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@
 

@@ -7,8 +7,9 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::keyring::{KeyId, Keyring, Material, NamedKey, State};
 use crate::schema::{CollectionRule, FieldRule, OnPlaintext, Schema, Tree, Types};
-pub use views::Views;
+pub use views::{Reaching, Views};
 
+use crate::raw::kind;
 use crate::seal::{Domain, FieldId, Header, OpenError, SealKey, TokenKey, token_name};
 
 /// How many collections that match a pattern are kept compiled.
@@ -20,6 +21,8 @@ pub struct Policy {
     schema: Arc<Schema>,
     keyring: Arc<Keyring>,
     exact: HashMap<String, Arc<Collection>>,
+    /// Every rule's collection, under its namespace or pattern.
+    rules: Vec<Arc<Collection>>,
     /// Collections that match a pattern, compiled when first met. Only
     /// namespaces that match a pattern ever take this lock.
     matched: Mutex<HashMap<String, Arc<Collection>>>,
@@ -36,11 +39,14 @@ pub struct Collection {
     pub on_plaintext: OnPlaintext,
     /// The sealed paths; a leaf is an index into [`Collection::field`].
     pub tree: Tree,
+    /// Whether this is not what the schema says of a collection, but the shape
+    /// of documents that a pipeline or a view made.
+    pub derived: bool,
     fields: Vec<Arc<Field>>,
 }
 
 /// One sealed field, with its keys expanded.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Field {
     /// As the schema has it.
     pub path: String,
@@ -52,13 +58,13 @@ pub struct Field {
     pub id: FieldId,
     /// What equality is answered by, if the schema asks for it.
     pub equality: Option<Equality>,
-    active: SealKey,
+    active: Arc<SealKey>,
     /// Every version of the key, derived when a value under it is first met.
-    versions: Vec<(KeyId, OnceLock<SealKey>)>,
+    versions: Arc<[(KeyId, OnceLock<SealKey>)]>,
 }
 
 /// The tokens of one field.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Equality {
     /// Makes them.
     pub key: TokenKey,
@@ -66,6 +72,8 @@ pub struct Equality {
     pub name: String,
     /// A dot and their name, to put behind the field's path.
     pub suffix: String,
+    /// Whether the schema gives the field a `domain`, to join it with others.
+    pub in_domain: bool,
 }
 
 /// Why schema and keyring do not fit together.
@@ -110,6 +118,15 @@ pub enum Unopened {
     Value(#[from] OpenError),
 }
 
+impl Equality {
+    /// Whether the tokens of two fields can be compared: one domain, one index epoch.
+    pub fn joins(&self, other: &Self) -> bool {
+        // Keys are compared by what they make of one value.
+        let probe = |equality: &Self| equality.key.equality(kind::BOOL, &[0]);
+        self.name == other.name && probe(self) == probe(other)
+    }
+}
+
 impl Field {
     fn compile(
         rule: &CollectionRule,
@@ -140,6 +157,7 @@ impl Field {
                 key: TokenKey::derive(epoch, domain),
                 suffix: format!(".{name}"),
                 name,
+                in_domain: field.domain.is_some(),
             })
         } else {
             None
@@ -150,13 +168,22 @@ impl Field {
             elements: field.elements || field.equality,
             id,
             equality,
-            active: SealKey::derive(active, material, id),
+            active: Arc::new(SealKey::derive(active, material, id)),
             versions: key
                 .versions
                 .iter()
                 .map(|version| (version.id, OnceLock::new()))
                 .collect(),
         })
+    }
+
+    /// The same field where a pipeline has put its values into arrays.
+    #[must_use]
+    pub fn by_elements(&self) -> Self {
+        Self {
+            elements: true,
+            ..self.clone()
+        }
     }
 
     /// Appends the sealed form of a value to `out`.
@@ -211,8 +238,28 @@ impl Collection {
             namespace: namespace.to_owned(),
             on_plaintext: rule.on_plaintext,
             tree: rule.tree.clone(),
+            derived: false,
             fields,
         })
+    }
+
+    /// The shape of documents that a pipeline or a view over `namespace` made.
+    ///
+    /// What was moved may be absent or plain where the stored field could not
+    /// be, so a plain value is only an error where `on_plaintext` says so.
+    pub fn derived(
+        namespace: &str,
+        on_plaintext: OnPlaintext,
+        tree: Tree,
+        fields: Vec<Arc<Field>>,
+    ) -> Self {
+        Self {
+            namespace: namespace.to_owned(),
+            on_plaintext,
+            tree,
+            derived: true,
+            fields,
+        }
     }
 
     /// The field of a leaf of the tree.
@@ -225,22 +272,25 @@ impl Policy {
     /// Compiles `schema` with the keys of `keyring`.
     pub fn compile(schema: Arc<Schema>, keyring: Arc<Keyring>) -> Result<Self, PolicyError> {
         let mut exact = HashMap::new();
+        let mut rules = Vec::new();
         let mut fields = HashMap::new();
         for rule in &schema.rules {
             // A pattern is compiled as well, so that a key it lacks is found now.
-            let collection = Collection::compile(rule, &rule.pattern, &keyring)?;
+            let collection = Arc::new(Collection::compile(rule, &rule.pattern, &keyring)?);
+            rules.push(Arc::clone(&collection));
             if rule.pattern.contains('*') {
                 continue;
             }
             for field in &collection.fields {
                 fields.insert(field.id, Arc::clone(field));
             }
-            exact.insert(rule.pattern.clone(), Arc::new(collection));
+            exact.insert(rule.pattern.clone(), collection);
         }
         Ok(Self {
             schema,
             keyring,
             exact,
+            rules,
             matched: Mutex::default(),
             fields,
             views: Views::default(),
@@ -255,6 +305,15 @@ impl Policy {
     /// Whether a collection of this database may have sealed fields.
     pub fn may_seal_in(&self, database: &str) -> bool {
         self.schema.may_seal_in(database)
+    }
+
+    /// What the schema seals in the collections of one database, or of all, by rule.
+    pub fn sealed_in(&self, database: Option<&str>) -> impl Iterator<Item = &Arc<Collection>> {
+        self.rules.iter().filter(move |collection| {
+            database.is_none_or(|database| {
+                crate::schema::database_matches(&collection.namespace, database)
+            })
+        })
     }
 
     /// The views that reach sealed collections, as far as MongoDB was asked.

@@ -20,10 +20,16 @@ pub struct Refusal {
 pub enum RefusalKind {
     /// The request is understood but cannot be answered exactly over sealed fields.
     NotSupported,
+    /// A command or statement has an option that this proxy does not know.
+    UnknownOption,
     /// A command this proxy does not know.
     UnknownCommand,
+    /// A stage of an aggregation that this proxy does not know.
+    UnknownStage,
     /// The message or a document in it is malformed.
     Malformed,
+    /// An operand that MongoDB refuses too, and would see first.
+    BadValue,
     /// A value of a sealed field does not have the type that the schema names.
     WrongType,
     /// The request would exceed MongoDB's message size once sealed, or a limit of the proxy.
@@ -33,12 +39,20 @@ pub enum RefusalKind {
 }
 
 impl RefusalKind {
+    /// Whether it lies in what a statement says, so that the statements beside it
+    /// can go on. What does not hold together, or is not known, refuses them all.
+    pub fn is_of_statement(self) -> bool {
+        matches!(self, Self::NotSupported | Self::WrongType | Self::TooLarge)
+    }
+
     /// MongoDB's error code.
     pub fn code(self) -> i32 {
         match self {
-            Self::NotSupported => 115,
+            Self::NotSupported | Self::UnknownOption => 115,
             Self::UnknownCommand => 59,
+            Self::UnknownStage => 40324,
             Self::Malformed => 22,
+            Self::BadValue => 2,
             Self::WrongType => 121,
             Self::TooLarge => 10334,
             Self::CannotOpen => 96,
@@ -48,9 +62,12 @@ impl RefusalKind {
     /// MongoDB's name of that code.
     pub fn code_name(self) -> &'static str {
         match self {
-            Self::NotSupported => "CommandNotSupported",
+            Self::NotSupported | Self::UnknownOption => "CommandNotSupported",
             Self::UnknownCommand => "CommandNotFound",
+            // MongoDB has no other name for it.
+            Self::UnknownStage => "Location40324",
             Self::Malformed => "InvalidBSON",
+            Self::BadValue => "BadValue",
             Self::WrongType => "DocumentValidationFailure",
             Self::TooLarge => "BSONObjectTooLarge",
             Self::CannotOpen => "OperationFailed",

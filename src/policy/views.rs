@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 
+use super::Collection;
+
 /// For how long a listing is trusted.
 const FRESH: Duration = Duration::from_secs(10);
 
@@ -24,9 +26,13 @@ pub struct Views {
 struct Listing {
     /// None while a first listing is being worked through.
     at: Option<Instant>,
-    reaching: HashSet<String>,
+    reaching: Reaching,
     collated: HashSet<String>,
 }
+
+/// Views that reach sealed collections, and the shape of their documents, where
+/// their stages could be followed.
+pub type Reaching = HashMap<String, Option<Arc<Collection>>>;
 
 impl Listing {
     fn fresh(&self) -> bool {
@@ -48,7 +54,14 @@ impl Views {
         self.listings
             .load()
             .get(database)
-            .is_some_and(|listing| listing.reaching.contains(name))
+            .is_some_and(|listing| listing.reaching.contains_key(name))
+    }
+
+    /// The shape of the documents of a view that reaches a sealed collection, if it
+    /// is known.
+    pub fn shape(&self, database: &str, name: &str) -> Option<Arc<Collection>> {
+        let listings = self.listings.load();
+        listings.get(database)?.reaching.get(name)?.clone()
     }
 
     /// Whether the name is that of a sealed collection whose strings MongoDB would
@@ -61,7 +74,7 @@ impl Views {
     }
 
     /// Takes up a new listing of a database.
-    pub fn learn(&self, database: &str, reaching: HashSet<String>, collated: HashSet<String>) {
+    pub fn learn(&self, database: &str, reaching: Reaching, collated: HashSet<String>) {
         self.replace(database, |_| Listing {
             at: Some(Instant::now()),
             reaching: reaching.clone(),
@@ -70,7 +83,7 @@ impl Views {
     }
 
     /// Adds to what is known of a database while a listing is worked through.
-    pub fn add(&self, database: &str, reaching: &HashSet<String>) {
+    pub fn add(&self, database: &str, reaching: &Reaching) {
         self.replace(database, |known| Listing {
             at: known.and_then(|known| known.at),
             collated: known
@@ -80,7 +93,7 @@ impl Views {
                 .iter()
                 .flat_map(|known| &known.reaching)
                 .chain(reaching)
-                .cloned()
+                .map(|(name, shape)| (name.clone(), shape.clone()))
                 .collect(),
         });
     }
@@ -110,15 +123,21 @@ mod tests {
                 .map(ToString::to_string)
                 .collect::<HashSet<_>>()
         };
+        let reaching = |names: &[&str]| -> Reaching {
+            names
+                .iter()
+                .map(|name| ((*name).to_owned(), None))
+                .collect()
+        };
         assert!(!views.fresh("shop"));
-        views.add("shop", &set(&["old"]));
+        views.add("shop", &reaching(&["old"]));
         assert!(views.reaching("shop", "old") && !views.fresh("shop"));
-        views.learn("shop", set(&["old", "gold"]), set(&["people"]));
+        views.learn("shop", reaching(&["old", "gold"]), set(&["people"]));
         assert!(views.reaching("shop", "gold") && views.fresh("shop"));
-        views.add("shop", &set(&["new"]));
+        views.add("shop", &reaching(&["new"]));
         assert!(views.reaching("shop", "gold") && views.reaching("shop", "new"));
         assert!(views.collated("shop", "people") && !views.collated("shop", "gold"));
-        views.learn("shop", set(&["new"]), HashSet::new());
+        views.learn("shop", reaching(&["new"]), HashSet::new());
         assert!(!views.collated("shop", "people"));
         assert!(!views.reaching("shop", "gold"));
         assert!(!views.reaching("other", "new"));

@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::policy::Policy;
+use crate::policy::{Collection, Policy};
 use crate::reveal::{self, ReplyPlan};
 
 /// How many cursors are remembered; beyond that, some are forgotten.
@@ -21,7 +21,38 @@ type Cursor = (usize, i64);
 #[derive(Debug, Clone)]
 enum Open {
     Documents(Arc<str>),
-    Indexes(Arc<str>),
+    /// Documents that a pipeline made.
+    Derived(Arc<Collection>),
+    Described(Arc<str>),
+    Changes(Option<Arc<str>>),
+    Results,
+}
+
+impl Open {
+    /// What a cursor holds that is opened by a reply treated by `plan`; none if it
+    /// is read on as any other.
+    fn of(plan: &ReplyPlan) -> Option<Self> {
+        let name = |collection: &Collection| collection.namespace.as_str().into();
+        match plan {
+            ReplyPlan::Documents(shape) if shape.derived => Some(Self::Derived(Arc::clone(shape))),
+            ReplyPlan::Documents(collection) => Some(Self::Documents(name(collection))),
+            ReplyPlan::Described(collection) => Some(Self::Described(name(collection))),
+            ReplyPlan::Changes(collection) => Some(Self::Changes(collection.as_deref().map(name))),
+            ReplyPlan::Results => Some(Self::Results),
+            _ => None,
+        }
+    }
+
+    /// The plan for what is read on, unless its collection is no longer sealed.
+    fn plan(self, policy: &Policy) -> Option<ReplyPlan> {
+        match self {
+            Self::Documents(of) => policy.collection(&of).map(ReplyPlan::Documents),
+            Self::Derived(shape) => Some(ReplyPlan::Documents(shape)),
+            Self::Described(of) => policy.collection(&of).map(ReplyPlan::Described),
+            Self::Changes(of) => Some(ReplyPlan::Changes(of.and_then(|of| policy.collection(&of)))),
+            Self::Results => Some(ReplyPlan::Results),
+        }
+    }
 }
 
 /// Open cursors and what they hold.
@@ -40,22 +71,17 @@ impl Cursors {
             return plan;
         };
         let open = self.lock().get(&(route, cursor)).cloned();
-        let plan = match open {
-            Some(Open::Documents(of)) => policy.collection(&of).map(ReplyPlan::Documents),
-            Some(Open::Indexes(of)) => policy.collection(&of).map(ReplyPlan::Indexes),
-            None => None,
-        };
-        plan.unwrap_or(ReplyPlan::Relay)
+        open.and_then(|open| open.plan(policy))
+            .unwrap_or(ReplyPlan::Relay)
     }
 
     /// Notes which cursor a reply treated by `plan` leaves open; `read` is the
     /// one that was read on, if it was.
     pub(super) fn note(&self, route: usize, plan: &ReplyPlan, read: Option<i64>, frame: &[u8]) {
-        let (collection, holds): (_, fn(Arc<str>) -> Open) = match plan {
-            ReplyPlan::Documents(collection) => (collection, Open::Documents),
-            ReplyPlan::Indexes(collection) => (collection, Open::Indexes),
-            _ => return,
+        let Some(holds) = Open::of(plan) else {
+            return;
         };
+
         let open = reveal::cursor(frame).filter(|cursor| *cursor != 0);
         if open == read {
             return;
@@ -70,7 +96,7 @@ impl Cursors {
             {
                 known.remove(&other);
             }
-            known.insert((route, open), holds(collection.namespace.as_str().into()));
+            known.insert((route, open), holds);
         }
     }
 
@@ -116,8 +142,8 @@ mod tests {
         cursors.note(0, &plan, Some(7), &reply(0));
         assert!(!known(0));
 
-        cursors.note(0, &ReplyPlan::Indexes(collection), None, &reply(7));
+        cursors.note(0, &ReplyPlan::Described(collection), None, &reply(7));
         let indexes = cursors.settle(0, ReplyPlan::More(7), &policy);
-        assert!(matches!(indexes, ReplyPlan::Indexes(_)), "{indexes:?}");
+        assert!(matches!(indexes, ReplyPlan::Described(_)), "{indexes:?}");
     }
 }

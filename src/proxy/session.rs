@@ -14,9 +14,13 @@ use super::upstream::Upstream;
 use super::{Shared, stopped, views};
 use crate::policy::{Policy, Views};
 use crate::refusal::{Refusal, RefusalKind};
-use crate::reveal::{self, ReplyPlan, Revealed};
+use crate::reveal::{self, RefusedStatement, ReplyPlan, Revealed};
 use crate::rewrite::{self, Decision};
 use crate::wire::{self, Compressor, Header, Message, Reply, ReplyForm, WireError, flag, opcode};
+
+/// The request id of the proxy's own requests. All that the client asked before on
+/// this connection is answered by then.
+const OWN_REQUEST: i32 = i32::MIN;
 
 /// One client and its connection to MongoDB.
 pub(super) struct Session {
@@ -161,7 +165,7 @@ impl Session {
             compressor,
             wants_reply: message.wants_reply(),
         };
-        if let Some(database) = rewrite::views::unlisted(&message, &policy, &self.views) {
+        for database in rewrite::views::unlisted(&message, &policy, &self.views) {
             views::list(
                 &mut self.link,
                 &policy,
@@ -179,6 +183,7 @@ impl Session {
         match rewrite::decide(&message, &policy, built) {
             Decision::Refuse(refusal) => self.refuse(asked, &refusal).await,
             Decision::Forward { cleared, plan } => {
+                log_refused(plan.refused(), asked);
                 let compressors = match plan {
                     ReplyPlan::Hello => {
                         hello::offered(&message).map_err(|error| Ended::Client(error.into()))?
@@ -264,7 +269,10 @@ impl Session {
             (plan, Reply::Msg(_)) => match reveal::reveal(frame, plan, &treatment.policy, built) {
                 Ok(revealed) => revealed,
                 Err(refusal) if more || streaming => return Err(Ended::Stream(refusal)),
-                Err(refusal) => return self.refuse(asked, &refusal).await.map(|()| false),
+                Err(refusal) => {
+                    self.close_cursor().await?;
+                    return self.refuse(asked, &refusal).await.map(|()| false);
+                }
             },
         };
         let cursors = &self.shared.cursors;
@@ -277,6 +285,25 @@ impl Session {
             .answer(bytes, asked.compressor, &mut self.buffers.other)
             .await?;
         Ok(more)
+    }
+
+    /// Closes the cursor of the reply that is in its buffer, which its client never hears of.
+    async fn close_cursor(&mut self) -> Result<(), Ended> {
+        let Buffers {
+            reply,
+            built,
+            other,
+            ..
+        } = &mut self.buffers;
+        let Some(cleared) = rewrite::kill::request(reply, OWN_REQUEST, built) else {
+            return Ok(());
+        };
+        self.link.send(&cleared, true).await?;
+        // If it is not closed, it times out.
+        if self.link.reply(other, true).await?.response_to != OWN_REQUEST {
+            return Err(Ended::Answer);
+        }
+        Ok(())
     }
 
     /// Answers a request with an error, if it wants an answer.
@@ -304,6 +331,19 @@ impl Session {
                 .map_err(Ended::ClientWrite)?;
         }
         Err(Ended::Client(error.into()))
+    }
+}
+
+/// Logs the statements that are refused while others of their batch go on.
+fn log_refused(refused: &[RefusedStatement], asked: Asked) {
+    let Some(first) = refused.first() else {
+        return;
+    };
+    let (refusal, statements) = (&first.refusal, refused.len());
+    if asked.wants_reply {
+        tracing::debug!(%refusal, statements, "refused statements of a batch");
+    } else {
+        tracing::warn!(%refusal, statements, "refused statements of a batch that wants no reply");
     }
 }
 

@@ -6,5 +6,5 @@ mod splice;
 mod write;
 
 pub use cursor::{Doc, Element, Elements, Malformed, kind};
-pub use splice::{Mark, Splicer};
+pub use splice::{Checkpoint, Mark, Splicer};
 pub use write::{Open, Writer};

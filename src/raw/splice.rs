@@ -21,6 +21,14 @@ pub struct Splicer<'i, 'o> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mark(isize);
 
+/// How far a pass has come, to go back to.
+#[derive(Debug, Clone, Copy)]
+pub struct Checkpoint {
+    written: usize,
+    copied: usize,
+    changed: bool,
+}
+
 impl<'i, 'o> Splicer<'i, 'o> {
     /// Begins a pass over `input`. `out` is cleared.
     pub fn new(input: &'i [u8], out: &'o mut Vec<u8>) -> Self {
@@ -67,6 +75,24 @@ impl<'i, 'o> Splicer<'i, 'o> {
         self.copied = to;
         self.changed = true;
         write(self.out)
+    }
+
+    /// Remember this point, to come back to if what follows does not work out.
+    pub fn checkpoint(&self) -> Checkpoint {
+        Checkpoint {
+            written: self.out.len(),
+            copied: self.copied,
+            changed: self.changed,
+        }
+    }
+
+    /// Undoes every replacement since `checkpoint`. Lengths that were mended since
+    /// lie behind it and go as well; those around it must not have been.
+    pub fn roll_back(&mut self, checkpoint: Checkpoint) {
+        debug_assert!(checkpoint.copied <= self.copied);
+        self.out.truncate(checkpoint.written);
+        self.copied = checkpoint.copied;
+        self.changed = checkpoint.changed;
     }
 
     /// Mends the `int32` length at `at` of something that was entered at `mark` and is now passed.
@@ -132,5 +158,65 @@ mod tests {
         assert!(splicer.finish());
         let back: bson::Document = bson::deserialize_from_slice(&out).unwrap();
         assert_eq!(back, bson::doc! {"a": {"b": 1_i64}, "c": 2_i32});
+    }
+
+    #[test]
+    fn what_is_rolled_back_leaves_no_trace() {
+        let input = b"0123456789";
+        let mut out = Vec::new();
+        let mut splicer = Splicer::new(input, &mut out);
+        let start = splicer.checkpoint();
+        splicer.replace(2, 3, |out| out.extend_from_slice(b"never"));
+        splicer.roll_back(start);
+        assert!(!splicer.changed());
+        splicer.replace(1, 2, |out| out.extend_from_slice(b"one"));
+        let mark = splicer.mark();
+        let later = splicer.checkpoint();
+        splicer.replace(4, 5, |out| out.extend_from_slice(b"never"));
+        splicer.replace(6, 9, |_| {});
+        splicer.roll_back(later);
+        assert_eq!(splicer.mark(), mark);
+        splicer.replace(4, 6, |out| out.push(b'x'));
+        assert!(splicer.finish());
+        assert_eq!(out, b"0one23x6789");
+    }
+
+    #[test]
+    fn a_pass_that_is_rolled_back_to_its_start_changes_nothing() {
+        let mut out = Vec::new();
+        let mut splicer = Splicer::new(b"abc", &mut out);
+        let start = splicer.checkpoint();
+        splicer.replace(0, 1, |out| out.push(b'x'));
+        splicer.roll_back(start);
+        assert!(!splicer.finish());
+        assert!(out.is_empty());
+    }
+
+    #[test]
+    fn lengths_around_what_was_rolled_back_are_those_of_what_stayed() {
+        // {a: [{x: 1}, {y: 2}]} with the second document replaced after a first try.
+        let input =
+            bson::serialize_to_vec(&bson::doc! {"a": [{"x": 1_i32}, {"y": 2_i32}]}).unwrap();
+        let outer = crate::raw::Doc::whole(&input).unwrap();
+        let array = outer.find("a").unwrap().unwrap().doc().unwrap();
+        let second = array.find("1").unwrap().unwrap().doc().unwrap();
+        let y = second.find("y").unwrap().unwrap();
+        let mut out = Vec::new();
+        let mut splicer = Splicer::new(&input, &mut out);
+        let (outer_mark, array_mark) = (splicer.mark(), splicer.mark());
+        let checkpoint = splicer.checkpoint();
+        let mark = splicer.mark();
+        splicer.replace(y.start, y.end, |out| out.extend_from_slice(b"\x0Along\0"));
+        splicer.mend_length(second.start(), mark).unwrap();
+        splicer.roll_back(checkpoint);
+        let other = bson::serialize_to_vec(&bson::doc! {"z": "other"}).unwrap();
+        splicer.replace(second.start(), second.end(), |out| {
+            out.extend_from_slice(&other);
+        });
+        splicer.mend_length(array.start(), array_mark).unwrap();
+        splicer.mend_length(outer.start(), outer_mark).unwrap();
+        assert!(splicer.finish());
+        let back: bson::Document = bson::deserialize_from_slice(&out).unwrap();
+        assert_eq!(back, bson::doc! {"a": [{"x": 1_i32}, {"z": "other"}]});
     }
 }

@@ -96,6 +96,12 @@ impl<'o> Writer<'o> {
         self.out.extend_from_slice(&value.to_le_bytes());
     }
 
+    /// A 64-bit integer.
+    pub fn int64(&mut self, key: &str, value: i64) {
+        self.name(kind::INT64, key);
+        self.out.extend_from_slice(&value.to_le_bytes());
+    }
+
     /// A double, the form in which MongoDB gives `ok`.
     pub fn double(&mut self, key: &str, value: f64) {
         self.name(kind::DOUBLE, key);

@@ -1,39 +1,29 @@
 //! Replies: sealed values are opened, names are restored.
 //!
 //! A sealed value tells by its header what opens it, so replies are searched
-//! for the four bytes that every sealed value holds, and a reply without them is
-//! passed on unread. Where the reply's documents are known to have the
+//! for the four bytes that every sealed value holds, and documents without them
+//! are passed on unread. Where the reply's documents are known to have the
 //! collection's own shape, each value must also be the field's own, and a plain
-//! value where a sealed one belongs is an error.
+//! value where a sealed one belongs is an error. What speaks of paths, such as
+//! errors and plans, gets the user's names.
 
-mod indexes;
+mod changes;
+mod describe;
+mod distinct;
+mod errors;
+mod names;
+mod notation;
 mod open;
-
-use std::sync::Arc;
+mod plan;
 
 use crate::policy::{Collection, Policy};
 use crate::raw::{Doc, Malformed, Splicer, kind};
 use crate::refusal::{Refusal, RefusalKind};
 use crate::schema::Tree;
 use crate::wire::Reply;
+use names::Names;
 use open::Opener;
-
-/// What a request's replies need, decided with the request.
-#[derive(Debug, Clone)]
-pub enum ReplyPlan {
-    /// Nothing is sealed anywhere: replies are not looked at.
-    Pass,
-    /// Sealed values are opened wherever they stand.
-    Relay,
-    /// A reply to `hello`: hosts go through the route table.
-    Hello,
-    /// The next batch of this cursor, whose documents' shape is that of its first.
-    More(i64),
-    /// Documents of this collection in their own shape.
-    Documents(Arc<Collection>),
-    /// Indexes of this collection: their keys get the user's names.
-    Indexes(Arc<Collection>),
-}
+pub use plan::{RefusedStatement, ReplyPlan};
 
 /// What became of a reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,19 +52,82 @@ pub fn reveal(
     let mut splicer = Splicer::new(frame, out);
     let mut opener = Opener::new(policy, frame);
     let body = Doc::at(frame, body.start, body.end).map_err(broken)?;
-    match plan {
-        ReplyPlan::Documents(collection) => documents(&mut splicer, &mut opener, body, collection)?,
-        ReplyPlan::Indexes(collection) => {
-            indexes::restore(&mut splicer, body, collection).map_err(broken)?
-        }
-        _ if opener.holds_any() => opener.anywhere(&mut splicer, body, 0)?,
-        _ => {}
-    }
+    treat(&mut splicer, &mut opener, body, plan, policy)?;
     if !splicer.finish() {
         return Ok(Revealed::Unchanged);
     }
     crate::wire::finish(out).map_err(|error| Refusal::new(RefusalKind::CannotOpen, error))?;
     Ok(Revealed::Rewritten)
+}
+
+fn treat(
+    splicer: &mut Splicer<'_, '_>,
+    opener: &mut Opener<'_>,
+    body: Doc<'_>,
+    plan: &ReplyPlan,
+    policy: &Policy,
+) -> Result<(), Refusal> {
+    match plan {
+        ReplyPlan::Described(collection) => describe::reply(splicer, body, Names(collection)),
+        ReplyPlan::Explained {
+            collection,
+            command,
+        } => describe::explained(splicer, body, Names(collection), command),
+        ReplyPlan::Outcome {
+            collection,
+            refused,
+        } if !refused.is_empty() || errors::any(body).map_err(broken)? => {
+            errors::restore(splicer, body, collection, refused)
+        }
+        ReplyPlan::Documents(collection) | ReplyPlan::Distinct(collection) if failed(body)? => {
+            errors::restore(splicer, body, collection, &[])
+        }
+        ReplyPlan::Documents(collection) => documents(splicer, opener, body, collection),
+        ReplyPlan::Distinct(values) => distinct::turn_back(splicer, opener, body, values),
+        ReplyPlan::Changes(collection) if !failed(body)? => {
+            changes::events(splicer, opener, body, policy, collection.as_deref())
+        }
+        ReplyPlan::Results => results(splicer, body, policy),
+        _ => match errors::told_of(body, policy).map_err(broken)? {
+            Some(collection) => errors::restore(splicer, body, &collection, &[]),
+            None if opener.holds_any() => opener.anywhere(splicer, body, 0),
+            None => Ok(()),
+        },
+    }
+}
+
+/// What each operation of a `bulkWrite` did, in the batch of a cursor.
+fn results(splicer: &mut Splicer<'_, '_>, body: Doc<'_>, policy: &Policy) -> Result<(), Refusal> {
+    if let Some(collection) = errors::told_of(body, policy).map_err(broken)? {
+        return errors::restore(splicer, body, &collection, &[]);
+    }
+    let Some(cursor) = body.find("cursor").map_err(broken)? else {
+        return Ok(());
+    };
+    let cursor = cursor.doc().map_err(broken)?;
+    let (outer, mark) = (splicer.mark(), splicer.mark());
+    for part in cursor.elements() {
+        let part = part.map_err(broken)?;
+        if !matches!(part.key, "firstBatch" | "nextBatch") {
+            continue;
+        }
+        let batch = part.doc().map_err(broken)?;
+        let mark = splicer.mark();
+        for result in batch.elements() {
+            let result = result.map_err(broken)?.doc().map_err(broken)?;
+            if let Some(collection) = errors::told_of(result, policy).map_err(broken)? {
+                errors::restore(splicer, result, &collection, &[])?;
+            }
+        }
+        splicer.mend_length(batch.start(), mark).map_err(broken)?;
+    }
+    splicer.mend_length(cursor.start(), mark).map_err(broken)?;
+    splicer.mend_length(body.start(), outer).map_err(broken)
+}
+
+/// Whether a reply is the error of a whole command.
+fn failed(body: Doc<'_>) -> Result<bool, Refusal> {
+    Ok(body.find("errmsg").map_err(broken)?.is_some())
 }
 
 /// The number of the cursor in a reply; 0 once it is read to its end.

@@ -6,7 +6,7 @@ use super::broken;
 use crate::policy::{Collection, Field, Policy};
 use crate::raw::{Doc, Element, Malformed, Splicer, kind};
 use crate::refusal::{Refusal, RefusalKind};
-use crate::schema::{NodeId, OnPlaintext, Step};
+use crate::schema::{NodeId, OnPlaintext, Step, Tree};
 use crate::seal::{Header, NEEDLE, SUBTYPE};
 
 /// Deeper than MongoDB stores, so that its own wrapping still fits.
@@ -21,7 +21,7 @@ pub(super) struct Opener<'f> {
 }
 
 /// A sealed value in a reply, with or without tokens beside it.
-struct Sealed<'e> {
+pub(super) struct Sealed<'e> {
     header: Header,
     payload: &'e [u8],
 }
@@ -75,7 +75,8 @@ impl<'f> Opener<'f> {
         splicer.mend_length(doc.start(), mark).map_err(broken)
     }
 
-    fn element_anywhere(
+    /// Opens every sealed value in one element.
+    pub(super) fn element_anywhere(
         &mut self,
         splicer: &mut Splicer<'_, '_>,
         element: &Element<'_>,
@@ -84,7 +85,7 @@ impl<'f> Opener<'f> {
         if !self.may_hold(element) {
             return Ok(());
         }
-        if let Some(sealed) = Self::sealed(element).map_err(broken)?
+        if let Some(sealed) = sealed(element).map_err(broken)?
             && !(element.kind == kind::DOCUMENT && self.named_c(&sealed.header))
         {
             self.refuse_part(element, &sealed.header)?;
@@ -138,13 +139,16 @@ impl<'f> Opener<'f> {
                     self.field(splicer, &element, collection, collection.field(leaf), 0)?;
                 }
                 Step::Inner(next) => self.below(splicer, &element, collection, next, depth)?,
-                Step::Open | Step::Ambiguous => self.element_anywhere(splicer, &element, depth)?,
+                Step::Open | Step::Ambiguous | Step::Mixed => {
+                    self.element_anywhere(splicer, &element, depth)?;
+                }
             }
         }
         splicer.mend_length(doc.start(), mark).map_err(broken)
     }
 
-    fn below(
+    /// Opens what stands at a field that holds sealed fields.
+    pub(super) fn below(
         &mut self,
         splicer: &mut Splicer<'_, '_>,
         element: &Element<'_>,
@@ -189,8 +193,39 @@ impl<'f> Opener<'f> {
         splicer.mend_length(array.start(), mark).map_err(broken)
     }
 
+    /// Opens what stands at the top level under the name of `element`.
+    pub(super) fn named(
+        &mut self,
+        splicer: &mut Splicer<'_, '_>,
+        element: &Element<'_>,
+        collection: &Collection,
+    ) -> Result<(), Refusal> {
+        match collection.tree.element(Tree::ROOT, element.key) {
+            Step::Sealed(leaf) => {
+                self.field(splicer, element, collection, collection.field(leaf), 0)
+            }
+            _ => self.element_anywhere(splicer, element, 0),
+        }
+    }
+
+    /// Opens the sealed value of a sealed document, under the name that the document had.
+    pub(super) fn value(
+        &self,
+        splicer: &mut Splicer<'_, '_>,
+        element: &Element<'_>,
+        collection: &Collection,
+        field: &Field,
+        name: &str,
+    ) -> Result<(), Refusal> {
+        let Some(sealed) = binary(element) else {
+            return Err(plaintext(collection, field));
+        };
+        own(&sealed, collection, field)?;
+        self.replace(splicer, element, &sealed, Some(field), name)
+    }
+
     /// Opens what stands at a sealed field: a value, or an array of them.
-    fn field(
+    pub(super) fn field(
         &mut self,
         splicer: &mut Splicer<'_, '_>,
         element: &Element<'_>,
@@ -202,17 +237,9 @@ impl<'f> Opener<'f> {
         if element.is_null() {
             return Ok(());
         }
-        if let Some(sealed) = Self::sealed(element).map_err(broken)? {
-            if sealed.header.field != field.id {
-                return Err(Refusal::new(
-                    RefusalKind::CannotOpen,
-                    format_args!(
-                        "{}: the value in `{}` was sealed for another field or collection and moved there",
-                        collection.namespace, field.path
-                    ),
-                ));
-            }
-            return self.replace(splicer, element, &sealed, Some(field), &field.path);
+        if let Some(sealed) = sealed(element).map_err(broken)? {
+            own(&sealed, collection, field)?;
+            return self.replace(splicer, element, &sealed, Some(field), element.key);
         }
         if element.kind == kind::ARRAY {
             let array = element.doc().map_err(broken)?;
@@ -230,46 +257,8 @@ impl<'f> Opener<'f> {
         }
         match collection.on_plaintext {
             OnPlaintext::Allow => Ok(()),
-            OnPlaintext::Reject => Err(Refusal::new(
-                RefusalKind::CannotOpen,
-                format_args!(
-                    "{}: plaintext is stored in the sealed field `{}`; while a migration is under way set on_plaintext = \"allow\"",
-                    collection.namespace, field.path
-                ),
-            )),
+            OnPlaintext::Reject => Err(plaintext(collection, field)),
         }
-    }
-
-    /// The sealed value that an element is: a Binary, or a sealed document.
-    fn sealed<'e>(element: &Element<'e>) -> Result<Option<Sealed<'e>>, Malformed> {
-        if element.kind == kind::DOCUMENT {
-            return Self::sealed_document(element.doc()?);
-        }
-        Ok(binary(element))
-    }
-
-    /// A sealed document is `{c: <sealed>, e1: <token>, …}` and nothing else.
-    fn sealed_document<'e>(doc: Doc<'e>) -> Result<Option<Sealed<'e>>, Malformed> {
-        let mut elements = doc.elements();
-        let Some(first) = elements.next().transpose()? else {
-            return Ok(None);
-        };
-        let Some(sealed) = Some(first)
-            .filter(|first| first.key == "c")
-            .as_ref()
-            .and_then(binary)
-        else {
-            return Ok(None);
-        };
-        let mut tokens = 0;
-        for element in elements {
-            let element = element?;
-            if element.kind != kind::BINARY || !is_token(element.key) {
-                return Ok(None);
-            }
-            tokens += 1;
-        }
-        Ok(Some(sealed).filter(|_| tokens > 0))
     }
 
     fn replace(
@@ -278,7 +267,7 @@ impl<'f> Opener<'f> {
         element: &Element<'_>,
         sealed: &Sealed<'_>,
         field: Option<&Field>,
-        path: &str,
+        name: &str,
     ) -> Result<(), Refusal> {
         splicer
             .replace(element.start, element.end, |out| {
@@ -286,7 +275,7 @@ impl<'f> Opener<'f> {
                 // to lie where the name's zero belongs, and is moved from there.
                 let start = out.len();
                 out.push(0);
-                out.extend_from_slice(element.key.as_bytes());
+                out.extend_from_slice(name.as_bytes());
                 let type_at = out.len();
                 self.policy
                     .open(sealed.header, sealed.payload, field, out)?;
@@ -295,12 +284,69 @@ impl<'f> Opener<'f> {
                 Ok(())
             })
             .map_err(|unopened: crate::policy::Unopened| {
+                let path = field.map_or(name, |field| &field.path);
                 Refusal::new(
                     RefusalKind::CannotOpen,
                     format_args!("`{path}` cannot be opened: {unopened}"),
                 )
             })
     }
+}
+
+/// A value at a field must have been sealed for that field.
+fn own(sealed: &Sealed<'_>, collection: &Collection, field: &Field) -> Result<(), Refusal> {
+    if sealed.header.field == field.id {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        RefusalKind::CannotOpen,
+        format_args!(
+            "{}: the value in `{}` was sealed for another field or collection and moved there",
+            collection.namespace, field.path
+        ),
+    ))
+}
+
+fn plaintext(collection: &Collection, field: &Field) -> Refusal {
+    Refusal::new(
+        RefusalKind::CannotOpen,
+        format_args!(
+            "{}: plaintext is stored in the sealed field `{}`; while a migration is under way set on_plaintext = \"allow\"",
+            collection.namespace, field.path
+        ),
+    )
+}
+
+/// The sealed value that an element is: a Binary, or a sealed document.
+pub(super) fn sealed<'e>(element: &Element<'e>) -> Result<Option<Sealed<'e>>, Malformed> {
+    if element.kind == kind::DOCUMENT {
+        return sealed_document(element.doc()?);
+    }
+    Ok(binary(element))
+}
+
+/// A sealed document is `{c: <sealed>, e1: <token>, …}` and nothing else.
+fn sealed_document<'e>(doc: Doc<'e>) -> Result<Option<Sealed<'e>>, Malformed> {
+    let mut elements = doc.elements();
+    let Some(first) = elements.next().transpose()? else {
+        return Ok(None);
+    };
+    let Some(sealed) = Some(first)
+        .filter(|first| first.key == "c")
+        .as_ref()
+        .and_then(binary)
+    else {
+        return Ok(None);
+    };
+    let mut tokens = 0;
+    for element in elements {
+        let element = element?;
+        if element.kind != kind::BINARY || !is_token(element.key) {
+            return Ok(None);
+        }
+        tokens += 1;
+    }
+    Ok(Some(sealed).filter(|_| tokens > 0))
 }
 
 fn binary<'e>(element: &Element<'e>) -> Option<Sealed<'e>> {
@@ -312,7 +358,7 @@ fn binary<'e>(element: &Element<'e>) -> Option<Sealed<'e>> {
 }
 
 /// Whether a name is that of a token: `e`, `r` or `t` and the number of an epoch.
-fn is_token(name: &str) -> bool {
+pub(super) fn is_token(name: &str) -> bool {
     let mut bytes = name.bytes();
     matches!(bytes.next(), Some(b'e' | b'r' | b't'))
         && name.len() > 1

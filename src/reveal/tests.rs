@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use std::sync::Arc;
+
 use bson::spec::BinarySubtype;
 use bson::{Binary, Bson, Document, doc};
 
@@ -130,7 +132,7 @@ fn replies_without_sealed_values_are_the_same_bytes() {
         for plan in [
             documents(&policy),
             ReplyPlan::Relay,
-            ReplyPlan::Indexes(collection(&policy, "shop.customers")),
+            ReplyPlan::Described(collection(&policy, "shop.customers")),
         ] {
             assert_eq!(shown(&policy, &plan, &answer), Ok(None));
         }
@@ -259,7 +261,7 @@ fn a_value_sealed_under_a_retired_version_opens() {
 #[test]
 fn indexes_get_the_users_names() {
     let policy = fixture::policy();
-    let plan = ReplyPlan::Indexes(collection(&policy, "shop.customers"));
+    let plan = ReplyPlan::Described(collection(&policy, "shop.customers"));
     let list = |keys: Vec<Document>| {
         let indexes: Vec<Document> = keys
             .into_iter()
@@ -296,7 +298,7 @@ fn a_reply_that_does_not_hold_together_is_an_error() {
     for plan in [
         documents(&policy),
         ReplyPlan::Relay,
-        ReplyPlan::Indexes(collection(&policy, "shop.customers")),
+        ReplyPlan::Described(collection(&policy, "shop.customers")),
     ] {
         for at in 21..good.len() {
             for byte in [0, 1, 0x7F, 0xFF] {
@@ -324,17 +326,245 @@ fn a_document_of_the_service_that_looks_like_a_sealed_one_keeps_its_fields() {
     );
 }
 
+/// Events of a stream, as MongoDB has them.
+fn stream(namespace: &str, descriptions: Vec<Document>) -> Document {
+    let (database, name) = namespace.split_once('.').unwrap();
+    let event = |description| doc! {"operationType": "update", "ns": {"db": database, "coll": name}, "updateDescription": description};
+    let events: Vec<Document> = descriptions.into_iter().map(event).collect();
+    doc! {"cursor": {"id": 7_i64, "ns": namespace, "nextBatch": events}, "ok": 1.0}
+}
+
+fn any_token() -> Bson {
+    Bson::Binary(Binary {
+        subtype: BinarySubtype::Generic,
+        bytes: vec![7; 16],
+    })
+}
+
 #[test]
-fn a_change_of_a_part_of_a_sealed_document_is_an_error_and_not_a_field_of_another_name() {
+fn a_change_of_a_part_of_a_sealed_document_is_one_of_its_field() {
     let policy = fixture::policy();
-    let value = sealed(&policy, "shop.customers", "ssn", "078-05-1120");
-    let event = |fields: Document| {
-        doc! {"cursor": {"id": 7_i64, "ns": "shop.customers", "nextBatch": [
-        {"operationType": "update", "updateDescription": {"updatedFields": fields}}]}, "ok": 1.0}
+    let of = |path: &str, value: &str| sealed(&policy, "shop.customers", path, value);
+    let phone = || of("contacts.*.phone", "p");
+    let stored = stream(
+        "shop.customers",
+        vec![
+            doc! {"updatedFields": {"ssn.c": of("ssn", "a"), "ssn.e1": any_token(), "x.c": 5, "e1": 6}},
+            doc! {"updatedFields": {"ssn.e2": any_token(), "tags.3.c": of("tags", "t"), "tags.4": {"c": of("tags", "u"), "e1": any_token()}}},
+            doc! {"updatedFields": {"contacts.home.phone.c": phone(), "contacts.0.work.phone.c": phone(), "contacts.1": {"cell": {"phone": {"c": phone(), "e1": any_token()}}}}},
+            doc! {"updatedFields": {"visits.0.note": of("visits.note", "n"), "visits.1": {"note": of("visits.note", "m")}, "payment.card.c": of("payment.card", "4")}},
+            doc! {"updatedFields": {}, "removedFields": ["ssn.e2", "x.e1", "address", "tags.0.e2"]},
+            doc! {"updatedFields": {"tags.0.c": of("tags", "t")}, "disambiguatedPaths": {"tags.0.c": ["tags", 0, "c"], "tags.0.e1": ["tags", 0, "e1"], "x.0": ["x", "0"]}},
+        ],
+    );
+    let shown_as = stream(
+        "shop.customers",
+        vec![
+            doc! {"updatedFields": {"ssn": "a", "x.c": 5, "e1": 6}},
+            doc! {"updatedFields": {"tags.3": "t", "tags.4": "u"}},
+            doc! {"updatedFields": {"contacts.home.phone": "p", "contacts.0.work.phone": "p", "contacts.1": {"cell": {"phone": "p"}}}},
+            doc! {"updatedFields": {"visits.0.note": "n", "visits.1": {"note": "m"}, "payment.card": "4"}},
+            doc! {"updatedFields": {}, "removedFields": ["x.e1", "address"]},
+            doc! {"updatedFields": {"tags.0": "t"}, "disambiguatedPaths": {"tags.0": ["tags", 0], "x.0": ["x", "0"]}},
+        ],
+    );
+    for of in [
+        None,
+        Some(collection(&policy, "shop.customers")),
+        Some(collection(&policy, "shop.boxes")),
+    ] {
+        let opened = shown(&policy, &ReplyPlan::Changes(of), &stored).unwrap();
+        assert_eq!(opened.as_ref(), Some(&shown_as));
+    }
+    // A field that is itself named `c` keeps its name.
+    let boxed = |value: Bson| stream("shop.boxes", vec![doc! {"updatedFields": {"box.c": value}}]);
+    let stored = boxed(sealed(&policy, "shop.boxes", "box.c", "b"));
+    let opened = shown(&policy, &ReplyPlan::Changes(None), &stored).unwrap();
+    assert_eq!(opened, Some(boxed("b".into())));
+    // So does one of a collection that is known by a pattern.
+    let of = |value: Document| stream("tenant_a.people", vec![doc! {"updatedFields": value}]);
+    let stored =
+        of(doc! {"ssn.c": sealed(&policy, "tenant_a.people", "ssn", "s"), "ssn.e1": any_token()});
+    let opened = shown(&policy, &ReplyPlan::Changes(None), &stored).unwrap();
+    assert_eq!(opened, Some(of(doc! {"ssn": "s"})));
+}
+
+#[test]
+fn a_change_that_was_not_sealed_for_its_place_is_an_error() {
+    let policy = fixture::policy();
+    let ssn = sealed(&policy, "shop.customers", "ssn", CANARY);
+    for description in [
+        doc! {"updatedFields": {"payment.card.c": ssn.clone()}},
+        doc! {"updatedFields": {"tags.0.c": ssn.clone()}},
+        doc! {"updatedFields": {"address": ssn.clone()}},
+        doc! {"updatedFields": {"ssn": CANARY}},
+        doc! {"updatedFields": {"ssn.c": CANARY}},
+        doc! {"updatedFields": {"ssn.x": CANARY}},
+        doc! {"updatedFields": {"x.c": ssn}},
+        doc! {"updatedFields": {}, "removedFields": ["ssn.c"]},
+    ] {
+        let answer = stream("shop.customers", vec![description.clone()]);
+        let refusal = shown(&policy, &ReplyPlan::Changes(None), &answer).unwrap_err();
+        assert_eq!(refusal.kind, RefusalKind::CannotOpen, "{description}");
+        assert!(!refusal.message.contains(CANARY), "{refusal}");
+    }
+    // Where no stream is known, a part has no name to be shown by.
+    let part = sealed(&policy, "shop.customers", "ssn", "a");
+    let answer = stream(
+        "shop.customers",
+        vec![doc! {"updatedFields": {"ssn.c": part}}],
+    );
+    assert!(shown(&policy, &ReplyPlan::Relay, &answer).is_err());
+}
+
+fn outcome(policy: &Policy, refused: &[(usize, &str)]) -> ReplyPlan {
+    let refused = refused.iter().map(|(index, what)| RefusedStatement {
+        index: *index,
+        refusal: Refusal::new(RefusalKind::WrongType, what),
+    });
+    ReplyPlan::Outcome {
+        collection: collection(policy, "shop.customers"),
+        refused: refused.collect(),
+    }
+}
+
+#[test]
+fn a_refused_statement_gets_its_own_error_among_those_of_mongodb() {
+    let policy = fixture::policy();
+    let error = |index: i32, text: &str| doc! {"index": index, "code": 121, "errmsg": text};
+    let answer = |errors: Vec<Document>| doc! {"n": 1, "writeErrors": errors, "ok": 1.0};
+    let stored = answer(vec![
+        error(0, "own"),
+        doc! {"index": 2, "code": 2, "errmsg": "unknown top level operator"},
+        error(3, "own"),
+    ]);
+    let told = answer(vec![
+        error(0, "own"),
+        error(2, "fieldseal: no"),
+        error(3, "own"),
+    ]);
+    let plan = outcome(&policy, &[(2, "no")]);
+    assert_eq!(shown(&policy, &plan, &stored), Ok(Some(told)));
+    // An ordered batch that stopped before it does not tell of it.
+    let early = answer(vec![error(0, "own")]);
+    assert_eq!(shown(&policy, &plan, &early), Ok(None));
+    // A command that failed as a whole did nothing.
+    let failed = doc! {"ok": 0.0, "errmsg": "not primary", "code": 10107};
+    assert_eq!(shown(&policy, &plan, &failed), Ok(None));
+}
+
+#[test]
+fn it_is_an_error_if_mongodb_did_what_stands_for_a_refused_statement() {
+    let policy = fixture::policy();
+    let plan = outcome(&policy, &[(1, "no"), (5, "no")]);
+    for answer in [
+        doc! {"n": 9, "ok": 1.0},
+        doc! {"n": 8, "writeErrors": [{"index": 3, "code": 1, "errmsg": "x"}], "ok": 1.0},
+    ] {
+        let refusal = shown(&policy, &plan, &answer).unwrap_err();
+        assert_eq!(refusal.kind, RefusalKind::CannotOpen, "{answer}");
+    }
+}
+
+#[test]
+fn duplicate_keys_are_told_of_in_the_users_names_in_every_kind_of_reply() {
+    let policy = fixture::policy();
+    let text = |key: &str| {
+        format!(
+            "x :: caused by :: E11000 duplicate key error collection: shop.customers index: e1 dup key: {{ {key} }}"
+        )
     };
-    let part = event(doc! {"ssn.c": value});
-    assert!(shown(&policy, &ReplyPlan::Relay, &part).is_err());
-    let whole = event(doc! {"ssn": ssn(&policy, "078-05-1120")});
-    let opened = shown(&policy, &ReplyPlan::Relay, &whole).unwrap();
-    assert_eq!(opened, Some(event(doc! {"ssn": "078-05-1120"})));
+    let stored = doc! {
+        "code": 11000,
+        "errmsg": text("contacts.home.phone.e1: BinData(0, 07), a: \"ssn.e1: null\", ssn.e1: null, tags.e1: ..."),
+        "keyPattern": {"contacts.home.phone.e1": 1, "a": -1, "ssn.e1": 1, "tags.e1": 1},
+        "keyValue": {"contacts.home.phone.e1": any_token(), "a": "ssn.e1: null", "ssn.e1": null, "tags.e1": any_token()},
+    };
+    let told = doc! {
+        "code": 11000,
+        "errmsg": text("contacts.home.phone: <sealed>, a: \"ssn.e1: null\", ssn: null, tags: <sealed>"),
+        "keyPattern": {"contacts.home.phone": 1, "a": -1, "ssn": 1, "tags": 1},
+        "keyValue": {"contacts.home.phone": "<sealed>", "a": "ssn.e1: null", "ssn": null, "tags": "<sealed>"},
+    };
+    let whole = |error: &Document| {
+        let mut reply = doc! {"ok": 0.0};
+        reply.extend(error.clone());
+        reply
+    };
+    // Of a pipeline that writes elsewhere, only the text says where.
+    for plan in [
+        outcome(&policy, &[]),
+        documents(&policy),
+        ReplyPlan::Relay,
+        ReplyPlan::Results,
+    ] {
+        let shown = shown(&policy, &plan, &whole(&stored));
+        assert_eq!(shown, Ok(Some(whole(&told))), "{plan:?}");
+    }
+    let results = |error: &Document| batch(vec![doc! {"idx": 0, "ok": 1.0, "n": 1}, whole(error)]);
+    assert_eq!(
+        shown(&policy, &ReplyPlan::Results, &results(&stored)),
+        Ok(Some(results(&told)))
+    );
+    // A value that reads like the text of such an error hides nothing behind it.
+    let like = |key: &str, value: &str| doc! {"ok": 0.0, "errmsg": text(&format!("{key}: {value}, a: \"dup key: {{ x\"")), "keyPattern": {key: 1, "a": 1}};
+    let (mut own, mut told) = (like("ssn.e1", "BinData(0, 07)"), like("ssn", "<sealed>"));
+    own.insert(
+        "keyValue",
+        doc! {"ssn.e1": any_token(), "a": "dup key: { x"},
+    );
+    told.insert("keyValue", doc! {"ssn": "<sealed>", "a": "dup key: { x"});
+    assert_eq!(shown(&policy, &outcome(&policy, &[]), &own), Ok(Some(told)));
+    // Without the key as a document its text tells nothing.
+    let only_text =
+        doc! {"ok": 0.0, "errmsg": text("ssn.e1: BinData(0, 07070707070707070707070707070707)")};
+    let hidden = text("").replace("{  }", "<sealed>");
+    assert_eq!(
+        shown(&policy, &outcome(&policy, &[]), &only_text),
+        Ok(Some(doc! {"ok": 0.0, "errmsg": hidden}))
+    );
+    // An index of the service's own over what is sealed.
+    let own = doc! {"ok": 0.0, "errmsg": text("ssn: { c: BinData(143, 00) }"), "keyPattern": {"ssn": 1}, "keyValue": {"ssn": ssn(&policy, CANARY)}};
+    let told = doc! {"ok": 0.0, "errmsg": text("ssn: <sealed>"), "keyPattern": {"ssn": 1}, "keyValue": {"ssn": "<sealed>"}};
+    assert_eq!(shown(&policy, &outcome(&policy, &[]), &own), Ok(Some(told)));
+}
+
+#[test]
+fn texts_of_errors_name_the_users_paths_and_hold_no_token() {
+    let policy = fixture::policy();
+    let token = "BinData(0, 07070707070707070707070707070707)";
+    for (stored, told) in [
+        (
+            "no index with key: { ssn.e1: 1, x: -1 }".to_owned(),
+            "no index with key: { ssn: 1, x: -1 }",
+        ),
+        (
+            format!("Tree: ssn.e1 $eq {token}"),
+            "Tree: ssn $eq <sealed>",
+        ),
+        (
+            "cannot use '$payment.card.e1'.".into(),
+            "cannot use '$payment.card'.",
+        ),
+        ("the field ssn.e1.".into(), "the field ssn."),
+    ] {
+        let answer = |text: &str| doc! {"ok": 0.0, "errmsg": text, "code": 2};
+        let shown = shown(&policy, &outcome(&policy, &[]), &answer(&stored));
+        assert_eq!(shown, Ok(Some(answer(told))));
+    }
+    for same in [
+        "index: ssn.e1_1",
+        "x.e1: 1",
+        "BinData(0, 0707)",
+        "ssn.e",
+        "ssn.e1x",
+        "é ssn.é1",
+    ] {
+        let answer = doc! {"ok": 0.0, "errmsg": same};
+        assert_eq!(
+            shown(&policy, &outcome(&policy, &[]), &answer),
+            Ok(None),
+            "{same}"
+        );
+    }
 }

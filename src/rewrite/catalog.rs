@@ -2,11 +2,14 @@
 
 use super::command::Command;
 use super::crud::no_sequences;
-use super::options::{array, fields, filter, index_keys, open_filter, open_keys};
-use super::pipeline;
-use super::scope::Scope;
+use super::options::{
+    Collation, array, fields, filter, hint, index_keys, open_keys, sort, validator,
+};
+use super::pipeline::{self, Pipeline};
+use super::projection;
+use super::scope::{Place, Scope};
 use crate::policy::Policy;
-use crate::raw::{Doc, Element, Splicer, kind};
+use crate::raw::{Doc, Element, Malformed, Splicer, kind};
 use crate::refusal::{Refusal, RefusalKind};
 
 type Result<T = ()> = std::result::Result<T, Refusal>;
@@ -32,11 +35,11 @@ pub(super) fn create_indexes<'m>(
 fn one_index<'m>(splicer: &mut Splicer<'m, '_>, scope: &Scope<'_>, index: Doc<'m>) -> Result {
     let flag =
         |key: &str| -> Result<bool> { Ok(index.find(key)?.is_some_and(|flag| flag.truthy())) };
-    let mut tokens = false;
+    let mut sealed = None;
     scope.compared.set(false);
     fields(splicer, scope, index, 0, |splicer, element| {
         match element.key {
-            "key" => tokens |= index_keys(splicer, scope, element.doc()?)?,
+            "key" => sealed = sealed.or(index_keys(splicer, scope, element.doc()?)?),
             "partialFilterExpression" => filter(splicer, scope, element)?,
             "weights" if element.kind == kind::DOCUMENT => open_keys(
                 scope,
@@ -44,7 +47,12 @@ fn one_index<'m>(splicer: &mut Splicer<'m, '_>, scope: &Scope<'_>, index: Doc<'m
                 "a text index",
                 "leave it out of the weights",
             )?,
-            "wildcardProjection" => return Ok(false),
+            // A path that goes inside a sealed field is refused where it is looked up.
+            "wildcardProjection" => {
+                for path in element.object()?.elements() {
+                    scope.place(path?.key)?;
+                }
+            }
             "name"
             | "unique"
             | "sparse"
@@ -70,7 +78,7 @@ fn one_index<'m>(splicer: &mut Splicer<'m, '_>, scope: &Scope<'_>, index: Doc<'m
         }
         Ok(true)
     })?;
-    if !tokens && !scope.compared.get() {
+    if sealed.is_none() && !scope.compared.get() {
         return Ok(());
     }
     match index.find("collation")? {
@@ -83,19 +91,53 @@ fn one_index<'m>(splicer: &mut Splicer<'m, '_>, scope: &Scope<'_>, index: Doc<'m
         }
         None => {}
     }
-    if !tokens {
+    let Some(path) = sealed else {
         return Ok(());
-    }
+    };
     if index.find("expireAfterSeconds")?.is_some() {
-        return Err(scope.refuse_command("a TTL index on a sealed field", "index an open date"));
+        return Err(scope.refuse(
+            path,
+            "a TTL index",
+            "MongoDB cannot read the date in it: index an open date",
+        ));
     }
     if flag("unique")? && flag("sparse")? {
-        return Err(scope.refuse_command(
-            "an index that is both unique and sparse on a sealed field",
-            "null has no token, so two nulls would pass: use partialFilterExpression: {field: {$exists: true}}",
+        return Err(scope.refuse(
+            path,
+            "an index that is both unique and sparse",
+            "null has no token, so two nulls would pass: leave out `sparse` and say partialFilterExpression: {field: {$type: <its types>}}, or {$exists: true} if null is to be unique",
         ));
     }
     Ok(())
+}
+
+/// The query shapes of the plan cache: as the queries themselves are rewritten.
+pub(super) fn plan_cache<'m>(
+    splicer: &mut Splicer<'m, '_>,
+    scope: &Scope<'_>,
+    command: &Command<'m>,
+) -> Result {
+    no_sequences(scope, command)?;
+    let mut collation = Collation::default();
+    fields(splicer, scope, command.body, 1, |splicer, element| {
+        match element.key {
+            "query" => filter(splicer, scope, element)?,
+            "projection" => projection::rewrite(splicer, scope, element)?,
+            "sort" => sort(scope, element)?,
+            "collation" => collation.note(element)?,
+            "indexes" => {
+                let array = element.array()?;
+                let mark = splicer.mark();
+                for index in array.elements() {
+                    hint(splicer, scope, &index?)?;
+                }
+                splicer.mend_length(array.start(), mark)?;
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    })?;
+    collation.check(scope)
 }
 
 fn simple_collation(scope: &Scope<'_>, collation: &Element<'_>, what: &str) -> Result {
@@ -132,12 +174,12 @@ pub(super) fn create<'m>(
     command: &Command<'m>,
 ) -> Result {
     no_sequences(scope, command)?;
-    let input = splicer.input();
     fields(splicer, scope, command.body, 1, |splicer, element| {
         match element.key {
-            "validator" => open_filter(scope, element, input, "a validator")?,
+            "validator" => validator(splicer, scope, element)?,
             "index" if element.kind == kind::DOCUMENT => modify_index(splicer, scope, element)?,
             "collation" => simple_collation(scope, element, "a collation")?,
+            "timeseries" => time_series(scope, element)?,
             "capped"
             | "size"
             | "max"
@@ -162,6 +204,35 @@ pub(super) fn create<'m>(
     })
 }
 
+/// Measurements may be sealed; by their time and source MongoDB puts them into buckets.
+fn time_series(scope: &Scope<'_>, element: &Element<'_>) -> Result {
+    for option in element.object()?.elements() {
+        let option = option?;
+        match option.key {
+            "timeField" | "metaField" => {
+                let path = option
+                    .str()
+                    .ok_or(Malformed("a field is named by a string"))?;
+                if !matches!(scope.place(path)?, Place::Open) {
+                    return Err(scope.refuse(
+                        path,
+                        &format!("`{}` of a time series", option.key),
+                        "MongoDB sorts measurements into buckets by it: seal another field",
+                    ));
+                }
+            }
+            "granularity" | "bucketMaxSpanSeconds" | "bucketRoundingSeconds" => {}
+            other => {
+                return Err(scope.refuse_command(
+                    &format!("the option `{other}` of a time series"),
+                    "this version does not know it; leave it out",
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
 fn modify_index<'m>(
     splicer: &mut Splicer<'m, '_>,
     scope: &Scope<'_>,
@@ -179,32 +250,52 @@ fn modify_index<'m>(
     })
 }
 
-/// `create` and `collMod` of an open namespace: a view may not look at a sealed collection.
-pub(super) fn view(policy: &Policy, command: &Command<'_>) -> Result {
-    for element in command.body.elements() {
-        let element = element?;
-        match element.key {
-            "viewOn" => {
-                let Some(name) = element.str() else {
-                    continue;
-                };
-                if command.collection(policy, name).is_some()
-                    || policy.views().reaching(command.database, name)
-                {
-                    return Err(Refusal::new(
-                        RefusalKind::NotSupported,
-                        format_args!(
-                            "{} of a view on {}.{name}, which reaches sealed fields, is not supported: filters on the view could not be rewritten; query the collection itself",
-                            command.name, command.database
-                        ),
-                    ));
-                }
-            }
-            "pipeline" if element.kind == kind::ARRAY => {
-                pipeline::reach(policy, command.name, command.database, element.doc()?, 0)?;
-            }
-            _ => {}
-        }
+/// `create` and `collMod` of an open namespace, which may be a view over a sealed collection.
+pub(super) fn view<'m>(
+    splicer: &mut Splicer<'m, '_>,
+    policy: &Policy,
+    command: &Command<'m>,
+) -> Result {
+    let (Some(on), stages) = (command.find("viewOn")?, command.find("pipeline")?) else {
+        return Ok(());
+    };
+    let stages = match stages {
+        Some(stages) => Some(stages.array()?),
+        None => None,
+    };
+    let compared = std::cell::Cell::new(false);
+    let namespace = format!("{}.{}", command.database, on.str().unwrap_or_default());
+    let pipeline = Pipeline {
+        command: command.name,
+        namespace: &namespace,
+        policy,
+        database: command.database,
+        on_plaintext: crate::schema::OnPlaintext::Reject,
+        collated: false,
+        compared: &compared,
+        constants: None,
+        stored: false,
+    };
+    let source = pipeline.source(command.database, &on, "the view")?;
+    let Some(stages) = stages else {
+        return Ok(());
+    };
+    if source.content.is_open()
+        && !pipeline::reaches(policy, command.name, command.database, stages)?
+    {
+        return Ok(());
+    }
+    let mark = splicer.mark();
+    pipeline.rewrite(splicer, stages, source, None, "", 0)?;
+    splicer.mend_length(command.body.start(), mark)?;
+    if compared.get() {
+        return Err(Refusal::new(
+            RefusalKind::NotSupported,
+            format_args!(
+                "{} of a view on {namespace}: its stages compare sealed fields; MongoDB would keep tokens in its definition, which change when index keys rotate: compare where the view is queried",
+                command.name
+            ),
+        ));
     }
     Ok(())
 }

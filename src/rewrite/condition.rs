@@ -1,11 +1,14 @@
 //! Conditions on one sealed field: what tokens answer of them, what presence
 //! answers, and what neither does.
 
+use super::element_condition::{Asking, Form, Verdict};
 use super::filter::{Purpose, UpsertEquality, is_operators};
+use super::kinds::{Look, Stored, asked};
 use super::scope::{BY_CONTENT, DEEPEST, Scope};
 use crate::policy::{Equality, Field};
-use crate::raw::{Element, Malformed, Writer, kind};
+use crate::raw::{Doc, Element, Malformed, Writer, kind};
 use crate::refusal::Refusal;
+use crate::schema::Types;
 use crate::seal::Token;
 
 /// The values of a `$in`, `$nin` or `$all` on a sealed field.
@@ -40,6 +43,12 @@ pub(super) struct Parts<'s, 'c, 'm> {
     beside: Vec<u8>,
     /// Whether the condition can stay as it is.
     same: bool,
+    /// Whether MongoDB keeps the filter for good.
+    kept: bool,
+    /// Whether what presence answers may give an array position.
+    gives_position: bool,
+    /// Whether MongoDB notes another array position with it than on plaintext, or none.
+    moves_position: bool,
 }
 
 impl<'s, 'c, 'm> Parts<'s, 'c, 'm> {
@@ -60,7 +69,16 @@ impl<'s, 'c, 'm> Parts<'s, 'c, 'm> {
             tokens: Vec::new(),
             beside: Vec::new(),
             same: true,
+            kept: false,
+            gives_position: false,
+            moves_position: false,
         }
+    }
+
+    /// Whether `$` would stand for another element than on plaintext.
+    pub(super) fn moves_position(&self) -> bool {
+        // Of several that give one, the last counts; apart, they come in another order.
+        self.moves_position || self.gives_position && !self.tokens.is_empty()
     }
 
     pub(super) fn unchanged(&self) -> bool {
@@ -72,12 +90,22 @@ impl<'s, 'c, 'm> Parts<'s, 'c, 'm> {
         condition: &Element<'m>,
         purpose: &mut Purpose<'_, 'm>,
     ) -> Result<(), Refusal> {
+        self.kept = matches!(purpose, Purpose::Keep);
         if !is_operators(condition)? {
             return self.operator("$eq", condition, purpose);
         }
         for operator in condition.doc()?.elements() {
             let operator = operator?;
             self.operator(operator.key, &operator, purpose)?;
+        }
+        Ok(())
+    }
+
+    /// Operators from which no document is made.
+    fn operators(&mut self, operators: &Doc<'m>) -> Result<(), Refusal> {
+        for operator in operators.elements() {
+            let operator = operator?;
+            self.operator(operator.key, &operator, &mut Purpose::Match)?;
         }
         Ok(())
     }
@@ -90,32 +118,39 @@ impl<'s, 'c, 'm> Parts<'s, 'c, 'm> {
     ) -> Result<(), Refusal> {
         match name {
             "$eq" | "$ne" if operand.is_null() => {
-                self.ask_for_null(name)?;
                 if let (Purpose::Upsert(equalities), "$eq") = (&mut *purpose, name) {
                     equalities.push(UpsertEquality {
                         path: self.path,
                         value: *operand,
                     });
                 }
-                self.stays(name, operand);
+                self.null(name, operand)?;
             }
             "$eq" => self.equal(operand, purpose)?,
             "$ne" => {
                 let token = self.token("$ne", operand)?;
                 self.token_operand("$ne", &token);
             }
-            "$in" | "$all" if !matches!(purpose, Purpose::Match) => {
+            "$in" | "$all" if purpose.makes() && !is_element_matches(operand)? => {
                 match self.one_value(name, operand)? {
                     Some(value) => self.equal(&value, purpose)?,
+                    // Apart, each of them would be an equality for the new document.
+                    None if name == "$all" && holds_null(operand)? => {
+                        return Err(self.refuse(
+                            "`$all` with null among others in an upsert",
+                            "compare it once",
+                        ));
+                    }
                     None => self.list(name, operand)?,
                 }
             }
             "$in" | "$nin" | "$all" => self.list(name, operand)?,
             "$not" => self.not(operand)?,
             "$exists" => self.exists(operand)?,
-            "$size" if self.field.elements && !self.element && operand.integer().is_some() => {
+            "$size" if self.shows_arrays() && operand.integer().is_some() => {
                 self.stays(name, operand)
             }
+            "$type" => self.of_type(operand)?,
             "$elemMatch" if self.field.elements && !self.element => self.element_match(operand)?,
             other => {
                 return Err(self.refuse(&operator_name(other), self.advice()));
@@ -130,21 +165,112 @@ impl<'s, 'c, 'm> Parts<'s, 'c, 'm> {
 
     fn advice(&self) -> &'static str {
         if self.field.equality.is_some() {
-            "it answers $eq, $ne, $in, $nin, $all, $not of these, $exists, null, and for arrays $size and $elemMatch of $eq and $in"
+            "it answers $eq, $ne, $in, $nin, $all, $not of these, $exists, $type, null, and for arrays $size and $elemMatch"
         } else {
-            "it answers $exists and null only; `queries = [\"equality\"]` in the schema adds equality"
+            "it answers $exists, $type and null only; `queries = [\"equality\"]` in the schema adds equality"
         }
     }
 
     /// MongoDB takes `tags.0` for the first element and for a field `0` of every
-    /// element that is a document. Elements are documents once they are sealed,
-    /// so that null, which a missing field meets, would be found too often.
-    fn ask_for_null(&self, what: &str) -> Result<(), Refusal> {
-        if self.by_number() {
+    /// element that is a document. Elements are documents once they are sealed, so that
+    /// null, which a missing field meets, would be found too often. Where no array lies
+    /// above, and no element can be a document or an array, its presence and type tell.
+    fn null_branches(&self, what: &str) -> Result<Vec<Vec<u8>>, Refusal> {
+        let mut is_null = Vec::new();
+        let mut writer = Writer::new(&mut is_null);
+        if !self.by_number() {
+            writer.null(self.path);
+            return Ok(vec![is_null]);
+        }
+        let (top, _) = self.path.rsplit_once('.').unwrap_or_default();
+        let nesting = Types::of(kind::DOCUMENT).union(Types::of(kind::ARRAY));
+        if top.contains('.') || self.field.types.meets(nesting) || !self.top_level() {
             return Err(self.refuse(
                 &format!("`{what}` with null by an array's index"),
                 "use $exists, or ask for null in the array as a whole",
             ));
+        }
+        let open = writer.begin_doc(self.path);
+        let types = writer.begin_array("$type");
+        writer.int32("0", kind::NULL.into());
+        writer.int32("1", kind::UNDEFINED.into());
+        writer.end(types);
+        writer.end(open);
+        // Behind the end of an array MongoDB finds no null, but where there is no array.
+        let mut missing = Vec::new();
+        let mut writer = Writer::new(&mut missing);
+        let open = writer.begin_doc(top);
+        let not = writer.begin_doc("$not");
+        writer.int32("$type", kind::ARRAY.into());
+        writer.end(not);
+        writer.end(open);
+        Ok(vec![is_null, missing])
+    }
+
+    /// Whether the path begins at the top of the document, as far as it says.
+    fn top_level(&self) -> bool {
+        let top = self.path.split('.').next().unwrap_or_default();
+        self.field.path == top
+    }
+
+    /// `$eq` or `$ne` of null.
+    fn null(&mut self, operator: &str, operand: &Element<'_>) -> Result<(), Refusal> {
+        if !self.by_number() {
+            self.stays(operator, operand);
+            return Ok(());
+        }
+        let either = match operator {
+            "$ne" => "$nor",
+            _ => "$or",
+        };
+        let branches = self.null_branches(operator)?;
+        self.either(either, &branches);
+        Ok(())
+    }
+
+    /// `$or` or `$nor` of filters, beside the condition.
+    fn either(&mut self, either: &str, branches: &[Vec<u8>]) {
+        self.same = false;
+        self.moves_position |= either == "$or";
+        let mut writer = Writer::new(&mut self.beside);
+        let open = writer.begin_array(either);
+        for (index, filter) in branches.iter().enumerate() {
+            let branch = writer.begin_doc(&index.to_string());
+            writer.buffer().extend_from_slice(filter);
+            writer.end(branch);
+        }
+        writer.end(open);
+    }
+
+    /// Whether an array at the path is stored as one, or there is none.
+    fn shows_arrays(&self) -> bool {
+        self.field.elements && !self.element || !self.field.types.allows(kind::ARRAY)
+    }
+
+    fn of_type(&mut self, operand: &Element<'_>) -> Result<(), Refusal> {
+        let Some(asked) = asked(self.scope, self.path, operand)? else {
+            self.stays("$type", operand);
+            return Ok(());
+        };
+        self.no_plaintext("$type")?;
+        let look = match self.element {
+            true => Look::Position,
+            false => Look::Field,
+        };
+        let Some(stored) = Stored::of(self.field, asked, look) else {
+            return Err(self.refuse(
+                "`$type` of some of the types that it may have",
+                "ask for all of them, or for none, and choose in the service",
+            ));
+        };
+        self.same = false;
+        let only_sealed = stored.sealed && !(stored.array || stored.null || stored.undefined);
+        // The same, and an index can answer it.
+        if only_sealed && self.field.equality.is_some() && !self.kept {
+            Writer::new(&mut self.tokens).bool("$exists", true);
+        } else {
+            self.gives_position = true;
+            stored.write(&mut Writer::new(&mut self.presence), "$type", self.field);
         }
         Ok(())
     }
@@ -172,18 +298,24 @@ impl<'s, 'c, 'm> Parts<'s, 'c, 'm> {
 
     /// An operator that presence answers, as it is.
     fn stays(&mut self, name: &str, operand: &Element<'_>) {
+        self.gives_position |= !matches!(name, "$ne" | "$nin" | "$not" | "$exists" | "$size");
         Writer::new(&mut self.presence).value(operand.kind, name, operand.value());
     }
 
     fn equality(&self, what: &str) -> Result<&'c Equality, Refusal> {
+        self.no_plaintext(what)?;
+        let equality = self.field.equality.as_ref();
+        equality.ok_or_else(|| self.refuse(what, self.advice()))
+    }
+
+    fn no_plaintext(&self, what: &str) -> Result<(), Refusal> {
         if self.scope.collection.on_plaintext == crate::schema::OnPlaintext::Allow {
             return Err(self.refuse(
                 what,
                 "the collection allows plaintext, which a token would not find: end the migration and set on_plaintext = \"reject\"",
             ));
         }
-        let equality = self.field.equality.as_ref();
-        equality.ok_or_else(|| self.refuse(what, self.advice()))
+        Ok(())
     }
 
     fn token(&mut self, operator: &str, value: &Element<'_>) -> Result<Token, Refusal> {
@@ -204,7 +336,7 @@ impl<'s, 'c, 'm> Parts<'s, 'c, 'm> {
 
     fn equal(&mut self, value: &Element<'m>, purpose: &mut Purpose<'_, 'm>) -> Result<(), Refusal> {
         let token = self.token("$eq", value)?;
-        if let Purpose::Match = purpose {
+        if !purpose.makes() {
             self.token_operand("$eq", &token);
             return Ok(());
         }
@@ -253,7 +385,7 @@ impl<'s, 'c, 'm> Parts<'s, 'c, 'm> {
         Ok(Some(first))
     }
 
-    fn list(&mut self, operator: &str, list: &Element<'_>) -> Result<(), Refusal> {
+    fn list(&mut self, operator: &str, list: &Element<'m>) -> Result<(), Refusal> {
         match operator {
             "$in" => self.any_of("$in", "$or", list),
             "$nin" => self.any_of("$nin", "$nor", list),
@@ -261,18 +393,64 @@ impl<'s, 'c, 'm> Parts<'s, 'c, 'm> {
         }
     }
 
-    fn all_of(&mut self, list: &Element<'_>) -> Result<(), Refusal> {
+    fn all_of(&mut self, list: &Element<'m>) -> Result<(), Refusal> {
+        if is_element_matches(list)? {
+            return self.all_element_matches(list);
+        }
         let values = self.values("$all", list)?;
-        if values.tokens.is_empty() {
+        if values.tokens.is_empty() && !(values.null && self.by_number()) {
             // Nothing but null, or nothing at all: presence answers it.
             self.stays("$all", list);
             return Ok(());
         }
         if values.null {
-            return Err(self.refuse("`$all` with null among others", "ask for null by itself"));
+            // All of them must be there, so each may be asked for by itself.
+            let branches = self.null_branches("$all")?;
+            self.moves_position = true;
+            match branches.as_slice() {
+                [_] => {
+                    let mut writer = Writer::new(&mut self.presence);
+                    let open = writer.begin_array("$all");
+                    writer.null("0");
+                    writer.end(open);
+                }
+                branches => self.either("$or", branches),
+            }
         }
-        self.token_list("$all", &values.tokens);
+        if !values.tokens.is_empty() {
+            self.token_list("$all", &values.tokens);
+        }
         Ok(())
+    }
+
+    fn all_element_matches(&mut self, list: &Element<'m>) -> Result<(), Refusal> {
+        let mut branches = Vec::new();
+        let mut same = true;
+        for item in list.array()?.elements() {
+            let mut inner = self.inner()?;
+            inner.operators(&item?.object()?)?;
+            same &= inner.same;
+            self.moves_position |= inner.moves_position();
+            let mut branch = Vec::new();
+            inner.write(&mut branch);
+            branches.push(branch);
+        }
+        match same {
+            true => self.stays("$all", list),
+            false => self.either("$and", &branches),
+        }
+        Ok(())
+    }
+
+    /// A condition on the same field, for operators within operators.
+    fn inner(&self) -> Result<Self, Refusal> {
+        let depth = self.depth + 1;
+        if depth > DEEPEST {
+            return Err(Malformed("a filter is nested too deep").into());
+        }
+        let mut inner = Self::new(self.scope, self.path, self.field, self.element, depth);
+        inner.kept = self.kept;
+        Ok(inner)
     }
 
     fn values(&mut self, operator: &str, list: &Element<'_>) -> Result<Values, Refusal> {
@@ -283,7 +461,6 @@ impl<'s, 'c, 'm> Parts<'s, 'c, 'm> {
         for value in list.array()?.elements() {
             let value = value?;
             if value.is_null() {
-                self.ask_for_null(operator)?;
                 values.null = true;
             } else {
                 values.tokens.push(self.token(operator, &value)?);
@@ -295,28 +472,27 @@ impl<'s, 'c, 'm> Parts<'s, 'c, 'm> {
     /// `$in` or `$nin`; `either` is `$or` or `$nor`, for a list that holds null among others.
     fn any_of(&mut self, operator: &str, either: &str, list: &Element<'_>) -> Result<(), Refusal> {
         let values = self.values(operator, list)?;
-        if values.tokens.is_empty() {
+        if !values.null && !values.tokens.is_empty() {
+            self.token_list(operator, &values.tokens);
+            return Ok(());
+        }
+        if values.tokens.is_empty() && !(values.null && self.by_number()) {
             // Nothing but null, or nothing at all: presence answers it.
             self.stays(operator, list);
             return Ok(());
         }
-        if !values.null {
-            self.token_list(operator, &values.tokens);
-            return Ok(());
+        let mut branches = self.null_branches(operator)?;
+        if !values.tokens.is_empty() {
+            let suffix = &self.equality(operator)?.suffix;
+            let mut by_token = Vec::new();
+            let mut writer = Writer::new(&mut by_token);
+            writer.joined_name(kind::DOCUMENT, self.path, suffix);
+            let condition = writer.begin();
+            write_tokens(&mut writer, "$in", &values.tokens);
+            writer.end(condition);
+            branches.insert(0, by_token);
         }
-        let suffix = &self.equality(operator)?.suffix;
-        let mut writer = Writer::new(&mut self.beside);
-        let branches = writer.begin_array(either);
-        let branch = writer.begin_doc("0");
-        writer.joined_name(kind::DOCUMENT, self.path, suffix);
-        let condition = writer.begin();
-        write_tokens(&mut writer, "$in", &values.tokens);
-        writer.end(condition);
-        writer.end(branch);
-        let branch = writer.begin_doc("1");
-        writer.null(self.path);
-        writer.end(branch);
-        writer.end(branches);
+        self.either(either, &branches);
         Ok(())
     }
 
@@ -325,15 +501,8 @@ impl<'s, 'c, 'm> Parts<'s, 'c, 'm> {
         if !is_operators(operand)? {
             return Err(self.refuse("`$not` of a regular expression", BY_CONTENT));
         }
-        let depth = self.depth + 1;
-        if depth > DEEPEST {
-            return Err(Malformed("a filter is nested too deep").into());
-        }
-        let mut inner = Parts::new(self.scope, self.path, self.field, self.element, depth);
-        for operator in operand.doc()?.elements() {
-            let operator = operator?;
-            inner.operator(operator.key, &operator, &mut Purpose::Match)?;
-        }
+        let mut inner = self.inner()?;
+        inner.operators(&operand.doc()?)?;
         if inner.same {
             self.stays("$not", operand);
             return Ok(());
@@ -348,44 +517,58 @@ impl<'s, 'c, 'm> Parts<'s, 'c, 'm> {
         Ok(())
     }
 
-    /// `$elemMatch` on elements that are sealed. Null elements are no documents,
-    /// so only what null never meets can be asked.
+    /// `$elemMatch` on elements that are sealed. Null elements are no documents, so that
+    /// a condition that they may meet as well is asked beside that on tokens.
     fn element_match(&mut self, operand: &Element<'_>) -> Result<(), Refusal> {
-        let name = &self.equality("$elemMatch")?.name;
-        let mut conditions = Vec::new();
-        for operator in operand.object()?.elements() {
-            let operator = operator?;
-            let mut writer = Writer::new(&mut conditions);
-            match operator.key {
-                "$eq" if !operator.is_null() => {
-                    let token = self.token("$eq", &operator)?;
-                    writer.binary("$eq", 0, &token);
-                }
-                "$in" => {
-                    let values = self.values("$in", &operator)?;
-                    if values.null {
-                        return Err(self.refuse("`$elemMatch` with null", self.advice()));
-                    }
-                    write_tokens(&mut writer, "$in", &values.tokens);
-                }
-                other => {
-                    return Err(self.refuse(
-                        &format!("`$elemMatch` with {}", operator_name(other)),
-                        self.advice(),
-                    ));
-                }
+        let asking = Asking {
+            scope: self.scope,
+            path: self.path,
+            field: self.field,
+            operator: "`$elemMatch`",
+        };
+        let nesting = Types::of(kind::DOCUMENT).union(Types::of(kind::ARRAY));
+        let verdict = match operand.object()?.is_empty() {
+            // It finds documents and arrays, of whatever content.
+            true if !self.field.types.meets(nesting) => Verdict::NOTHING,
+            true => return Err(self.refuse("an empty `$elemMatch`", self.advice())),
+            false => asking.operators(operand, self.depth + 1)?,
+        };
+        let by_type = |out: &mut Vec<u8>, stored: Stored| {
+            let mut writer = Writer::new(out);
+            let open = writer.begin_doc("$elemMatch");
+            stored.write(&mut writer, "$type", self.field);
+            writer.end(open);
+        };
+        let by_token = |out: &mut Vec<u8>| {
+            let mut writer = Writer::new(out);
+            let open = writer.begin_doc("$elemMatch");
+            if let Some(equality) = &self.field.equality {
+                verdict.write_filter(&mut writer, equality);
+            }
+            writer.end(open);
+        };
+        match verdict.form() {
+            Form::AsIs => {
+                self.stays("$elemMatch", operand);
+                return Ok(());
+            }
+            Form::ByType(stored) => by_type(&mut self.presence, stored),
+            Form::ByToken => by_token(&mut self.presence),
+            Form::Either(stored) => {
+                let (mut one, mut other) = (Vec::new(), Vec::new());
+                let mut writer = Writer::new(&mut one);
+                let open = writer.begin_doc(self.path);
+                by_token(writer.buffer());
+                writer.end(open);
+                let mut writer = Writer::new(&mut other);
+                let open = writer.begin_doc(self.path);
+                by_type(writer.buffer(), stored);
+                writer.end(open);
+                self.either("$or", &[one, other]);
             }
         }
-        if conditions.is_empty() {
-            return Err(self.refuse("an empty `$elemMatch`", self.advice()));
-        }
         self.same = false;
-        let mut writer = Writer::new(&mut self.presence);
-        let open = writer.begin_doc("$elemMatch");
-        let inner = writer.begin_doc(name);
-        writer.buffer().extend_from_slice(&conditions);
-        writer.end(inner);
-        writer.end(open);
+        self.gives_position = true;
         Ok(())
     }
 
@@ -414,6 +597,42 @@ impl<'s, 'c, 'm> Parts<'s, 'c, 'm> {
         }
         writer.buffer().extend_from_slice(&self.beside);
     }
+}
+
+/// Whether a list has null beside other values.
+fn holds_null(list: &Element<'_>) -> Result<bool, Malformed> {
+    let (mut null, mut other) = (false, false);
+    for value in list.array()?.elements() {
+        match value?.is_null() {
+            true => null = true,
+            false => other = true,
+        }
+    }
+    Ok(null && other)
+}
+
+/// Whether the values of an `$all` are `$elemMatch` conditions, each of which must hold.
+fn is_element_matches(list: &Element<'_>) -> Result<bool, Malformed> {
+    if list.kind != kind::ARRAY {
+        return Ok(false);
+    }
+    let mut any = false;
+    for item in list.doc()?.elements() {
+        let item = item?;
+        let only = match item.kind {
+            kind::DOCUMENT => {
+                let mut operators = item.doc()?.elements();
+                let first = operators.next().transpose()?;
+                first.is_some_and(|first| first.key == "$elemMatch") && operators.next().is_none()
+            }
+            _ => false,
+        };
+        if !only {
+            return Ok(false);
+        }
+        any = true;
+    }
+    Ok(any)
 }
 
 pub(super) fn write_tokens(writer: &mut Writer<'_>, operator: &str, tokens: &[Token]) {

@@ -1,17 +1,19 @@
-//! insert, find, update, delete, findAndModify, count and distinct on a sealed collection.
+//! insert, find, update, delete, findAndModify and count on a sealed collection.
 
+use super::batch::{Batch, Statement};
 use super::command::Command;
 use super::document::seal_document;
-use super::expression::refuse_sealed;
+use super::expression::constants;
 use super::filter::Purpose;
 use super::options::{
     Collation, array, fields, filter, filter_for, hint, open_keys, sections, sort,
     upsert_equalities,
 };
-use super::scope::{BY_CONTENT, Place, Scope};
+use super::scope::Scope;
 use super::{array_filters, positions, projection, update};
 use crate::raw::{Doc, Element, Malformed, Splicer};
 use crate::refusal::Refusal;
+use crate::reveal::RefusedStatement;
 use crate::schema::Tree;
 
 type Result<T = ()> = std::result::Result<T, Refusal>;
@@ -20,9 +22,12 @@ pub(super) fn insert<'m>(
     splicer: &mut Splicer<'m, '_>,
     scope: &Scope<'_>,
     command: &Command<'m>,
-) -> Result {
+) -> Result<Vec<RefusedStatement>> {
+    let batch = Batch::new(Statement::Insert);
     let seal = |splicer: &mut Splicer<'m, '_>, doc: Doc<'m>| {
-        seal_document(splicer, scope, doc, Tree::ROOT, 0)
+        batch.take(splicer, doc, |splicer, doc| {
+            seal_document(splicer, scope, doc, Tree::ROOT, 0)
+        })
     };
     let body = |splicer: &mut Splicer<'m, '_>| {
         fields(splicer, scope, command.body, 1, |splicer, element| {
@@ -34,7 +39,8 @@ pub(super) fn insert<'m>(
             Ok(true)
         })
     };
-    sections(splicer, scope, command, "documents", body, seal)
+    sections(splicer, scope, command, "documents", body, seal)?;
+    Ok(batch.into_refused())
 }
 
 pub(super) fn find<'m>(
@@ -54,7 +60,7 @@ pub(super) fn find<'m>(
             "sort" => sort(scope, element)?,
             "hint" => hint(splicer, scope, element)?,
             "min" | "max" => open_keys(scope, element, element.key, "use an index on open fields")?,
-            "let" => refuse_sealed(scope, element, "let")?,
+            "let" => constants(splicer, scope, element)?,
             "collation" => collation.note(element)?,
             "returnKey" if element.truthy() => {
                 return Err(scope.refuse_command("`returnKey`", "use a projection"));
@@ -83,21 +89,26 @@ pub(super) fn update<'m>(
     splicer: &mut Splicer<'m, '_>,
     scope: &Scope<'_>,
     command: &Command<'m>,
-) -> Result {
-    let statement =
-        |splicer: &mut Splicer<'m, '_>, doc: Doc<'m>| update_statement(splicer, scope, doc);
+) -> Result<Vec<RefusedStatement>> {
+    let batch = Batch::new(Statement::Update);
+    let statement = |splicer: &mut Splicer<'m, '_>, doc: Doc<'m>| {
+        batch.take(splicer, doc, |splicer, doc| {
+            update_statement(splicer, scope, doc)
+        })
+    };
     let body = |splicer: &mut Splicer<'m, '_>| {
         fields(splicer, scope, command.body, 1, |splicer, element| {
             match element.key {
                 "updates" => array(splicer, element, statement)?,
-                "let" => refuse_sealed(scope, element, "let")?,
+                "let" => constants(splicer, scope, element)?,
                 "ordered" | "bypassDocumentValidation" => {}
                 _ => return Ok(false),
             }
             Ok(true)
         })
     };
-    sections(splicer, scope, command, "updates", body, statement)
+    sections(splicer, scope, command, "updates", body, statement)?;
+    Ok(batch.into_refused())
 }
 
 fn update_statement<'m>(
@@ -114,7 +125,8 @@ fn update_statement<'m>(
         match element.key {
             "q" => change.filter(splicer, scope, element)?,
             "u" => update::rewrite(splicer, scope, element, &equalities)?,
-            "c" => refuse_sealed(scope, element, "c")?,
+            // Never compared with what is sealed: an expression knows them only by name.
+            "c" => {}
             "arrayFilters" => {
                 array_filters::rewrite(splicer, scope, element, change.update.as_ref())?
             }
@@ -129,15 +141,19 @@ fn update_statement<'m>(
 }
 
 /// What of an update's fields must be known before any of them is rewritten.
-struct Change<'m> {
-    filter: Option<Element<'m>>,
-    update: Option<Element<'m>>,
+pub(super) struct Change<'m> {
+    pub(super) filter: Option<Element<'m>>,
+    pub(super) update: Option<Element<'m>>,
     upsert: bool,
 }
 
 impl<'m> Change<'m> {
     /// Fields given twice are refused: one of them would go unseen.
-    fn of(doc: Doc<'m>, filter: &str, update: &str) -> std::result::Result<Self, Malformed> {
+    pub(super) fn of(
+        doc: Doc<'m>,
+        filter: &str,
+        update: &str,
+    ) -> std::result::Result<Self, Malformed> {
         let mut change = Self {
             filter: None,
             update: None,
@@ -162,7 +178,7 @@ impl<'m> Change<'m> {
         Ok(change)
     }
 
-    fn equalities(
+    pub(super) fn equalities(
         &self,
         scope: &Scope<'_>,
         input: &'m [u8],
@@ -173,7 +189,7 @@ impl<'m> Change<'m> {
         }
     }
 
-    fn filter(
+    pub(super) fn filter(
         &self,
         splicer: &mut Splicer<'m, '_>,
         scope: &Scope<'_>,
@@ -192,21 +208,26 @@ pub(super) fn delete<'m>(
     splicer: &mut Splicer<'m, '_>,
     scope: &Scope<'_>,
     command: &Command<'m>,
-) -> Result {
-    let statement =
-        |splicer: &mut Splicer<'m, '_>, doc: Doc<'m>| delete_statement(splicer, scope, doc);
+) -> Result<Vec<RefusedStatement>> {
+    let batch = Batch::new(Statement::Delete);
+    let statement = |splicer: &mut Splicer<'m, '_>, doc: Doc<'m>| {
+        batch.take(splicer, doc, |splicer, doc| {
+            delete_statement(splicer, scope, doc)
+        })
+    };
     let body = |splicer: &mut Splicer<'m, '_>| {
         fields(splicer, scope, command.body, 1, |splicer, element| {
             match element.key {
                 "deletes" => array(splicer, element, statement)?,
-                "let" => refuse_sealed(scope, element, "let")?,
+                "let" => constants(splicer, scope, element)?,
                 "ordered" => {}
                 _ => return Ok(false),
             }
             Ok(true)
         })
     };
-    sections(splicer, scope, command, "deletes", body, statement)
+    sections(splicer, scope, command, "deletes", body, statement)?;
+    Ok(batch.into_refused())
 }
 
 fn delete_statement<'m>(
@@ -254,7 +275,7 @@ pub(super) fn find_and_modify<'m>(
             "fields" | "projection" => projection::rewrite(splicer, scope, element)?,
             "sort" => sort(scope, element)?,
             "hint" => hint(splicer, scope, element)?,
-            "let" => refuse_sealed(scope, element, "let")?,
+            "let" => constants(splicer, scope, element)?,
             "collation" => collation.note(element)?,
             "remove" | "new" | "upsert" | "bypassDocumentValidation" => {}
             _ => return Ok(false),
@@ -279,33 +300,6 @@ pub(super) fn count<'m>(
             "limit" | "skip" => {}
             // MongoDB ignores it; some drivers send it.
             "fields" => projection::rewrite(splicer, scope, element)?,
-            _ => return Ok(false),
-        }
-        Ok(true)
-    })?;
-    collation.check(scope)
-}
-
-pub(super) fn distinct<'m>(
-    splicer: &mut Splicer<'m, '_>,
-    scope: &Scope<'_>,
-    command: &Command<'m>,
-) -> Result {
-    let mut collation = Collation::default();
-    no_sequences(scope, command)?;
-    fields(splicer, scope, command.body, 1, |splicer, element| {
-        match element.key {
-            "key" => {
-                let path = element
-                    .str()
-                    .ok_or(Malformed("the key of distinct is not a string"))?;
-                if !matches!(scope.place(path)?, Place::Open) {
-                    return Err(scope.refuse(path, "distinct", BY_CONTENT));
-                }
-            }
-            "query" => filter(splicer, scope, element)?,
-            "hint" => hint(splicer, scope, element)?,
-            "collation" => collation.note(element)?,
             _ => return Ok(false),
         }
         Ok(true)

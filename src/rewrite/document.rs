@@ -29,14 +29,37 @@ pub(super) fn seal_document(
             }
             Step::Sealed(leaf) => {
                 let field = scope.collection.field(leaf);
+                if depth == 0 {
+                    refuse_zero_timestamp(scope, field, &element)?;
+                }
                 replace_field(splicer, scope, field, &element)?;
             }
-            // Never in a document: `element` resolves it.
-            Step::Ambiguous => return Err(Malformed("a field name is ambiguous").into()),
+            // Never in a document that is written: `element` resolves the one, and only
+            // documents that were read have the other.
+            Step::Ambiguous | Step::Mixed => {
+                return Err(Malformed("a field name is ambiguous").into());
+            }
         }
     }
     splicer.mend_length(doc.start(), mark)?;
     Ok(())
+}
+
+/// In an inserted or replacing document MongoDB puts the time in the place of a
+/// timestamp of zero at the top level; of a sealed one it cannot know.
+fn refuse_zero_timestamp(
+    scope: &Scope<'_>,
+    field: &Field,
+    element: &Element<'_>,
+) -> Result<(), Refusal> {
+    if element.kind != kind::TIMESTAMP || element.value().iter().any(|byte| *byte != 0) {
+        return Ok(());
+    }
+    Err(scope.refuse(
+        &field.path,
+        "the timestamp of zero, for which MongoDB puts the time,",
+        "send the time itself",
+    ))
 }
 
 /// Seals within the value of a field that holds sealed fields.
@@ -89,7 +112,7 @@ fn refuse_dotted(scope: &Scope<'_>, node: NodeId, key: &str) -> Result<(), Refus
                 sealed = Some(scope.collection.field(leaf));
                 break;
             }
-            Step::Ambiguous => break,
+            Step::Ambiguous | Step::Mixed => break,
         }
     }
     let refuse = |path: &str| {
@@ -143,6 +166,13 @@ pub(super) fn write_field(
 ) -> Result<(), Refusal> {
     if element.kind == kind::ARRAY {
         if field.elements {
+            if field
+                .equality
+                .as_ref()
+                .is_some_and(|equality| equality.in_domain)
+            {
+                refuse_null_in_domain(scope, field, element)?;
+            }
             let mut writer = Writer::new(out);
             let open = writer.begin_array(key);
             for item in element.doc()?.elements() {
@@ -206,6 +236,24 @@ fn write_binary(
     out.extend_from_slice(&length.to_le_bytes());
     out.push(SUBTYPE);
     field.seal(kind, value, out);
+    Ok(())
+}
+
+/// A join by tokens would miss null in an array.
+fn refuse_null_in_domain(
+    scope: &Scope<'_>,
+    field: &Field,
+    array: &Element<'_>,
+) -> Result<(), Refusal> {
+    for item in array.doc()?.elements() {
+        if item?.is_null() {
+            return Err(scope.refuse(
+                &field.path,
+                "an array that holds null",
+                "the schema gives the field a `domain`, and a join would miss it: leave null out",
+            ));
+        }
+    }
     Ok(())
 }
 

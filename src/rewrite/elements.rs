@@ -1,7 +1,7 @@
-//! Updates that add elements to arrays or take them out: `$push` and `$pull`.
+//! Updates that add elements to arrays or take them out.
 
-use super::condition::{operator_name, write_tokens};
 use super::document::{seal_below, write_field, write_value};
+use super::element_condition::{Asking, Form, Verdict};
 use super::filter::is_operators;
 use super::scope::{BY_CONTENT, Place, Scope};
 use super::update::is_number;
@@ -86,64 +86,118 @@ pub(super) fn push_elements<'m>(
     }
 }
 
-/// `$pull` of sealed elements: a condition on their tokens, which null elements never meet.
-pub(super) fn pull_elements<'m>(
-    splicer: &mut Splicer<'m, '_>,
+/// How an operator that compares sealed elements is asked of MongoDB.
+pub(super) enum Compared<'m> {
+    /// As it came: it names null alone.
+    AsIs,
+    /// `$pull` with this condition.
+    Pull(Vec<u8>),
+    /// Nothing but a pipeline tells: it takes away what meets this.
+    Without(Verdict),
+    /// The same, for adding what is not there.
+    With(Vec<Element<'m>>),
+}
+
+/// What becomes of `$pull`, `$pullAll` and `$addToSet` on a field whose elements are sealed.
+pub(super) fn compared<'m>(
     scope: &Scope<'_>,
+    operator: &str,
     element: &Element<'m>,
     field: &Field,
-) -> Result<(), Refusal> {
-    if element.is_null() {
-        return Ok(());
-    }
-    let refuse = |what: &str| {
-        Err(scope.refuse(
-            element.key,
-            &format!("`$pull` {what}"),
-            "with equality it takes a value, {$eq: value} or {$in: [values]} without null",
-        ))
+) -> Result<Compared<'m>, Refusal> {
+    let asking = Asking {
+        scope,
+        path: element.key,
+        field,
+        operator: match operator {
+            "$pull" => "`$pull`",
+            "$pullAll" => "`$pullAll`",
+            _ => "`$addToSet`",
+        },
     };
-    let Some(equality) = &field.equality else {
-        return refuse("of elements without equality");
-    };
-    if scope.collection.on_plaintext == crate::schema::OnPlaintext::Allow {
-        return refuse("while the collection allows plaintext");
-    }
-    scope.compared.set(true);
-    let mut tokens = Vec::new();
-    if is_operators(element)? {
-        for operator in element.doc()?.elements() {
-            let operator = operator?;
-            match operator.key {
-                "$in" => {
-                    for value in operator.array()?.elements() {
-                        tokens.push(value?);
-                    }
-                }
-                "$eq" => tokens.push(operator),
-                other => return refuse(&format!("with {}", operator_name(other))),
+    match operator {
+        "$addToSet" => add_to_set(&asking, element),
+        "$pullAll" => pull(&asking, asking.one_of(element)?.without_undefined()),
+        _ if is_operators(element)? => {
+            // A condition goes through arrays, also through one that is sealed.
+            if field.types.allows(kind::ARRAY) {
+                return Err(scope.refuse(
+                    element.key,
+                    "`$pull` with operators",
+                    "its elements may be arrays: name null, or read it and $set it",
+                ));
             }
+            // MongoDB refuses one that begins so, and would see what it holds.
+            if element
+                .doc()?
+                .first()?
+                .is_some_and(|first| first.key == "$not")
+            {
+                return Err(scope.refuse(
+                    element.key,
+                    "`$pull` with `$not` at first",
+                    "use $ne or $nin",
+                ));
+            }
+            pull(&asking, asking.operators(element, 0)?)
         }
-        if element.doc()?.elements().count() != 1 {
-            return refuse("with several operators");
-        }
-    } else {
-        tokens.push(*element);
+        _ => pull(&asking, asking.equal(element)?.without_undefined()),
     }
-    let mut made = Vec::with_capacity(tokens.len());
-    for value in tokens {
-        match equality.key.equality(value.kind, value.value()) {
-            Some(token) => made.push(token),
-            None => return refuse("of null, a document, an array or a pattern among others"),
+}
+
+fn pull<'m>(asking: &Asking<'_, '_>, verdict: Verdict) -> Result<Compared<'m>, Refusal> {
+    let mut condition = Vec::new();
+    let mut writer = Writer::new(&mut condition);
+    match (verdict.form(), &asking.field.equality) {
+        (Form::AsIs, _) => return Ok(Compared::AsIs),
+        (Form::Either(_), Some(_)) => return Ok(Compared::Without(verdict)),
+        (Form::ByToken, Some(equality)) => {
+            let open = writer.begin_doc(asking.path);
+            verdict.write_filter(&mut writer, equality);
+            writer.end(open);
+        }
+        (Form::ByType(stored), _) => {
+            let open = writer.begin_doc(asking.path);
+            stored.write(&mut writer, "$type", asking.field);
+            writer.end(open);
+        }
+        // Without equality no verdict goes by tokens.
+        (Form::ByToken | Form::Either(_), None) => {
+            return Err(Malformed("a field without equality has no tokens").into());
         }
     }
-    splicer.replace(element.start, element.end, |out| {
-        let mut writer = Writer::new(out);
-        let condition = writer.begin_doc(element.key);
-        let by_token = writer.begin_doc(&equality.name);
-        write_tokens(&mut writer, "$in", &made);
-        writer.end(by_token);
-        writer.end(condition);
-    });
-    Ok(())
+    Ok(Compared::Pull(condition))
+}
+
+fn add_to_set<'m>(asking: &Asking<'_, '_>, element: &Element<'m>) -> Result<Compared<'m>, Refusal> {
+    let mut added = vec![*element];
+    if element.kind == kind::DOCUMENT && element.doc()?.find("$each")?.is_some() {
+        let mut options = element.doc()?.elements();
+        let list = options.next().transpose()?;
+        let Some(list) = list.filter(|list| list.key == "$each" && list.kind == kind::ARRAY) else {
+            return Err(Malformed("$each takes one array").into());
+        };
+        if options.next().is_some() {
+            return Err(Malformed("$addToSet takes $each alone").into());
+        }
+        added = list.doc()?.elements().collect::<Result<_, _>>()?;
+    }
+    let (mut values, mut made) = (Vec::new(), Vec::new());
+    for value in added {
+        if value.is_null() {
+            made.push(None);
+        } else {
+            made.push(Some(asking.token(&value)?));
+        }
+        let known = made
+            .split_last()
+            .is_some_and(|(last, rest)| rest.contains(last));
+        if !known {
+            values.push(value);
+        }
+    }
+    if made.iter().all(Option::is_none) {
+        return Ok(Compared::AsIs);
+    }
+    Ok(Compared::With(values))
 }

@@ -7,7 +7,11 @@
 //! both. MongoDB holds all of them together, as it did the one.
 
 use super::condition::Parts;
+use super::document::seal_below;
+use super::expression::{Environment, Expressions, Want};
+use super::json_schema;
 use super::scope::{DEEPEST, Place, Scope};
+use super::shape::{Content, Shape};
 use crate::raw::{Doc, Element, Malformed, Splicer, kind};
 use crate::refusal::Refusal;
 use crate::schema::NodeId;
@@ -17,6 +21,8 @@ use crate::schema::NodeId;
 pub(super) enum Purpose<'f, 'm> {
     /// Finding documents.
     Match,
+    /// Being kept by MongoDB, which goes by it at every write.
+    Keep,
     /// Finding or making one: the equalities that MongoDB would put into the new document.
     Upsert(&'f mut Vec<UpsertEquality<'m>>),
     /// A branch of such a filter, from which MongoDB takes no equality.
@@ -33,9 +39,15 @@ pub(super) struct UpsertEquality<'m> {
 }
 
 impl<'m> Purpose<'_, 'm> {
+    /// Whether a document may be made of the filter.
+    pub(super) fn makes(&self) -> bool {
+        matches!(self, Self::Upsert(_) | Self::UpsertBranch)
+    }
+
     fn branch<'b>(&self) -> Purpose<'b, 'm> {
         match self {
             Self::Match => Purpose::Match,
+            Self::Keep => Purpose::Keep,
             Self::Upsert(_) | Self::UpsertBranch => Purpose::UpsertBranch,
         }
     }
@@ -46,6 +58,11 @@ impl<'m> Purpose<'_, 'm> {
 pub(super) trait Paths<'c> {
     /// Where `path` leads.
     fn place(&self, path: &str) -> Result<Place<'c>, Refusal>;
+
+    /// Where they begin, if they do at one place.
+    fn node(&self) -> Option<NodeId> {
+        None
+    }
 }
 
 /// Paths from a node of the tree.
@@ -55,6 +72,10 @@ pub(super) struct Below<'s, 'c>(pub(super) &'s Scope<'c>, pub(super) NodeId);
 impl<'c> Paths<'c> for Below<'_, 'c> {
     fn place(&self, path: &str) -> Result<Place<'c>, Refusal> {
         self.0.place_from(self.1, path)
+    }
+
+    fn node(&self) -> Option<NodeId> {
+        Some(self.1)
     }
 }
 
@@ -103,20 +124,40 @@ impl<'c, P: Paths<'c>> Filter<'_, 'c, '_, P> {
                 self.branches(splicer, element, purpose, depth)
             }
             "$or" | "$nor" => self.branches(splicer, element, &mut purpose.branch(), depth),
-            "$expr" => super::expression::refuse_sealed(self.scope, element, "$expr"),
+            "$expr" => self.expression(splicer, element),
             // MongoDB drops such a branch of $or before it looks for equalities.
-            "$alwaysTrue" | "$alwaysFalse" if !matches!(purpose, Purpose::Match) => {
-                Err(self.scope.refuse_command(
-                    &format!("`{}` in the filter of an upsert", element.key),
-                    "leave it out",
-                ))
-            }
+            "$alwaysTrue" | "$alwaysFalse" if purpose.makes() => Err(self.scope.refuse_command(
+                &format!("`{}` in the filter of an upsert", element.key),
+                "leave it out",
+            )),
+            "$jsonSchema" => match self.paths.node() {
+                Some(node) => json_schema::rewrite(splicer, self.scope, element, node),
+                None => Err(self
+                    .scope
+                    .refuse_command("`$jsonSchema` in an array filter", "compare the fields")),
+            },
             "$comment" | "$alwaysTrue" | "$alwaysFalse" | "$sampleRate" | "$text" => Ok(()),
             other => Err(self.scope.refuse_command(
                 &format!("`{other}` in a filter"),
                 "use comparison operators on the fields themselves",
             )),
         }
+    }
+
+    /// `$expr`, which always reads the whole document.
+    fn expression<'m>(
+        &self,
+        splicer: &mut Splicer<'m, '_>,
+        element: &Element<'m>,
+    ) -> Result<(), Refusal> {
+        let root = Content::Document(Shape::of(self.scope.collection));
+        Expressions::new(self.scope, "$expr").rewrite(
+            splicer,
+            element,
+            Want::Truth,
+            Environment::of(self.scope, &root),
+        )?;
+        Ok(())
     }
 
     fn branches<'m>(
@@ -172,7 +213,7 @@ impl<'c, P: Paths<'c>> Filter<'_, 'c, '_, P> {
             return Err(Malformed("a filter is nested too deep").into());
         }
         if !is_operators(element)? {
-            return self.whole(element.key, element);
+            return self.equal(splicer, element.key, element, node);
         }
         let operators = element.doc()?;
         let mark = splicer.mark();
@@ -187,9 +228,14 @@ impl<'c, P: Paths<'c>> Filter<'_, 'c, '_, P> {
                     self.list(element.key, &operator)?
                 }
                 "$exists" | "$size" | "$type" | "$regex" | "$options" | "$mod" | "$bitsAllSet"
-                | "$bitsAnySet" | "$bitsAllClear" | "$bitsAnyClear" | "$eq" | "$ne" | "$gt"
-                | "$gte" | "$lt" | "$lte" => self.whole(element.key, &operator)?,
-                "$in" | "$nin" => self.list(element.key, &operator)?,
+                | "$bitsAnySet" | "$bitsAllClear" | "$bitsAnyClear" | "$gt" | "$gte" | "$lt"
+                | "$lte" => self.whole(element.key, &operator)?,
+                "$eq" | "$ne" => self.equal(splicer, element.key, &operator, node)?,
+                "$in" | "$nin" => {
+                    for value in operator.array()?.elements() {
+                        self.equal(splicer, element.key, &value?, node)?;
+                    }
+                }
                 "$not" if operator.kind == kind::REGEX => {}
                 "$not" => self.on_parent_again(splicer, element.key, &operator, node, depth)?,
                 "$elemMatch" => self.on_elements(splicer, element.key, &operator, node, depth)?,
@@ -201,7 +247,7 @@ impl<'c, P: Paths<'c>> Filter<'_, 'c, '_, P> {
                         if item.kind == kind::DOCUMENT && is_operators(&item)? {
                             self.on_parent_again(splicer, element.key, &item, node, depth)?;
                         } else {
-                            self.whole(element.key, &item)?;
+                            self.equal(splicer, element.key, &item, node)?;
                         }
                     }
                     splicer.mend_length(array.start(), mark)?;
@@ -223,7 +269,7 @@ impl<'c, P: Paths<'c>> Filter<'_, 'c, '_, P> {
         depth: usize,
     ) -> Result<(), Refusal> {
         if !is_operators(holder)? {
-            return self.whole(path, holder);
+            return self.equal(splicer, path, holder, node);
         }
         self.on_parent(splicer, holder, node, depth + 1)
     }
@@ -262,6 +308,21 @@ impl<'c, P: Paths<'c>> Filter<'_, 'c, '_, P> {
         Ok(())
     }
 
+    /// A value that a field holding sealed fields is to be equal to. What is sealed is
+    /// never equal; a document that has no sealed field is stored as it is.
+    fn equal(
+        &self,
+        splicer: &Splicer<'_, '_>,
+        path: &str,
+        value: &Element<'_>,
+        node: NodeId,
+    ) -> Result<(), Refusal> {
+        if !is_stored_as_is(splicer, self.scope, value, node) {
+            return Err(self.beside(path, "comparison with a whole document or array"));
+        }
+        Ok(())
+    }
+
     /// A value that a field holding sealed fields is compared with as a whole.
     fn whole(&self, path: &str, value: &Element<'_>) -> Result<(), Refusal> {
         match value.kind {
@@ -279,6 +340,18 @@ impl<'c, P: Paths<'c>> Filter<'_, 'c, '_, P> {
             "it holds sealed fields: compare them one by one, by their paths",
         )
     }
+}
+
+/// Whether the value of a field that holds sealed fields has nothing that would be sealed.
+pub(super) fn is_stored_as_is(
+    splicer: &Splicer<'_, '_>,
+    scope: &Scope<'_>,
+    value: &Element<'_>,
+    node: NodeId,
+) -> bool {
+    let mut scratch = Vec::new();
+    let mut dry = Splicer::new(splicer.input(), &mut scratch);
+    seal_below(&mut dry, scope, value, node, 0).is_ok() && !dry.changed()
 }
 
 /// Whether a value is a document of operators, as MongoDB tells: its first name

@@ -4,23 +4,33 @@
 //! the table of all that MongoDB has; on a sealed collection its family's file
 //! rewrites it; whatever no file knows is refused.
 
+mod aggregate;
 mod array_filters;
+mod batch;
+mod bulk_write;
+mod by_pipeline;
 mod catalog;
 mod command;
 mod condition;
 mod crud;
+mod distinct;
 mod document;
+mod element_condition;
 mod elements;
 mod expression;
 mod filter;
 mod forged;
 pub(crate) mod hello;
+mod json_schema;
+pub mod kill;
+mod kinds;
 mod options;
 mod pipeline;
 mod positions;
 mod projection;
 mod reach;
 mod scope;
+mod shape;
 mod table;
 mod update;
 pub mod views;
@@ -28,7 +38,6 @@ pub mod views;
 use std::sync::Arc;
 
 use command::{Command, Target};
-use pipeline::{Pipeline, Shape};
 use scope::Scope;
 use table::Family;
 
@@ -37,6 +46,7 @@ use crate::raw::{Malformed, Splicer, kind};
 use crate::refusal::{Refusal, RefusalKind};
 use crate::reveal::ReplyPlan;
 use crate::wire::{Message, OpMsg, OpQuery};
+pub(crate) use distinct::VALUES as DISTINCT_VALUES;
 
 /// A request that may reach MongoDB: nothing sealed is in it in plain.
 ///
@@ -221,7 +231,7 @@ fn rewrite<'m>(
             };
         }
         Family::Explain => return explain(splicer, policy, command, depth),
-        Family::BulkWrite => return reach::bulk_write(policy, command),
+        Family::BulkWrite => return bulk_write::bulk_write(splicer, policy, command),
         Family::Rename => return reach::rename(policy, command),
         _ => {}
     }
@@ -234,20 +244,31 @@ fn rewrite<'m>(
                 "name it: a UUID does not tell which fields are sealed",
             ));
         }
-        Target::Database => return reach::on_database(policy, command, family),
+        Target::Database => return reach::on_database(splicer, policy, command, family),
     };
-    if policy.views().reaching(command.database, name)
-        && !matches!(family, Family::Whole | Family::Modify)
-    {
-        return Err(refuse_family(
-            command,
-            "a view reaches sealed fields",
-            "query the sealed collection itself",
-        ));
+    let views = policy.views();
+    if views.reaching(command.database, name) && !matches!(family, Family::Whole | Family::Modify) {
+        let reads = matches!(
+            family,
+            Family::Find | Family::Aggregate | Family::Count | Family::Distinct
+        );
+        return match views.shape(command.database, name) {
+            Some(shape) if reads => sealed(splicer, policy, command, family, shape),
+            Some(_) => Err(refuse_family(
+                command,
+                "a view reaches sealed fields",
+                "run it on the sealed collection itself",
+            )),
+            None => Err(refuse_family(
+                command,
+                "a view reaches sealed fields by stages that could not be followed",
+                "query the sealed collection itself",
+            )),
+        };
     }
     match command.collection(policy, name) {
         Some(collection) => sealed(splicer, policy, command, family, collection),
-        None => reach::open(policy, command, family, name),
+        None => reach::open(splicer, policy, command, family, name),
     }
 }
 
@@ -266,35 +287,54 @@ fn sealed<'m>(
     family: Family,
     collection: Arc<Collection>,
 ) -> Result<ReplyPlan, Refusal> {
+    aggregate::with_constants(splicer, command, |splicer, constants| {
+        let collated = match command.target() {
+            Target::Collection(name) => policy.views().collated(command.database, name),
+            _ => false,
+        };
+        let mut scope = Scope::new(command.name, &collection, collated);
+        scope.constants = constants;
+        by_family(splicer, policy, command, family, &scope, &collection)
+    })
+}
+
+fn by_family<'m>(
+    splicer: &mut Splicer<'m, '_>,
+    policy: &Policy,
+    command: &Command<'m>,
+    family: Family,
+    scope: &Scope<'_>,
+    collection: &Arc<Collection>,
+) -> Result<ReplyPlan, Refusal> {
     // The frame's length is the header's; `finish` sets it when all is done.
-    let collated = match command.target() {
-        Target::Collection(name) => policy.views().collated(command.database, name),
-        _ => false,
-    };
-    let scope = &Scope::new(command.name, &collection, collated);
+    let documents = || ReplyPlan::Documents(Arc::clone(collection));
+    let mut refused = Vec::new();
     match family {
-        Family::Insert => crud::insert(splicer, scope, command)?,
-        Family::Update => crud::update(splicer, scope, command)?,
-        Family::Delete => crud::delete(splicer, scope, command)?,
+        Family::Insert => refused = crud::insert(splicer, scope, command)?,
+        Family::Update => refused = crud::update(splicer, scope, command)?,
+        Family::Delete => refused = crud::delete(splicer, scope, command)?,
         Family::Count => crud::count(splicer, scope, command)?,
-        Family::Distinct => crud::distinct(splicer, scope, command)?,
+        Family::Distinct => {
+            return Ok(match distinct::rewrite(splicer, scope, command)? {
+                distinct::Answered::AsItIs => ReplyPlan::Relay,
+                distinct::Answered::ByAggregation(values) => ReplyPlan::Distinct(values),
+            });
+        }
         Family::Find => {
             crud::find(splicer, scope, command)?;
-            return Ok(ReplyPlan::Documents(collection));
+            return Ok(documents());
         }
         Family::FindAndModify => {
             crud::find_and_modify(splicer, scope, command)?;
-            return Ok(ReplyPlan::Documents(collection));
+            return Ok(documents());
         }
         Family::Aggregate => {
-            return Ok(match aggregate(splicer, policy, scope, command)? {
-                Shape::Kept => ReplyPlan::Documents(collection),
-                Shape::Open | Shape::Unknown => ReplyPlan::Relay,
-            });
+            return aggregate::sealed(splicer, policy, scope, command, collection);
         }
         Family::CreateIndexes => catalog::create_indexes(splicer, scope, command)?,
         Family::DropIndexes => catalog::drop_indexes(splicer, scope, command)?,
-        Family::ListIndexes => return Ok(ReplyPlan::Indexes(collection)),
+        Family::PlanCache => catalog::plan_cache(splicer, scope, command)?,
+        Family::ListIndexes => return Ok(ReplyPlan::Described(Arc::clone(collection))),
         Family::Create | Family::Modify => catalog::create(splicer, scope, command)?,
         Family::Whole => {}
         Family::Open(advice) => {
@@ -320,49 +360,10 @@ fn sealed<'m>(
             ));
         }
     }
-    Ok(ReplyPlan::Relay)
-}
-
-fn aggregate<'m>(
-    splicer: &mut Splicer<'m, '_>,
-    policy: &Policy,
-    scope: &Scope<'_>,
-    command: &Command<'m>,
-) -> Result<Shape, Refusal> {
-    crud::no_sequences(scope, command)?;
-    let mut collation = options::Collation::default();
-    let mut shape = Shape::Kept;
-    let pipeline = Pipeline {
-        scope,
-        policy,
-        database: command.database,
-    };
-    options::fields(splicer, scope, command.body, 1, |splicer, element| {
-        match element.key {
-            "pipeline" if element.kind == kind::ARRAY => {
-                shape = pipeline.rewrite(splicer, element.doc()?, Shape::Kept, 0)?;
-            }
-            "hint" => options::hint(splicer, scope, element)?,
-            "let" => expression::refuse_sealed(scope, element, "let")?,
-            "collation" => collation.note(element)?,
-            // What an explained pipeline answers is a plan, not documents.
-            "explain" if element.truthy() => shape = Shape::Unknown,
-            "explain" | "cursor" | "allowDiskUse" | "bypassDocumentValidation" => {}
-            _ => return Ok(false),
-        }
-        Ok(true)
-    })?;
-    collation.check(scope)?;
-    Ok(
-        if command
-            .find("explain")?
-            .is_some_and(|explain| explain.truthy())
-        {
-            Shape::Unknown
-        } else {
-            shape
-        },
-    )
+    Ok(ReplyPlan::Outcome {
+        collection: Arc::clone(collection),
+        refused: refused.into(),
+    })
 }
 
 fn explain<'m>(
@@ -397,15 +398,27 @@ fn explain<'m>(
         );
     }
     let mark = splicer.mark();
-    rewrite(
-        splicer,
-        policy,
-        &inner,
-        table::family(inner.name),
-        depth + 1,
-    )?;
+    let family = table::family(inner.name);
+    let plan = rewrite(splicer, policy, &inner, family, depth + 1)?;
     splicer.mend_length(command.body.start(), mark)?;
-    Ok(ReplyPlan::Relay)
+    // What is explained is not done: there is no batch to go on with.
+    if let [statement, ..] = plan.refused() {
+        return Err(statement.refusal.clone());
+    }
+    Ok(match inner.target() {
+        Target::Collection(name) => inner
+            .collection(policy, name)
+            .map_or(ReplyPlan::Relay, |collection| explained(&inner, collection)),
+        _ => ReplyPlan::Relay,
+    })
+}
+
+/// The plan for the reply that explains a command.
+fn explained(command: &Command<'_>, collection: Arc<Collection>) -> ReplyPlan {
+    ReplyPlan::Explained {
+        collection,
+        command: command.body.bytes().into(),
+    }
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use super::command::{Command, is_generic};
 use super::filter::{Below, Filter, Purpose, UpsertEquality};
 use super::scope::{BY_CONTENT, DEEPEST, Place, Scope};
 use crate::raw::{Doc, Element, Malformed, Splicer, Writer, kind};
-use crate::refusal::Refusal;
+use crate::refusal::{Refusal, RefusalKind};
 use crate::schema::Tree;
 use crate::wire::Sequence;
 
@@ -21,10 +21,12 @@ pub(super) fn fields<'m>(
     for element in doc.elements().skip(skip) {
         let element = element?;
         if !take(splicer, &element)? && !is_generic(element.key) {
-            return Err(scope.refuse_command(
+            let mut refusal = scope.refuse_command(
                 &format!("the option `{}`", element.key),
                 "this version does not know it; leave it out",
-            ));
+            );
+            refusal.kind = RefusalKind::UnknownOption;
+            return Err(refusal);
         }
     }
     splicer.mend_length(doc.start(), mark)?;
@@ -166,20 +168,18 @@ fn no_empty_lists(scope: &Scope<'_>, doc: Doc<'_>, depth: usize) -> Result<(), R
     Ok(())
 }
 
-/// A filter that may not touch sealed fields at all, such as a validator.
-pub(super) fn open_filter<'m>(
+/// A filter that MongoDB keeps and applies to every write, such as a validator.
+pub(super) fn validator<'m>(
+    splicer: &mut Splicer<'m, '_>,
     scope: &Scope<'_>,
     element: &Element<'m>,
-    input: &'m [u8],
-    what: &str,
 ) -> Result<(), Refusal> {
-    let mut scratch = Vec::new();
-    let mut dry = Splicer::new(input, &mut scratch);
-    filter(&mut dry, scope, element)?;
-    if dry.changed() {
+    scope.compared.set(false);
+    filter_for(splicer, scope, element, &mut Purpose::Keep)?;
+    if scope.compared.get() {
         return Err(scope.refuse_command(
-            &format!("{what} that compares sealed fields"),
-            "the proxy enforces the types that the schema names; leave sealed fields out of it",
+            "a validator that compares values of sealed fields",
+            "the proxy itself holds them to the types that the schema names; ask for $exists, null or $type of them, and leave the rest to the service",
         ));
     }
     Ok(())
@@ -226,18 +226,19 @@ pub(super) fn hint<'m>(
     }
 }
 
-/// Puts tokens in the place of sealed fields in an index's keys. Returns whether there were any.
+/// Puts tokens in the place of sealed fields in an index's keys. Returns the first of these fields.
 pub(super) fn index_keys<'m>(
     splicer: &mut Splicer<'m, '_>,
     scope: &Scope<'_>,
     keys: Doc<'m>,
-) -> Result<bool, Refusal> {
+) -> Result<Option<&'m str>, Refusal> {
     let mark = splicer.mark();
-    let mut tokens = false;
+    let mut sealed = None;
     for key in keys.elements() {
         let key = key?;
-        if key.key == "$**" {
-            return Err(scope.refuse_command("a wildcard index", "index the open fields by name"));
+        if key.key == "$**" || key.key.ends_with(".$**") {
+            wildcard(scope, &key)?;
+            continue;
         }
         match scope.place(key.key)? {
             Place::Open => {}
@@ -256,11 +257,11 @@ pub(super) fn index_keys<'m>(
                 if !order && key.str() != Some("hashed") {
                     return Err(scope.refuse(
                         key.key,
-                        "an index neither ascending, descending nor hashed",
+                        "an index neither ascending, descending nor hashed (text, 2d, 2dsphere)",
                         BY_CONTENT,
                     ));
                 }
-                tokens = true;
+                sealed = sealed.or(Some(key.key));
                 splicer.replace(key.start, key.end, |out| {
                     let mut writer = Writer::new(out);
                     writer.joined_name(key.kind, key.key, &equality.suffix);
@@ -273,7 +274,29 @@ pub(super) fn index_keys<'m>(
         }
     }
     splicer.mend_length(keys.start(), mark)?;
-    Ok(tokens)
+    Ok(sealed)
+}
+
+/// A wildcard index holds what is stored: ciphertext, which nobody asks for, and tokens
+/// under the paths at which queries ask for them.
+fn wildcard(scope: &Scope<'_>, key: &Element<'_>) -> Result<(), Refusal> {
+    if key.kind == kind::STRING {
+        return Err(scope.refuse_command(
+            "a text index of all fields",
+            "it would find no sealed strings: name the open fields",
+        ));
+    }
+    let Some(path) = key.key.strip_suffix(".$**") else {
+        return Ok(());
+    };
+    match scope.place(path)? {
+        Place::Sealed { .. } => Err(scope.refuse(
+            path,
+            "a wildcard index",
+            "what is below it is sealed with it: index the field itself",
+        )),
+        Place::Open | Place::Inner(_) => Ok(()),
+    }
 }
 
 /// A collation that is not the simple one makes MongoDB's equality another than that of tokens.

@@ -1,457 +1,337 @@
-//! Aggregation pipelines: which stages may meet sealed fields, and which
-//! collections a pipeline reaches.
+//! Aggregation pipelines: sealed fields are followed from stage to stage.
+//!
+//! Between two stages the documents have a known shape: which places hold sealed
+//! values, and of which fields. Each stage is rewritten by the shape it reads, and
+//! says which shape it gives.
 
-use super::expression::refuse_sealed;
-use super::filter::{Below, Filter, Purpose};
-use super::options::open_keys;
-use super::scope::{BY_CONTENT, DEEPEST, Place, Scope};
-use crate::policy::Policy;
-use crate::raw::{Doc, Element, Malformed, Splicer, kind};
+mod fields;
+mod group;
+mod joins;
+mod reach;
+mod stages;
+mod targets;
+mod update;
+
+use std::cell::Cell;
+use std::sync::Arc;
+
+use super::expression::{Constants, Environment, Expressions, Variable};
+use super::scope::{DEEPEST, Scope};
+use super::shape::{Content, Shape};
+use crate::policy::{Collection, Policy};
+use crate::raw::{Doc, Element, Malformed, Splicer, Writer, kind};
 use crate::refusal::{Refusal, RefusalKind};
-use crate::schema::Tree;
+use crate::schema::{OnPlaintext, Tree};
+pub(super) use reach::reaches;
+pub(super) use update::rewrite as update;
 
-/// What is known of the documents between two stages.
+type Result<T = ()> = std::result::Result<T, Refusal>;
+
+/// Rewrites the pipelines of one command.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pipeline<'p> {
+    /// The command's name.
+    pub(super) command: &'p str,
+    /// The collection that it runs on, for messages.
+    pub(super) namespace: &'p str,
+    pub(super) policy: &'p Policy,
+    pub(super) database: &'p str,
+    /// Whether plaintext may stand where sealed values belong.
+    pub(super) on_plaintext: OnPlaintext,
+    /// Whether MongoDB would compare the collection's strings by a collation.
+    pub(super) collated: bool,
+    /// Set when a comparison became one of tokens.
+    pub(super) compared: &'p Cell<bool>,
+    /// The command's `let`.
+    pub(super) constants: Option<&'p Constants<'p>>,
+    /// Whether the stages are as MongoDB stores them, in the definition of a view.
+    pub(super) stored: bool,
+}
+
+/// The documents between two stages.
+#[derive(Debug, Clone)]
+pub(super) struct Documents {
+    pub(super) content: Content,
+    pub(super) holds: Holds,
+    /// The same as a collection, made when it is first needed.
+    collection: Option<Arc<Collection>>,
+}
+
+/// What documents are, if they are not of a collection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Shape {
-    /// Sealed fields stand at their paths.
-    Kept,
-    /// Nothing sealed is left.
-    Open,
-    /// Sealed values may stand anywhere.
-    Unknown,
+pub(super) enum Holds {
+    Documents,
+    /// Events of a change stream.
+    Events,
+    /// What MongoDB says of indexes, plans and collections.
+    Statistics,
 }
 
-/// One pass over the pipeline of an aggregate on a sealed collection.
-pub(super) struct Pipeline<'s, 'c> {
-    pub(super) scope: &'s Scope<'c>,
-    pub(super) policy: &'s Policy,
-    pub(super) database: &'s str,
+impl Holds {
+    /// What comes out of a stage that gives documents of another shape.
+    fn after(stage: &str) -> Self {
+        match stage {
+            "$changeStream" => Self::Events,
+            "$indexStats" | "$planCacheStats" | "$collStats" => Self::Statistics,
+            _ => Self::Documents,
+        }
+    }
 }
 
-impl Pipeline<'_, '_> {
-    /// Rewrites the stages in `array`; returns what its documents look like at the end.
+/// A stage, and the documents that it reads.
+#[derive(Clone, Copy)]
+struct Reading<'a> {
+    scope: &'a Scope<'a>,
+    /// `stage 2, `$group`,` for messages.
+    what: &'a str,
+    root: &'a Content,
+}
+
+/// A stage of an aggregation, which may read other collections as well.
+struct Stage<'a> {
+    reading: Reading<'a>,
+    pipeline: &'a Pipeline<'a>,
+    depth: usize,
+}
+
+impl<'a> std::ops::Deref for Stage<'a> {
+    type Target = Reading<'a>;
+
+    fn deref(&self) -> &Reading<'a> {
+        &self.reading
+    }
+}
+
+/// What a stage makes of the documents.
+struct Outcome {
+    /// None if it leaves them as they are.
+    content: Option<Content>,
+    /// Stages to be put behind it.
+    more: Vec<Vec<u8>>,
+}
+
+impl From<Content> for Outcome {
+    fn from(content: Content) -> Self {
+        Self {
+            content: Some(content),
+            more: Vec::new(),
+        }
+    }
+}
+
+impl Outcome {
+    /// The documents as they were.
+    const fn same() -> Self {
+        Self {
+            content: None,
+            more: Vec::new(),
+        }
+    }
+}
+
+impl Documents {
+    /// Those of a sealed collection.
+    pub(super) fn stored(collection: &Arc<Collection>) -> Self {
+        Self {
+            content: Content::Document(Shape::of(collection)),
+            holds: Holds::Documents,
+            collection: Some(Arc::clone(collection)),
+        }
+    }
+
+    /// Those of any content.
+    pub(super) fn of(content: Content) -> Self {
+        Self {
+            content,
+            holds: Holds::Documents,
+            collection: None,
+        }
+    }
+
+    /// The collection that has their shape.
+    pub(super) fn collection(
+        &mut self,
+        namespace: &str,
+        on_plaintext: OnPlaintext,
+    ) -> Arc<Collection> {
+        let made = self.collection.get_or_insert_with(|| {
+            let empty = Shape::default();
+            let shape = match &self.content {
+                Content::Document(shape) => shape,
+                _ => &empty,
+            };
+            Arc::new(shape.collection(namespace, on_plaintext))
+        });
+        Arc::clone(made)
+    }
+
+    /// The same as the shape of a view.
+    pub(super) fn derived(mut self, namespace: &str) -> Arc<Collection> {
+        self.collection = None;
+        self.collection(namespace, OnPlaintext::Reject)
+    }
+}
+
+impl<'p> Pipeline<'p> {
+    /// Rewrites the stages in `array`, in place; returns the documents that come out.
+    ///
+    /// `prefix` stands before a stage's index in messages: where a pipeline within
+    /// a stage is.
     pub(super) fn rewrite<'m>(
         &self,
         splicer: &mut Splicer<'m, '_>,
         array: Doc<'m>,
-        mut shape: Shape,
+        mut documents: Documents,
+        variables: Option<&Variable<'_>>,
+        prefix: &str,
         depth: usize,
-    ) -> Result<Shape, Refusal> {
+    ) -> Result<Documents> {
         if depth > DEEPEST {
             return Err(Malformed("a pipeline is nested too deep").into());
         }
         let mark = splicer.mark();
-        for stage in array.elements() {
+        let mut added = 0_usize;
+        for (index, stage) in array.elements().enumerate() {
             let stage = stage?;
-            let number = stage.key;
-            let doc = stage.object()?;
-            let mark = splicer.mark();
-            let mut operators = doc.elements();
-            let operator = operators
-                .next()
-                .transpose()?
-                .ok_or(Malformed("a stage is empty"))?;
-            if operators.next().is_some() {
-                return Err(Malformed("a stage has more than one field").into());
+            if added > 0 {
+                splicer.replace(stage.start + 1, stage.value_start, |out| {
+                    out.extend_from_slice((index + added).to_string().as_bytes());
+                    out.push(0);
+                });
             }
-            shape = self.stage(splicer, number, &operator, shape, depth)?;
-            splicer.mend_length(doc.start(), mark)?;
+            let doc = stage.object()?;
+            let operator = only(doc)?;
+            let within = splicer.mark();
+            let what = format!("stage {prefix}{index}, `{}`,", operator.key);
+            let collection = documents.collection(self.namespace, self.on_plaintext);
+            let mut scope = Scope::new(self.command, &collection, self.collated);
+            scope.constants = self.constants;
+            scope.variables = variables;
+            scope.stored = self.stored;
+            let outcome = Stage {
+                reading: Reading {
+                    scope: &scope,
+                    what: &what,
+                    root: &documents.content,
+                },
+                pipeline: self,
+                depth,
+            }
+            .rewrite(splicer, &operator)?;
+            if scope.compared.get() {
+                self.compared.set(true);
+            }
+            splicer.mend_length(doc.start(), within)?;
+            for more in &outcome.more {
+                added += 1;
+                splicer.replace(stage.end, stage.end, |out| {
+                    Writer::new(out).value(kind::DOCUMENT, &(index + added).to_string(), more);
+                });
+            }
+            if let Some(content) = outcome.content {
+                documents = Documents {
+                    holds: Holds::after(operator.key),
+                    ..Documents::of(content)
+                };
+            }
         }
         splicer.mend_length(array.start(), mark)?;
-        Ok(shape)
+        Ok(documents)
     }
 
-    fn stage<'m>(
+    /// What a collection, or a view, holds that a stage reads.
+    pub(super) fn source(
         &self,
-        splicer: &mut Splicer<'m, '_>,
-        number: &str,
-        stage: &Element<'m>,
-        shape: Shape,
-        depth: usize,
-    ) -> Result<Shape, Refusal> {
-        let what = format!("stage {number}, `{}`,", stage.key);
-        match (stage.key, shape) {
-            ("$limit" | "$skip" | "$sample", shape) => Ok(shape),
-            ("$count", _) => Ok(Shape::Open),
-            (_, Shape::Open) => self.reach(stage, depth).map(|()| Shape::Open),
-            ("$match", Shape::Kept) => {
-                let paths = Below(self.scope, Tree::ROOT);
-                let filter = Filter {
-                    scope: self.scope,
-                    paths: &paths,
-                };
-                filter.rewrite(splicer, stage.object()?, &mut Purpose::Match, 0)?;
-                Ok(Shape::Kept)
-            }
-            ("$facet", Shape::Kept) => {
-                let facets = stage.object()?;
-                let mark = splicer.mark();
-                let mut shape = Shape::Open;
-                for facet in facets.elements() {
-                    let inner = facet?.array()?;
-                    if self.rewrite(splicer, inner, Shape::Kept, depth + 1)? != Shape::Open {
-                        shape = Shape::Unknown;
-                    }
-                }
-                splicer.mend_length(facets.start(), mark)?;
-                Ok(shape)
-            }
-            (_, Shape::Kept) => self.kept(stage, &what, depth),
-            (_, Shape::Unknown) => Err(self.scope.refuse_command(
-                &format!("{what} after one that gives documents another shape"),
-                "only $limit, $skip, $sample and $count may follow there",
-            )),
+        database: &str,
+        name: &Element<'_>,
+        stage: &str,
+    ) -> Result<Documents> {
+        let Some(collection) = name.str() else {
+            return Err(Malformed("a collection is not named by a string").into());
+        };
+        if super::reach::defines_views(self.policy, database, collection) {
+            return Err(self.refuse_reach(stage, collection, "make views with `create`"));
         }
-    }
-
-    /// A stage over documents whose sealed fields stand at their paths.
-    fn kept(&self, stage: &Element<'_>, what: &str, depth: usize) -> Result<Shape, Refusal> {
-        let scope = self.scope;
-        match stage.key {
-            "$sort" => open_keys(
-                scope,
-                stage,
-                what,
-                "sort by an open field, or in the service",
-            )?,
-            "$project" => {
-                for field in stage.object()?.elements() {
-                    self.project(&field?, what)?;
-                }
-            }
-            "$addFields" | "$set" => {
-                for field in stage.object()?.elements() {
-                    let field = field?;
-                    self.open_target(field.key, what)?;
-                    refuse_sealed(scope, &field, what)?;
-                }
-            }
-            "$unset" => self.unset(stage)?,
-            "$unwind" => self.unwind(stage, what)?,
-            "$group" | "$sortByCount" | "$bucket" | "$bucketAuto" | "$replaceRoot"
-            | "$replaceWith" => {
-                refuse_sealed(scope, stage, what)?;
-                return Ok(Shape::Open);
-            }
-            "$lookup" | "$graphLookup" => {
-                self.reach(stage, depth)?;
-                self.join(stage, what)?;
-            }
-            "$unionWith" => {
-                self.reach(stage, depth)?;
-                return Ok(Shape::Unknown);
-            }
-            "$indexStats" | "$collStats" | "$planCacheStats" => return Ok(Shape::Open),
-            // Opened from their headers; further stages would look into them.
-            "$changeStream" => return Ok(Shape::Unknown),
-            "$out" | "$merge" => {
-                return Err(scope.refuse_command(
-                    what,
-                    "sealed values belong to their collection; write them through the proxy",
-                ));
-            }
-            _ => {
-                return Err(scope
-                    .refuse_command(what, "this version cannot follow sealed fields through it"));
-            }
-        }
-        Ok(Shape::Kept)
-    }
-
-    fn project(&self, field: &Element<'_>, what: &str) -> Result<(), Refusal> {
-        let place = self.scope.place(field.key)?;
-        match field.kind {
-            kind::BOOL | kind::INT32 | kind::INT64 | kind::DOUBLE | kind::DECIMAL128 => Ok(()),
-            _ => match place {
-                Place::Open => refuse_sealed(self.scope, field, what),
-                _ => Err(self.scope.refuse(
-                    field.key,
-                    what,
-                    "include or exclude it by its dotted path",
+        if self.policy.views().reaching(database, collection) {
+            return match self.policy.views().shape(database, collection) {
+                Some(shape) => Ok(Documents::stored(&shape)),
+                None => Err(self.refuse_reach(
+                    stage,
+                    collection,
+                    "it is a view whose stages could not be followed; read the sealed collection itself",
                 )),
+            };
+        }
+        Ok(
+            match self.policy.collection(&format!("{database}.{collection}")) {
+                Some(sealed) => Documents::stored(&sealed),
+                None => Documents::of(Content::Open),
             },
-        }
+        )
     }
 
-    fn open_target(&self, path: &str, what: &str) -> Result<(), Refusal> {
-        match self.scope.place(path)? {
-            Place::Open => Ok(()),
-            _ => Err(self
-                .scope
-                .refuse(path, what, "put the result in a field of another name")),
-        }
-    }
-
-    fn unset(&self, stage: &Element<'_>) -> Result<(), Refusal> {
-        let path = |element: &Element<'_>| -> Result<(), Refusal> {
-            let path = element.str().ok_or(Malformed("$unset takes strings"))?;
-            self.scope.place(path).map(|_| ())
-        };
-        if stage.kind == kind::STRING {
-            return path(stage);
-        }
-        stage
-            .doc()?
-            .elements()
-            .try_for_each(|element| path(&element?))
-    }
-
-    fn unwind(&self, stage: &Element<'_>, what: &str) -> Result<(), Refusal> {
-        let path = if stage.kind == kind::DOCUMENT {
-            if let Some(index) = stage.doc()?.find("includeArrayIndex")? {
-                self.open_target(index.str().unwrap_or_default(), what)?;
-            }
-            stage.doc()?.find("path")?
-        } else {
-            Some(*stage)
-        };
-        let path = path
-            .and_then(|path| path.str()?.strip_prefix('$'))
-            .ok_or(Malformed("$unwind takes a path that begins with $"))?;
-        match self.scope.place(path)? {
-            Place::Sealed { field, .. } if !field.elements => Err(self.scope.refuse(
-                path,
-                what,
-                "an array is sealed as one value; set `elements = true` in the schema",
-            )),
-            _ => Ok(()),
-        }
-    }
-
-    /// A join with an open collection, by open fields, into an open field.
-    fn join(&self, stage: &Element<'_>, what: &str) -> Result<(), Refusal> {
-        for option in stage.doc()?.elements() {
-            let option = option?;
-            match option.key {
-                "as" | "depthField" => self.open_target(option.str().unwrap_or_default(), what)?,
-                "localField" => {
-                    let path = option.str().unwrap_or_default();
-                    if !matches!(self.scope.place(path)?, Place::Open) {
-                        return Err(self.scope.refuse(path, what, BY_CONTENT));
-                    }
-                }
-                "let" | "startWith" => refuse_sealed(self.scope, &option, what)?,
-                // Of the other collection, which is open.
-                "from"
-                | "foreignField"
-                | "pipeline"
-                | "connectFromField"
-                | "connectToField"
-                | "maxDepth"
-                | "restrictSearchWithMatch" => {}
-                other => {
-                    return Err(self.scope.refuse_command(
-                        &format!("{what} with the option `{other}`"),
-                        "this version does not know it",
-                    ));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn reach(&self, stage: &Element<'_>, depth: usize) -> Result<(), Refusal> {
-        reach_stage(
-            self.policy,
-            self.scope.command,
-            self.database,
-            stage,
-            depth + 1,
+    fn refuse_reach(&self, stage: &str, collection: &str, advice: &str) -> Refusal {
+        Refusal::new(
+            RefusalKind::NotSupported,
+            format_args!(
+                "{} on {}: {stage} reaches {collection}, which has sealed fields; {advice}",
+                self.command, self.namespace
+            ),
         )
     }
 }
 
-/// Refuses a pipeline over open documents if it reaches a sealed collection.
-pub(super) fn reach(
-    policy: &Policy,
-    command: &str,
-    database: &str,
-    array: Doc<'_>,
-    depth: usize,
-) -> Result<(), Refusal> {
-    if depth > DEEPEST {
-        return Err(Malformed("a pipeline is nested too deep").into());
+/// The one operator of a stage.
+fn only(doc: Doc<'_>) -> Result<Element<'_>> {
+    let mut operators = doc.elements();
+    let operator = operators
+        .next()
+        .transpose()?
+        .ok_or(Malformed("a stage is empty"))?;
+    if operators.next().is_some() {
+        return Err(Malformed("a stage has more than one field").into());
     }
-    for stage in array.elements() {
-        for operator in stage?.doc()?.elements() {
-            reach_stage(policy, command, database, &operator?, depth)?;
+    Ok(operator)
+}
+
+impl<'a> Reading<'a> {
+    fn expressions(&self) -> Expressions<'a, 'a> {
+        Expressions::new(self.scope, self.what)
+    }
+
+    fn environment(&self) -> Environment<'a> {
+        Environment::of(self.scope, self.root)
+    }
+
+    /// The shape of the documents that it reads.
+    fn shape(&self) -> Result<Shape> {
+        match self.root {
+            Content::Document(shape) => Ok(shape.clone()),
+            content if content.is_open() => Ok(Shape::default()),
+            _ => Err(self.scope.refuse_command(
+                self.what,
+                "after the stages before, it is not known where sealed values stand",
+            )),
         }
     }
-    Ok(())
-}
 
-fn reach_stage(
-    policy: &Policy,
-    command: &str,
-    database: &str,
-    stage: &Element<'_>,
-    depth: usize,
-) -> Result<(), Refusal> {
-    match stage.key {
-        "$lookup" | "$graphLookup" => from(policy, command, database, stage, "from", depth),
-        "$unionWith" if stage.kind == kind::STRING => {
-            named(policy, command, database, stage, stage.key)
-        }
-        "$unionWith" => from(policy, command, database, stage, "coll", depth),
-        "$out" => match stage.kind {
-            kind::DOCUMENT => target(policy, command, database, stage, stage.key),
-            _ => named(policy, command, database, stage, stage.key),
-        },
-        "$merge" => match stage.kind {
-            kind::DOCUMENT => {
-                let into = stage
-                    .doc()?
-                    .find_once("into")?
-                    .ok_or(Malformed("$merge has no `into`"))?;
-                if into.kind == kind::DOCUMENT {
-                    target(policy, command, database, &into, stage.key)?;
-                } else {
-                    named(policy, command, database, &into, stage.key)?;
-                }
-                match stage.doc()?.find_once("whenMatched")? {
-                    Some(updates) if updates.kind == kind::ARRAY => {
-                        reach(policy, command, database, updates.doc()?, depth + 1)
-                    }
-                    _ => Ok(()),
-                }
-            }
-            _ => named(policy, command, database, stage, stage.key),
-        },
-        "$facet" => stage
-            .doc()?
-            .elements()
-            .try_for_each(|facet| reach(policy, command, database, facet?.doc()?, depth + 1)),
-        known if STAGES.contains(&known) => Ok(()),
-        other => Err(Refusal::new(
-            RefusalKind::NotSupported,
-            format_args!(
-                "{command} in {database}: the stage `{other}` is not known to this version, so it cannot tell whether it reaches sealed fields; run it on MongoDB itself"
-            ),
-        )),
+    /// Refuses to put something inside of a sealed value.
+    fn refuse_inside(&self, path: &str) -> Refusal {
+        self.scope.refuse(
+            path,
+            self.what,
+            "the path goes inside a sealed value, or through a place of which too little is known",
+        )
     }
-}
 
-/// Stages that read no other collection.
-const STAGES: &[&str] = &[
-    "$addFields",
-    "$bucket",
-    "$bucketAuto",
-    "$changeStream",
-    "$changeStreamSplitLargeEvent",
-    "$collStats",
-    "$count",
-    "$currentOp",
-    "$densify",
-    "$documents",
-    "$fill",
-    "$geoNear",
-    "$group",
-    "$indexStats",
-    "$limit",
-    "$listCatalog",
-    "$listLocalSessions",
-    "$listSampledQueries",
-    "$listSessions",
-    "$match",
-    "$operationMetrics",
-    "$planCacheStats",
-    "$project",
-    "$queryStats",
-    "$redact",
-    "$replaceRoot",
-    "$replaceWith",
-    "$sample",
-    "$search",
-    "$searchMeta",
-    "$set",
-    "$setWindowFields",
-    "$shardedDataDistribution",
-    "$skip",
-    "$sort",
-    "$sortByCount",
-    "$unset",
-    "$unwind",
-    "$vectorSearch",
-];
-
-/// A collection that a stage reads, and the pipeline that it reads it with.
-fn from(
-    policy: &Policy,
-    command: &str,
-    database: &str,
-    stage: &Element<'_>,
-    field: &str,
-    depth: usize,
-) -> Result<(), Refusal> {
-    for option in stage.doc()?.elements() {
-        let option = option?;
-        if option.key == field {
-            match option.kind {
-                kind::DOCUMENT => target(policy, command, database, &option, stage.key)?,
-                _ => named(policy, command, database, &option, stage.key)?,
-            }
-        } else if option.key == "pipeline" && option.kind == kind::ARRAY {
-            reach(policy, command, database, option.doc()?, depth + 1)?;
+    /// Whether nothing sealed is at, above or below a path that is named.
+    fn open_path(&self, path: &str, advice: &str) -> Result {
+        match self.scope.place(path)? {
+            super::scope::Place::Open => Ok(()),
+            _ => Err(self.scope.refuse(path, self.what, advice)),
         }
     }
-    Ok(())
 }
 
-fn target(
-    policy: &Policy,
-    command: &str,
-    database: &str,
-    holder: &Element<'_>,
-    stage: &str,
-) -> Result<(), Refusal> {
-    let doc = holder.doc()?;
-    let other = doc.find_once("db")?;
-    let database = match &other {
-        Some(name) => name
-            .str()
-            .ok_or(Malformed("a database is not named by a string"))?,
-        None => database,
-    };
-    let collection = doc
-        .find_once("coll")?
-        .ok_or(Malformed("a stage names no collection"))?;
-    named(policy, command, database, &collection, stage)
-}
-
-fn named(
-    policy: &Policy,
-    command: &str,
-    database: &str,
-    name: &Element<'_>,
-    stage: &str,
-) -> Result<(), Refusal> {
-    let Some(collection) = name.str() else {
-        return Err(Malformed("a collection is not named by a string").into());
-    };
-    if super::reach::defines_views(policy, database, collection) {
-        return Err(Refusal::new(
-            RefusalKind::NotSupported,
-            format_args!(
-                "{command} in {database}: `{stage}` reaches {collection}, where the database has sealed fields; make views with `create`"
-            ),
-        ));
-    }
-    if policy.views().reaching(database, collection) {
-        return Err(Refusal::new(
-            RefusalKind::NotSupported,
-            format_args!(
-                "{command} in {database}: `{stage}` reads {collection}, a view that reaches sealed fields; query the sealed collection by commands of its own"
-            ),
-        ));
-    }
-    match policy.collection(&format!("{database}.{collection}")) {
-        None => Ok(()),
-        Some(sealed) => Err(Refusal::new(
-            RefusalKind::NotSupported,
-            format_args!(
-                "{command} in {database}: `{stage}` reaches {}, which has sealed fields; read or write it by commands of its own",
-                sealed.namespace
-            ),
-        )),
-    }
-}
+/// The node at which documents begin.
+const ROOT: crate::schema::NodeId = Tree::ROOT;

@@ -4,6 +4,8 @@
 //! the one that it would be on plaintext, and may only lead into an array: in place
 //! of one, a sealed value is a document, into which a number would be put as a name.
 
+use super::condition::Parts;
+use super::filter::Purpose;
 use super::scope::{DEEPEST, Place, Scope};
 use crate::raw::{Doc, Element, Malformed, kind};
 use crate::refusal::Refusal;
@@ -59,50 +61,44 @@ pub(super) fn check_projection(
     Ok(())
 }
 
-/// A `$in` of null among others becomes a `$or`, of which MongoDB keeps no position.
+/// Null among others, as in a `$in`, becomes a `$or`, of which MongoDB keeps no position.
 fn keeps_position(
     scope: &Scope<'_>,
     filter: Option<&Element<'_>>,
     path: &str,
 ) -> Result<(), Refusal> {
     match filter.filter(|filter| filter.kind == kind::DOCUMENT) {
-        Some(filter) if mixes_null(scope, filter.doc()?, 0)? => Err(scope.refuse(
+        Some(filter) if moves_position(scope, filter.doc()?, 0)? => Err(scope.refuse(
             path,
-            "the position `$` of a filter with null among others in `$in`",
+            "the position `$` of a filter with null among others",
             "ask for null by itself",
         )),
         _ => Ok(()),
     }
 }
 
-/// Whether a `$in` on a sealed field holds null among others. `$or` and `$nor` give no
-/// position on plaintext either.
-fn mixes_null(scope: &Scope<'_>, filter: Doc<'_>, depth: usize) -> Result<bool, Refusal> {
+/// Whether a condition on a sealed field is answered in a way that gives another position.
+/// `$or` and `$nor` give none on plaintext either.
+fn moves_position(scope: &Scope<'_>, filter: Doc<'_>, depth: usize) -> Result<bool, Refusal> {
     if depth > DEEPEST {
         return Err(Malformed("a filter is nested too deep").into());
     }
     for condition in filter.elements() {
         let condition = condition?;
-        if condition.key == "$and" {
+        // MongoDB takes a $or with one branch for that branch.
+        let one = condition.key == "$or" && condition.array()?.elements().count() == 1;
+        if condition.key == "$and" || one {
             for branch in condition.array()?.elements() {
-                if mixes_null(scope, branch?.object()?, depth + 1)? {
+                if moves_position(scope, branch?.object()?, depth + 1)? {
                     return Ok(true);
                 }
             }
         } else if !condition.key.starts_with('$')
-            && condition.kind == kind::DOCUMENT
-            && matches!(scope.place(condition.key)?, Place::Sealed { .. })
-            && let Some(list) = condition.doc()?.find("$in")?
+            && let Place::Sealed { field, element } = scope.place(condition.key)?
         {
-            let (mut nulls, mut others) = (false, false);
-            for value in list.array()?.elements() {
-                if value?.is_null() {
-                    nulls = true;
-                } else {
-                    others = true;
-                }
-            }
-            if nulls && others {
+            let mut parts = Parts::new(scope, condition.key, field, element, depth);
+            parts.read(&condition, &mut Purpose::Match)?;
+            if parts.moves_position() {
                 return Ok(true);
             }
         }

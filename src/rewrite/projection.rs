@@ -1,9 +1,12 @@
 //! Projections: which fields a reply holds. Paths of sealed fields stay what they are.
 
-use super::expression::refuse_sealed;
+use super::element_condition::{Asking, Form};
+use super::expression::{Environment, Expressions, Want};
 use super::filter::{Below, Filter, Purpose};
 use super::scope::{BY_CONTENT, DEEPEST, Place, Scope};
-use crate::raw::{Doc, Element, Malformed, Splicer, kind};
+use super::shape::{Content, Shape};
+use crate::policy::Field;
+use crate::raw::{Doc, Element, Malformed, Splicer, Writer, kind};
 use crate::refusal::Refusal;
 use crate::schema::{NodeId, Tree};
 
@@ -40,7 +43,7 @@ fn level<'m>(
         match element.kind {
             kind::BOOL | kind::INT32 | kind::INT64 | kind::DOUBLE | kind::DECIMAL128 => {}
             kind::DOCUMENT => document(splicer, scope, &element, place, depth)?,
-            _ => computed(scope, &element, place)?,
+            _ => computed(splicer, scope, &element, place)?,
         }
     }
     splicer.mend_length(doc.start(), mark)?;
@@ -94,8 +97,70 @@ fn document<'m>(
             splicer.mend_length(element.doc()?.start(), mark)?;
             Ok(())
         }
-        _ => computed(scope, element, place),
+        (
+            "$elemMatch",
+            Place::Sealed {
+                field,
+                element: false,
+            },
+        ) if field.elements => {
+            let mark = splicer.mark();
+            sealed_elements(splicer, scope, element.key, &operator, field)?;
+            splicer.mend_length(element.doc()?.start(), mark)?;
+            Ok(())
+        }
+        _ => computed(splicer, scope, element, place),
     }
+}
+
+/// The first sealed element that meets a condition.
+fn sealed_elements<'m>(
+    splicer: &mut Splicer<'m, '_>,
+    scope: &Scope<'_>,
+    path: &str,
+    operator: &Element<'m>,
+    field: &Field,
+) -> Result<(), Refusal> {
+    let asking = Asking {
+        scope,
+        path,
+        field,
+        operator: "`$elemMatch` in a projection",
+    };
+    let condition = operator.object()?;
+    if condition.is_empty() {
+        return Err(scope.refuse(
+            path,
+            "an empty `$elemMatch`",
+            "project the array as a whole",
+        ));
+    }
+    let verdict = asking.operators(operator, 0)?;
+    let mark = splicer.mark();
+    let inner = match (verdict.form(), &field.equality) {
+        (Form::AsIs, _) => return Ok(()),
+        (Form::ByType(stored), _) => {
+            let mut out = Vec::new();
+            stored.write(&mut Writer::new(&mut out), "$type", field);
+            out
+        }
+        (Form::ByToken, Some(equality)) => {
+            let mut out = Vec::new();
+            verdict.write_filter(&mut Writer::new(&mut out), equality);
+            out
+        }
+        (Form::Either(_) | Form::ByToken, _) => {
+            return Err(scope.refuse(
+                path,
+                "`$elemMatch` in a projection that null may meet as well",
+                "name null by itself, or rule it out: {$ne: value, $type: <its type>}",
+            ));
+        }
+    };
+    let (from, to) = (condition.start() + 4, condition.end() - 1);
+    splicer.replace(from, to, |out| out.extend_from_slice(&inner));
+    splicer.mend_length(condition.start(), mark)?;
+    Ok(())
 }
 
 fn numbers_only(slice: &Element<'_>) -> Result<bool, Refusal> {
@@ -110,10 +175,25 @@ fn numbers_only(slice: &Element<'_>) -> Result<bool, Refusal> {
     Ok(true)
 }
 
-/// A field that the projection computes: an open one, from open ones.
-fn computed(scope: &Scope<'_>, element: &Element<'_>, place: Place<'_>) -> Result<(), Refusal> {
+/// A field that the projection computes. It may move sealed values, which replies
+/// open wherever they stand.
+fn computed<'m>(
+    splicer: &mut Splicer<'m, '_>,
+    scope: &Scope<'_>,
+    element: &Element<'m>,
+    place: Place<'_>,
+) -> Result<(), Refusal> {
     match place {
-        Place::Open => refuse_sealed(scope, element, "a computed projection"),
+        Place::Open => {
+            let root = Content::Document(Shape::of(scope.collection));
+            Expressions::new(scope, "a computed projection").rewrite(
+                splicer,
+                element,
+                Want::Value,
+                Environment::of(scope, &root),
+            )?;
+            Ok(())
+        }
         _ => Err(scope.refuse(element.key, "a computed value in a projection", BY_CONTENT)),
     }
 }

@@ -2,19 +2,31 @@
 
 use super::command::Command;
 use super::table::Family;
-use super::{catalog, pipeline, refuse_family};
+use super::{aggregate, catalog, refuse_family};
 use crate::policy::Policy;
-use crate::raw::{Doc, Element, Malformed, kind};
+use crate::raw::{Element, Malformed, Splicer, kind};
 use crate::refusal::{Refusal, RefusalKind};
 use crate::reveal::ReplyPlan;
 
 /// A command on a collection that has no sealed fields, but may reach one that has.
-pub(super) fn open(
+pub(super) fn open<'m>(
+    splicer: &mut Splicer<'m, '_>,
     policy: &Policy,
-    command: &Command<'_>,
+    command: &Command<'m>,
     family: Family,
     name: &str,
 ) -> Result<ReplyPlan, Refusal> {
+    // A time series' own collection: its measurements in columns, under paths of their own.
+    if let Some(series) = name.strip_prefix("system.buckets.")
+        && family != Family::Whole
+        && command.collection(policy, series).is_some()
+    {
+        return Err(refuse_family(
+            command,
+            "a time series has sealed fields",
+            "name the time series, not its buckets",
+        ));
+    }
     match family {
         Family::Aggregate | Family::Create | Family::Modify | Family::MapReduce => {
             no_sequences(command)?
@@ -22,14 +34,8 @@ pub(super) fn open(
         _ => {}
     }
     match family {
-        Family::Aggregate => {
-            if let Some(stages) = command.find("pipeline")?
-                && stages.kind == kind::ARRAY
-            {
-                pipeline::reach(policy, command.name, command.database, stages.doc()?, 0)?;
-            }
-        }
-        Family::Create | Family::Modify => catalog::view(policy, command)?,
+        Family::Aggregate => return aggregate::open(splicer, policy, command, name),
+        Family::Create | Family::Modify => catalog::view(splicer, policy, command)?,
         Family::MapReduce => map_reduce(policy, command)?,
         Family::Insert | Family::Update | Family::Delete | Family::FindAndModify
             if defines_views(policy, command.database, name) =>
@@ -79,9 +85,10 @@ pub(super) fn no_sequences(command: &Command<'_>) -> Result<(), Refusal> {
 }
 
 /// A command of a family that names a collection, on the database as a whole.
-pub(super) fn on_database(
+pub(super) fn on_database<'m>(
+    splicer: &mut Splicer<'m, '_>,
     policy: &Policy,
-    command: &Command<'_>,
+    command: &Command<'m>,
     family: Family,
 ) -> Result<ReplyPlan, Refusal> {
     if family != Family::Aggregate {
@@ -92,29 +99,7 @@ pub(super) fn on_database(
             "name it by a string",
         ));
     }
-    no_sequences(command)?;
-    let Some(stages) = command.find("pipeline")? else {
-        return Ok(ReplyPlan::Relay);
-    };
-    let stages = stages.doc()?;
-    pipeline::reach(policy, command.name, command.database, stages, 0)?;
-    let mut stages = stages.elements();
-    let changes = match stages.next().transpose()? {
-        Some(first) => first
-            .doc()?
-            .first()?
-            .is_some_and(|stage| stage.key == "$changeStream"),
-        None => false,
-    };
-    let may_meet = command.database == "admin" || policy.may_seal_in(command.database);
-    if changes && may_meet && stages.next().is_some() {
-        return Err(refuse_family(
-            command,
-            "a change stream meets sealed fields",
-            "leave out the stages after $changeStream and choose in the service",
-        ));
-    }
-    Ok(ReplyPlan::Relay)
+    aggregate::open(splicer, policy, command, "")
 }
 
 fn map_reduce(policy: &Policy, command: &Command<'_>) -> Result<(), Refusal> {
@@ -152,49 +137,6 @@ fn map_reduce(policy: &Policy, command: &Command<'_>) -> Result<(), Refusal> {
         }
     }
     Ok(())
-}
-
-pub(super) fn bulk_write(policy: &Policy, command: &Command<'_>) -> Result<ReplyPlan, Refusal> {
-    let check = |doc: Doc<'_>| -> Result<(), Refusal> {
-        let namespace = doc
-            .find_once("ns")?
-            .ok_or(Malformed("bulkWrite names no collection"))?;
-        let namespace = namespace
-            .str()
-            .ok_or(Malformed("a collection is not named by a string"))?;
-        let views = namespace.split_once('.').is_some_and(|(database, name)| {
-            defines_views(policy, database, name) || policy.views().reaching(database, name)
-        });
-        match policy.collection(namespace) {
-            None if !views => Ok(()),
-            _ => Err(refuse_family(
-                command,
-                "one of its collections has sealed fields",
-                "use insert, update and delete",
-            )),
-        }
-    };
-    for element in command.body.elements() {
-        let element = element?;
-        if element.key == "nsInfo" {
-            for namespace in element.doc()?.elements() {
-                check(namespace?.doc()?)?;
-            }
-        }
-    }
-    for sequence in command
-        .sequences
-        .iter()
-        .filter(|sequence| sequence.identifier == "nsInfo")
-    {
-        let mut at = sequence.documents.start;
-        while at < sequence.documents.end {
-            let doc = Doc::at(command.body.buffer(), at, sequence.documents.end)?;
-            check(doc)?;
-            at = doc.end();
-        }
-    }
-    Ok(ReplyPlan::Relay)
 }
 
 pub(super) fn rename(policy: &Policy, command: &Command<'_>) -> Result<ReplyPlan, Refusal> {

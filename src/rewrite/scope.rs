@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 
+use super::expression::{Constants, Variable};
 use crate::policy::{Collection, Field};
 use crate::raw::Malformed;
 use crate::refusal::{Refusal, RefusalKind};
@@ -27,6 +28,13 @@ pub(super) struct Scope<'c> {
     pub(super) compared: Cell<bool>,
     /// Whether MongoDB would compare strings of the collection by a collation.
     pub(super) collated: bool,
+    /// The constants of the command's `let`.
+    pub(super) constants: Option<&'c Constants<'c>>,
+    /// The variables that a stage above bound.
+    pub(super) variables: Option<&'c Variable<'c>>,
+    /// Whether paths may lead to tokens, as in the definition of a view, which was
+    /// rewritten when it was made.
+    pub(super) stored: bool,
 }
 
 /// Where a dotted path of a query or an update leads.
@@ -52,6 +60,9 @@ impl<'c> Scope<'c> {
             collection,
             compared: Cell::new(false),
             collated,
+            constants: None,
+            variables: None,
+            stored: false,
         }
     }
 
@@ -65,6 +76,17 @@ impl<'c> Scope<'c> {
             RefusalKind::NotSupported,
             format_args!(
                 "{} on {}: {what} cannot be used on the sealed field `{path}`; {advice}",
+                self.command, self.collection.namespace
+            ),
+        )
+    }
+
+    /// Refuses to look at what a pipeline put where sealed and open values may stand.
+    pub(super) fn mixed(&self, path: &str) -> Refusal {
+        Refusal::new(
+            RefusalKind::NotSupported,
+            format_args!(
+                "{} on {}: `{path}` may hold sealed values of several fields or open ones, as the stages before made it; nothing can be asked of it there",
                 self.command, self.collection.namespace
             ),
         )
@@ -112,6 +134,7 @@ impl<'c> Scope<'c> {
                     let field: &'c Field = self.collection.field(leaf);
                     return self.below(field, components, path);
                 }
+                Step::Mixed => return Err(self.mixed(path)),
                 Step::Ambiguous => {
                     return Err(self.refuse(
                         path,
@@ -132,6 +155,13 @@ impl<'c> Scope<'c> {
     ) -> Result<Place<'c>, Refusal> {
         let mut element = false;
         for component in rest {
+            let token = field
+                .equality
+                .as_ref()
+                .is_some_and(|equality| equality.name == component);
+            if self.stored && token {
+                return Ok(Place::Open);
+            }
             if !field.elements || !crate::schema::is_position(component) {
                 let refuse = |what: &str| {
                     self.refuse(

@@ -45,6 +45,8 @@ pub(super) enum Family {
     ListIndexes,
     /// `dropIndexes`
     DropIndexes,
+    /// `planCacheClear` and the index filters of query shapes
+    PlanCache,
     /// `mapReduce`
     MapReduce,
     /// `bulkWrite`, for all collections at once (MongoDB 8)
@@ -92,10 +94,7 @@ pub(super) fn family(name: &str) -> Family {
         | "emptycapped"
         | "captrunc"
         | "convertToCapped" => Family::Whole,
-        "planCacheClear" | "planCacheClearFilters" => {
-            Family::Open("its query would be compared in plain; clear the cache on MongoDB itself")
-        }
-        "planCacheSetFilter" => Family::Open("its query would be stored in plain; use hint"),
+        "planCacheClear" | "planCacheClearFilters" | "planCacheSetFilter" => Family::PlanCache,
         "createSearchIndexes" | "updateSearchIndex" | "dropSearchIndex" | "search" => {
             Family::Open("search indexes cannot read what is sealed")
         }

@@ -1,9 +1,12 @@
 //! Updates: what is set is sealed, what would compute on a sealed field is refused.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::by_pipeline::{self, Changes};
 use super::document::{replace_field, seal_below, seal_document, write_value};
-use super::elements;
-use super::expression::refuse_sealed;
-use super::filter::{Below, Filter, Purpose, UpsertEquality, is_operators};
+use super::elements::{self, Compared};
+use super::filter::{Below, Filter, Purpose, UpsertEquality, is_operators, is_stored_as_is};
+use super::pipeline;
 use super::scope::{Place, Scope};
 use crate::policy::Field;
 use crate::raw::{Doc, Element, Malformed, Splicer, Writer, kind};
@@ -22,11 +25,9 @@ pub(super) fn rewrite<'m>(
     equalities: &[UpsertEquality<'m>],
 ) -> Result<(), Refusal> {
     match element.kind {
-        kind::DOCUMENT if is_operators(element)? => {
-            operators(splicer, scope, element.doc()?, equalities)
-        }
+        kind::DOCUMENT if is_operators(element)? => operators(splicer, scope, element, equalities),
         kind::DOCUMENT => replacement(splicer, scope, element.doc()?),
-        kind::ARRAY => pipeline(scope, element.doc()?, equalities),
+        kind::ARRAY => pipeline::update(splicer, scope, element.doc()?, equalities),
         _ => Err(Malformed("an update is neither a document nor a pipeline").into()),
     }
 }
@@ -53,12 +54,31 @@ fn replacement<'m>(
 fn operators<'m>(
     splicer: &mut Splicer<'m, '_>,
     scope: &Scope<'_>,
-    update: Doc<'m>,
+    element: &Element<'m>,
     equalities: &[UpsertEquality<'m>],
 ) -> Result<(), Refusal> {
+    let update = element.doc()?;
     let missing = not_set(scope, update, equalities)?;
+    if let Some(needed) = by_pipeline::needed(scope, update)?
+        && !by_pipeline::conflicts(update, needed.1.key)?
+    {
+        if let Some(equality) = missing.first() {
+            return Err(scope.refuse(
+                equality.path,
+                &format!(
+                    "an upsert whose filter compares it and whose update has `{}`",
+                    needed.0
+                ),
+                "set it in the update with $set",
+            ));
+        }
+        let changes = Changes::of(scope, update, needed)?;
+        return splicer.replace(element.start, element.end, |out| {
+            changes.write(out, scope, element.key)
+        });
+    }
+    let mut added = Added::of(scope, update, &missing)?;
     let mark = splicer.mark();
-    let mut inserted = missing.is_empty();
     for operator in update.elements() {
         let operator = operator?;
         let fields = operator.object()?;
@@ -67,24 +87,136 @@ fn operators<'m>(
             let field = field?;
             one(splicer, scope, operator.key, &field)?;
         }
-        if operator.key == "$setOnInsert" && !inserted {
-            inserted = true;
+        if let Some(more) = added.take(operator.key) {
             let at = fields.end() - 1;
-            splicer.replace(at, at, |out| write_equalities(out, scope, &missing))?;
+            splicer.replace(at, at, |out| out.extend_from_slice(&more));
         }
         splicer.mend_length(fields.start(), inner)?;
     }
-    if !inserted {
-        let at = update.end() - 1;
+    let at = update.end() - 1;
+    for (operator, more) in added.0 {
         splicer.replace(at, at, |out| {
-            let open = Writer::new(out).begin_doc("$setOnInsert");
-            write_equalities(out, scope, &missing)?;
-            Writer::new(out).end(open);
-            Ok::<_, Refusal>(())
-        })?;
+            let mut writer = Writer::new(out);
+            let open = writer.begin_doc(operator);
+            writer.buffer().extend_from_slice(&more);
+            writer.end(open);
+        });
     }
     splicer.mend_length(update.start(), mark)?;
     Ok(())
+}
+
+/// What the update gets under operators other than those that the client used.
+struct Added(Vec<(&'static str, Vec<u8>)>);
+
+impl Added {
+    fn of(
+        scope: &Scope<'_>,
+        update: Doc<'_>,
+        missing: &[UpsertEquality<'_>],
+    ) -> Result<Self, Refusal> {
+        let mut added = Self(Vec::new());
+        if !missing.is_empty() {
+            write_equalities(added.under("$setOnInsert"), scope, missing)?;
+        }
+        for operator in update.elements() {
+            let operator = operator?;
+            if !matches!(operator.key, "$pullAll" | "$currentDate") {
+                continue;
+            }
+            for element in operator.object()?.elements() {
+                let element = element?;
+                if let Place::Sealed {
+                    field,
+                    element: false,
+                } = scope.place(element.key)?
+                {
+                    added.moved(scope, operator.key, &element, field)?;
+                }
+            }
+        }
+        Ok(added)
+    }
+
+    fn moved(
+        &mut self,
+        scope: &Scope<'_>,
+        operator: &str,
+        element: &Element<'_>,
+        field: &Field,
+    ) -> Result<(), Refusal> {
+        if operator == "$currentDate" {
+            return current_date(self.under("$set"), scope, element, field);
+        }
+        if !field.elements {
+            return Ok(());
+        }
+        match elements::compared(scope, operator, element, field)? {
+            Compared::Pull(condition) => self.under("$pull").extend(condition),
+            // Whatever it is, MongoDB refuses it for a conflict.
+            Compared::Without(_) => Writer::new(self.under("$pull")).null(element.key),
+            Compared::AsIs | Compared::With(_) => {}
+        }
+        Ok(())
+    }
+
+    fn under(&mut self, operator: &'static str) -> &mut Vec<u8> {
+        let index = match self.0.iter().position(|(name, _)| *name == operator) {
+            Some(index) => index,
+            None => {
+                self.0.push((operator, Vec::new()));
+                self.0.len() - 1
+            }
+        };
+        &mut self.0[index].1
+    }
+
+    fn take(&mut self, operator: &str) -> Option<Vec<u8>> {
+        let index = self.0.iter().position(|(name, _)| *name == operator)?;
+        Some(self.0.swap_remove(index).1)
+    }
+}
+
+/// Appends the time of the proxy's clock, sealed: what MongoDB's own would be for an open field.
+pub(super) fn current_date(
+    out: &mut Vec<u8>,
+    scope: &Scope<'_>,
+    element: &Element<'_>,
+    field: &Field,
+) -> Result<(), Refusal> {
+    let name = match element.kind {
+        kind::BOOL => Some("date"),
+        kind::DOCUMENT => match element.doc()?.find_once("$type")? {
+            Some(name) if element.doc()?.elements().count() == 1 => name.str(),
+            _ => None,
+        },
+        _ => None,
+    };
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    let (of, value) = match name {
+        Some("date") => (
+            kind::DATE,
+            u64::try_from(now.as_millis()).unwrap_or_default(),
+        ),
+        // The first of its second: seconds in the upper half.
+        Some("timestamp") => (kind::TIMESTAMP, now.as_secs() << 32 | 1),
+        _ => {
+            return Err(
+                Malformed("$currentDate takes true or {$type: \"date\" or \"timestamp\"}").into(),
+            );
+        }
+    };
+    let mut document = Vec::new();
+    let mut writer = Writer::new(&mut document);
+    let open = writer.begin();
+    writer.value(of, element.key, &value.to_le_bytes());
+    writer.end(open);
+    match Doc::whole(&document)?.first()? {
+        Some(time) => write_value(out, scope, element.key, field, &time),
+        None => Ok(()),
+    }
 }
 
 fn write_equalities(
@@ -175,7 +307,7 @@ fn meets(path: &str, other: &str) -> bool {
 }
 
 /// Whether `path` is `outer` or lies below it.
-fn within(path: &str, outer: &str) -> bool {
+pub(super) fn within(path: &str, outer: &str) -> bool {
     path.strip_prefix(outer)
         .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
@@ -261,9 +393,8 @@ fn parent<'m>(
             }
             .rewrite(splicer, condition, &mut Purpose::Match, 0)
         }
-        "$min" | "$max" | "$addToSet" | "$pull"
-            if !matches!(element.kind, kind::DOCUMENT | kind::ARRAY) =>
-        {
+        "$addToSet" | "$pullAll" if adds_as_is(splicer, scope, element, node)? => Ok(()),
+        "$min" | "$max" | "$pull" if !matches!(element.kind, kind::DOCUMENT | kind::ARRAY) => {
             Ok(())
         }
         other => Err(scope.refuse(
@@ -272,6 +403,25 @@ fn parent<'m>(
             "it holds sealed fields, whose ciphertext never compares equal",
         )),
     }
+}
+
+/// Whether the values of an `$addToSet` or `$pullAll` have nothing that would be sealed.
+fn adds_as_is(
+    splicer: &Splicer<'_, '_>,
+    scope: &Scope<'_>,
+    element: &Element<'_>,
+    node: NodeId,
+) -> Result<bool, Malformed> {
+    let list = match element.kind {
+        kind::DOCUMENT => element.doc()?.find_once("$each")?,
+        _ => None,
+    };
+    Ok(is_stored_as_is(
+        splicer,
+        scope,
+        &list.unwrap_or(*element),
+        node,
+    ))
 }
 
 pub(super) fn is_number(element: &Element<'_>) -> bool {
@@ -311,9 +461,48 @@ fn sealed<'m>(
         }
         "$pop" if field.elements && matches!(element.integer(), Some(1 | -1)) => Ok(()),
         "$push" if field.elements => elements::push_elements(splicer, scope, element, field),
-        "$pull" if field.elements => elements::pull_elements(splicer, scope, element, field),
+        "$pull" | "$pullAll" | "$addToSet" if field.elements => {
+            compare_elements(splicer, scope, operator, element, field)
+        }
+        // It went to `$set`.
+        "$currentDate" => {
+            splicer.replace(element.start, element.end, |_| {});
+            Ok(())
+        }
+        "$inc" | "$mul" | "$min" | "$max" | "$bit" => Err(scope.refuse(
+            element.key,
+            &format!("`{operator}`"),
+            "MongoDB would compute on ciphertext: read the value, compute in the service, and $set it, with the old value in the filter",
+        )),
         other => Err(scope.refuse(element.key, &format!("`{other}`"), WHOLE)),
     }
+}
+
+/// An operator that compares sealed elements with values.
+fn compare_elements<'m>(
+    splicer: &mut Splicer<'m, '_>,
+    scope: &Scope<'_>,
+    operator: &str,
+    element: &Element<'m>,
+    field: &Field,
+) -> Result<(), Refusal> {
+    let (from, to) = (element.start, element.end);
+    match (
+        elements::compared(scope, operator, element, field)?,
+        operator,
+    ) {
+        (Compared::AsIs, _) => {}
+        // It went to `$pull`.
+        (_, "$pullAll") => splicer.replace(from, to, |_| {}),
+        (Compared::Pull(condition), _) => {
+            splicer.replace(from, to, |out| out.extend_from_slice(&condition))
+        }
+        // Whatever it is, MongoDB refuses it for a conflict.
+        (Compared::Without(_) | Compared::With(_), _) => {
+            splicer.replace(from, to, |out| Writer::new(out).null(element.key))
+        }
+    }
+    Ok(())
 }
 
 /// An operator on one element of a sealed field, by its position.
@@ -341,62 +530,5 @@ fn position<'m>(
             Ok(())
         }
         other => Err(scope.refuse(element.key, &format!("`{other}`"), WHOLE)),
-    }
-}
-
-/// A pipeline may change open fields from open fields.
-fn pipeline(
-    scope: &Scope<'_>,
-    stages: Doc<'_>,
-    equalities: &[UpsertEquality<'_>],
-) -> Result<(), Refusal> {
-    let value = equalities.iter().find(|equality| !equality.value.is_null());
-    if let Some(equality) = value {
-        return Err(scope.refuse(
-            equality.path,
-            "an upsert by a pipeline whose filter compares it",
-            "use update operators",
-        ));
-    }
-    for stage in stages.elements() {
-        let stage = stage?.object()?;
-        for operator in stage.elements() {
-            let operator = operator?;
-            match operator.key {
-                "$set" | "$addFields" => {
-                    for field in operator.object()?.elements() {
-                        let field = field?;
-                        open_target(scope, field.key, operator.key)?;
-                        refuse_sealed(scope, &field, operator.key)?;
-                    }
-                }
-                "$unset" if operator.kind == kind::STRING => {
-                    scope.place(operator.str().unwrap_or_default())?;
-                }
-                "$unset" => {
-                    for path in operator.doc()?.elements() {
-                        scope.place(path?.str().ok_or(Malformed("$unset takes strings"))?)?;
-                    }
-                }
-                other => {
-                    return Err(scope.refuse_command(
-                        &format!("the stage `{other}` in an update"),
-                        "use $set, $addFields or $unset on open fields",
-                    ));
-                }
-            }
-        }
-    }
-    Ok(())
-}
-
-fn open_target(scope: &Scope<'_>, path: &str, stage: &str) -> Result<(), Refusal> {
-    match scope.place(path)? {
-        Place::Open => Ok(()),
-        _ => Err(scope.refuse(
-            path,
-            &format!("`{stage}` in an update by pipeline"),
-            "use the update operator $set",
-        )),
     }
 }

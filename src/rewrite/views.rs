@@ -1,15 +1,19 @@
 //! Asking MongoDB which views reach sealed collections, and which collections have a collation.
 
+use std::cell::Cell;
 use std::collections::HashSet;
+use std::sync::Arc;
 
-use super::Cleared;
 use super::command::Command;
-use super::pipeline;
+use super::pipeline::{self, Pipeline};
 use super::scope::DEEPEST;
+use super::shape::Content;
 use super::table::{Family, family};
-use crate::policy::{Policy, Views};
-use crate::raw::{Doc, Malformed, Writer, kind};
+use super::{Cleared, bulk_write};
+use crate::policy::{Collection, Policy, Reaching, Views};
+use crate::raw::{Doc, Malformed, Splicer, Writer, kind};
 use crate::refusal::{Refusal, RefusalKind};
+use crate::schema::OnPlaintext;
 use crate::wire::{self, Message, Reply};
 
 /// How a database's views are asked for.
@@ -46,16 +50,34 @@ fn may_name<'m>(message: &'m Message<'m>, policy: &Policy) -> Option<Command<'m>
         family(command.name),
         Family::Hello | Family::Pass | Family::GetMore | Family::Unknown | Family::Never(_)
     );
-    (by_name && policy.may_seal_in(command.database)).then_some(command)
+    let may_seal = databases(&command).any(|database| policy.may_seal_in(database));
+    (by_name && may_seal).then_some(command)
 }
 
-/// The database whose views must be listed before this message can be decided on.
+/// The databases whose collections a command names: `bulkWrite` names any.
+fn databases<'m>(command: &Command<'m>) -> impl Iterator<Item = &'m str> {
+    let namespaces = match family(command.name) {
+        Family::BulkWrite => bulk_write::namespaces(command).unwrap_or_default(),
+        _ => vec![command.database],
+    };
+    let database = |namespace: &'m str| namespace.split('.').next().unwrap_or(namespace);
+    namespaces.into_iter().map(database)
+}
+
+/// The databases whose views must be listed before this message can be decided on.
 ///
 /// `own` is what this client alone was told, by [`Asking::Names`].
-pub fn unlisted<'m>(message: &'m Message<'m>, policy: &Policy, own: &Views) -> Option<&'m str> {
-    let database = may_name(message, policy)?.database;
-    let known = policy.views().fresh(database) || own.fresh(database);
-    (!known).then_some(database)
+pub fn unlisted<'m>(message: &'m Message<'m>, policy: &Policy, own: &Views) -> Vec<&'m str> {
+    let Some(command) = may_name(message, policy) else {
+        return Vec::new();
+    };
+    let known = |database: &str| policy.views().fresh(database) || own.fresh(database);
+    let mut unlisted: Vec<&str> = databases(&command)
+        .filter(|database| policy.may_seal_in(database) && !known(database))
+        .collect();
+    unlisted.sort_unstable();
+    unlisted.dedup();
+    unlisted
 }
 
 /// Refuses a message that names a view which this client was told of by name alone.
@@ -63,21 +85,34 @@ pub fn refuse_unknown(message: &Message<'_>, policy: &Policy, own: &Views) -> Re
     let Some(command) = may_name(message, policy) else {
         return Ok(());
     };
-    let database = command.database;
-    // Whoever may see the definitions has told everyone.
-    if policy.views().fresh(database)
-        || !own.fresh(database)
-        || !names(&command, command.body, own, 0)?
-    {
-        return Ok(());
+    for database in databases(&command) {
+        // Whoever may see the definitions has told everyone.
+        if policy.views().fresh(database)
+            || !own.fresh(database)
+            || !names_view(&command, database, own)?
+        {
+            continue;
+        }
+        return Err(Refusal::new(
+            RefusalKind::NotSupported,
+            format_args!(
+                "{} in {database}: it names a view, and the user may not see whether the view reaches sealed fields; grant the user listCollections, or query the collection itself",
+                command.name
+            ),
+        ));
     }
-    Err(Refusal::new(
-        RefusalKind::NotSupported,
-        format_args!(
-            "{} in {database}: it names a view, and the user may not see whether the view reaches sealed fields; grant the user listCollections, or query the collection itself",
-            command.name
-        ),
-    ))
+    Ok(())
+}
+
+fn names_view(command: &Command<'_>, database: &str, own: &Views) -> Result<bool, Malformed> {
+    if family(command.name) != Family::BulkWrite {
+        return names(command, command.body, own, 0);
+    }
+    let named = bulk_write::namespaces(command)?;
+    let mut named = named
+        .iter()
+        .filter_map(|namespace| namespace.split_once('.'));
+    Ok(named.any(|(of, name)| of == database && own.reaching(database, name)))
 }
 
 /// Whether any string of a command is the name of a view.
@@ -188,7 +223,7 @@ pub fn learn(
         Asking::Definitions => policy.views(),
         Asking::Names => own,
     };
-    let mut reaching = HashSet::new();
+    let mut reaching = Reaching::new();
     let mut collated = HashSet::new();
     // A view may look at another one: until no more are found.
     loop {
@@ -201,18 +236,91 @@ pub fn learn(
             if listed.find("type")?.and_then(|kind| kind.str()) != Some("view") {
                 // Asked for only where it has a collation.
                 collated.insert(name.to_owned());
-            } else if !reaching.contains(name)
+            } else if !reaching.contains_key(name)
                 && (asking == Asking::Names || reaches(policy, database, name, listed)?)
             {
-                reaching.insert(name.to_owned());
+                reaching.insert(name.to_owned(), None);
             }
         }
         if reaching.len() == before {
-            views.learn(database, reaching, collated);
-            return Ok(Answer::Listed);
+            break;
         }
         views.add(database, &reaching);
     }
+    if asking == Asking::Definitions {
+        shapes(policy, database, batch, &mut reaching)?;
+    }
+    views.learn(database, reaching, collated);
+    Ok(Answer::Listed)
+}
+
+/// Finds the shape of each view, after those of the views that it looks at.
+fn shapes(
+    policy: &Policy,
+    database: &str,
+    batch: Doc<'_>,
+    reaching: &mut Reaching,
+) -> Result<(), Malformed> {
+    // What was known before may have changed since.
+    policy.views().add(database, reaching);
+    loop {
+        let mut found = false;
+        for listed in batch.elements() {
+            let listed = listed?.doc()?;
+            let name = listed.find("name")?.and_then(|name| name.str());
+            let Some(name) = name.filter(|name| matches!(reaching.get(*name), Some(None))) else {
+                continue;
+            };
+            if let Some(shape) = shape(policy, database, name, listed) {
+                found = true;
+                reaching.insert(name.to_owned(), Some(shape));
+                policy.views().add(database, reaching);
+            }
+        }
+        if !found {
+            return Ok(());
+        }
+    }
+}
+
+/// The shape of a view's documents, if all of its stages can be followed.
+fn shape(policy: &Policy, database: &str, name: &str, view: Doc<'_>) -> Option<Arc<Collection>> {
+    let namespace = format!("{database}.{name}");
+    if policy.collection(&namespace).is_some() {
+        return None;
+    }
+    let options = view.find("options").ok()??.doc().ok()?;
+    let collated = options.find("collation").ok()?.is_some();
+    let on = options.find("viewOn").ok()??;
+    let compared = Cell::new(false);
+    let pipeline = Pipeline {
+        command: "view",
+        namespace: &namespace,
+        policy,
+        database,
+        on_plaintext: OnPlaintext::Reject,
+        collated,
+        compared: &compared,
+        constants: None,
+        stored: true,
+    };
+    let mut documents = pipeline.source(database, &on, "the view").ok()?;
+    if let Some(stages) = options.find("pipeline").ok()? {
+        let mut scratch = Vec::new();
+        let mut dry = Splicer::new(view.buffer(), &mut scratch);
+        documents = pipeline
+            .rewrite(&mut dry, stages.array().ok()?, documents, None, "", 0)
+            .ok()?;
+        // What would have to be rewritten is in its definition as it should not be.
+        if dry.changed() {
+            return None;
+        }
+    }
+    // The strings of a view with a collation are compared by it.
+    if collated || !matches!(documents.content, Content::Document(_) | Content::Open) {
+        return None;
+    }
+    Some(documents.derived(&namespace))
 }
 
 fn reaches(policy: &Policy, database: &str, name: &str, view: Doc<'_>) -> Result<bool, Malformed> {
@@ -235,7 +343,10 @@ fn reaches(policy: &Policy, database: &str, name: &str, view: Doc<'_>) -> Result
     match options.find("pipeline")? {
         Some(stages) if stages.kind == kind::ARRAY => {
             // What cannot be followed counts as reaching.
-            Ok(pipeline::reach(policy, "view", database, stages.doc()?, 0).is_err())
+            Ok(!matches!(
+                pipeline::reaches(policy, "view", database, stages.doc()?),
+                Ok(false)
+            ))
         }
         _ => Ok(false),
     }

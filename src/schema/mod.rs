@@ -11,6 +11,7 @@ use std::collections::HashMap;
 
 pub use crate::document::{Format, Mistake, Mistakes as SchemaErrors};
 pub(crate) use load::files_of;
+pub(crate) use namespace::database_matches;
 pub(crate) use tree::is_position;
 pub use tree::{NodeId, Step, Tree, TreeError};
 pub use types::Types;

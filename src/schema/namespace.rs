@@ -81,7 +81,7 @@ pub(super) fn matches(pattern: &str, namespace: &str) -> bool {
 }
 
 /// Whether a collection of `database` can be one that `pattern` stands for.
-pub(super) fn database_matches(pattern: &str, database: &str) -> bool {
+pub(crate) fn database_matches(pattern: &str, database: &str) -> bool {
     glob(parts(pattern).0.as_bytes(), database.as_bytes())
 }
 

@@ -19,6 +19,7 @@ struct Node {
     children: Vec<(Box<str>, NodeId)>,
     any: Option<NodeId>,
     leaf: Option<usize>,
+    mixed: bool,
 }
 
 /// Where one component leads.
@@ -30,6 +31,9 @@ pub enum Step {
     Inner(NodeId),
     /// A sealed field: its index.
     Sealed(usize),
+    /// Sealed values may stand there or anywhere below. Only documents that a
+    /// pipeline made have such places.
+    Mixed,
     /// A number or position at a node whose children may have any name: it
     /// could be an array's index or a field's name.
     Ambiguous,
@@ -99,9 +103,7 @@ impl Tree {
             node.leaf = Some(index);
             seen.push(path);
         }
-        for node in &mut tree.nodes {
-            node.children.sort_by(|(a, _), (b, _)| a.cmp(b));
-        }
+        tree.finish();
         Ok(tree)
     }
 
@@ -138,6 +140,54 @@ impl Tree {
         &self.nodes[at.0 as usize]
     }
 
+    fn at(&self, at: NodeId) -> Step {
+        let node = self.node(at);
+        match node.leaf {
+            _ if node.mixed => Step::Mixed,
+            Some(field) => Step::Sealed(field),
+            None => Step::Inner(at),
+        }
+    }
+
+    /// The names at `at` that lead to something sealed, and where; none for any other name.
+    pub fn children(&self, at: NodeId) -> impl Iterator<Item = (Option<&str>, Step)> {
+        let node = self.node(at);
+        let named = node
+            .children
+            .iter()
+            .map(|(name, child)| (Some(&**name), *child));
+        let any = node.any.map(|child| (None, child));
+        named.chain(any).map(|(name, child)| (name, self.at(child)))
+    }
+
+    /// Adds a node to a tree that is made by hand: `name` below `at`, or any name.
+    ///
+    /// [`Tree::finish`] ends the making.
+    pub fn add(&mut self, at: NodeId, name: Option<&str>) -> NodeId {
+        let next = NodeId(u32::try_from(self.nodes.len()).unwrap_or(u32::MAX));
+        let node = &mut self.nodes[at.0 as usize];
+        match name {
+            Some(name) => node.children.push((name.into(), next)),
+            None => node.any = Some(next),
+        }
+        self.nodes.push(Node::default());
+        next
+    }
+
+    /// Makes a node the sealed field of this index, or, without one, a mixed place.
+    pub fn seal(&mut self, at: NodeId, leaf: Option<usize>) {
+        let node = &mut self.nodes[at.0 as usize];
+        node.leaf = leaf;
+        node.mixed = leaf.is_none();
+    }
+
+    /// Ends the making of a tree by hand.
+    pub fn finish(&mut self) {
+        for node in &mut self.nodes {
+            node.children.sort_by(|(a, _), (b, _)| a.cmp(b));
+        }
+    }
+
     /// Whether nothing is sealed.
     pub fn is_empty(&self) -> bool {
         self.nodes.len() == 1
@@ -146,25 +196,18 @@ impl Tree {
     /// Where the component `name` leads from `at`.
     pub fn step(&self, at: NodeId, name: &str) -> Step {
         let node = self.node(at);
-        let child = match node.any {
-            Some(child) => {
-                if at != Self::ROOT && is_position(name) {
-                    return Step::Ambiguous;
-                }
-                Some(child)
-            }
-            None => node
-                .children
-                .binary_search_by(|(known, _)| (**known).cmp(name))
-                .ok()
-                .and_then(|found| node.children.get(found))
-                .map(|(_, child)| *child),
-        };
+        if node.any.is_some() && at != Self::ROOT && is_position(name) {
+            return Step::Ambiguous;
+        }
+        let child = node
+            .children
+            .binary_search_by(|(known, _)| (**known).cmp(name))
+            .ok()
+            .and_then(|found| node.children.get(found))
+            .map(|(_, child)| *child)
+            .or(node.any);
         match child {
-            Some(child) => match self.node(child).leaf {
-                Some(field) => Step::Sealed(field),
-                None => Step::Inner(child),
-            },
+            Some(child) => self.at(child),
             None if at != Self::ROOT && is_position(name) => Step::Inner(at),
             None => Step::Open,
         }
@@ -174,10 +217,7 @@ impl Tree {
     pub fn element(&self, at: NodeId, name: &str) -> Step {
         match self.step(at, name) {
             Step::Ambiguous => match self.node(at).any {
-                Some(child) => match self.node(child).leaf {
-                    Some(field) => Step::Sealed(field),
-                    None => Step::Inner(child),
-                },
+                Some(child) => self.at(child),
                 None => Step::Open,
             },
             step => step,

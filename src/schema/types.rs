@@ -71,6 +71,18 @@ impl Types {
             .map(|(_, kinds)| Self(kinds.iter().fold(0, |set, kind| set | bit(*kind))))
     }
 
+    /// The set of one element type.
+    pub fn of(kind: u8) -> Self {
+        Self(bit(kind))
+    }
+
+    /// The types of the set that MongoDB has, without null and undefined, which are no values.
+    #[must_use]
+    pub fn values(self) -> Self {
+        let all = ALIASES.iter().flat_map(|(_, kinds)| *kinds);
+        Self(self.0 & all.fold(0, |set, kind| set | bit(*kind)))
+    }
+
     /// The alias of one element type, for messages.
     pub fn alias_of(kind: u8) -> &'static str {
         ALIASES
@@ -96,6 +108,17 @@ impl Types {
     #[must_use]
     pub fn union(self, other: Self) -> Self {
         Self(self.0 | other.0)
+    }
+
+    /// The set without the types of `other`.
+    #[must_use]
+    pub fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
+    /// Whether the sets have a type in common.
+    pub fn meets(self, other: Self) -> bool {
+        self.0 & other.0 != 0
     }
 
     /// Whether every type of this set is in `other`.
@@ -162,5 +185,16 @@ mod tests {
         let four = types(&["double", "int", "long", "decimal"]);
         assert_eq!(Types::named("number"), Some(four));
         assert!(!four.allows(kind::STRING) && four.within(Types::with_equality()));
+    }
+
+    #[test]
+    fn null_and_undefined_are_no_values() {
+        let values = Types::ANY.values();
+        assert!(values.allows(kind::STRING) && values.allows(kind::MAX_KEY));
+        assert!(!values.allows(kind::NULL) && !values.allows(kind::UNDEFINED));
+        assert_eq!(Types::of(kind::NULL).values(), Types::NONE);
+        let without = types(&["string", "int"]).without(types(&["int"]));
+        assert_eq!(without, types(&["string"]));
+        assert!(without.meets(Types::ANY) && !without.meets(types(&["int", "date"])));
     }
 }

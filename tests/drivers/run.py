@@ -140,7 +140,7 @@ def main():
     with tempfile.TemporaryDirectory(prefix="fieldseal-drivers-") as folder:
         scratch = pathlib.Path(folder)
         with servers.Mongod(scratch) as mongod, servers.proxy_or_none(
-            None if arguments.direct_only else arguments.fieldseal.resolve(), scratch, mongod, SCHEMA
+            None if arguments.direct_only else arguments.fieldseal.resolve(), scratch, [mongod], SCHEMA
         ) as proxy:
             for driver in present:
                 print(f"{driver.name} ...", flush=True)

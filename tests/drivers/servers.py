@@ -76,26 +76,39 @@ class Server:
 
 
 class Mongod(Server):
-    """A replica set of one member, `rs`."""
+    """A replica set of one member, `rs`, or one with `others`, which it initiates.
 
-    def __init__(self, scratch):
+    A member that waits to be initiated has `others=None`.
+
+    `parameters` are mongod's, as `name=value`; `cache` is in GB.
+    """
+
+    def __init__(self, scratch, parameters=(), cache=0.25, others=()):
         # Between the look for a free port and mongod's bind, another may take it.
         for _ in range(5):
             self.port = free_port()
             folder = scratch / f"mongod-{self.port}"
             folder.mkdir()
             self.log = folder / "mongod.log"
-            super().__init__(mongod_command(self.port, folder, self.log), folder / "output")
+            command = mongod_command(self.port, folder, self.log, cache)
+            for parameter in ("diagnosticDataCollectionEnabled=false", *parameters):
+                command += ["--setParameter", parameter]
+            super().__init__(command, folder / "output")
             if self.wait_for(self.log, lambda text: '"Waiting for connections"' in text):
                 break
             print((folder / "output").read_text(errors="replace"))
         else:
             raise RuntimeError("mongod does not start")
-        self.initiate()
+        if others is not None:
+            self.initiate([self, *others])
 
-    def initiate(self):
+    def initiate(self, mongods):
         with pymongo.MongoClient(self.direct_uri()) as client:
-            members = [{"_id": 0, "host": f"127.0.0.1:{self.port}"}]
+            # The others are elected only when this one is gone.
+            members = [
+                {"_id": number, "host": f"127.0.0.1:{mongod.port}", "priority": 1 if number else 2}
+                for number, mongod in enumerate(mongods)
+            ]
             client.admin.command("replSetInitiate", {"_id": "rs", "members": members})
             deadline = time.monotonic() + PATIENCE
             while not client.admin.command("hello")["isWritablePrimary"]:
@@ -126,8 +139,8 @@ class Mongod(Server):
                 elif entry["msg"] == "client metadata":
                     client = attributes["doc"]
                     looks_only = client.get("application", {}).get("name") == "direct"
-                    # A replica set's members connect to themselves, to vote on an index for one.
-                    own = client["driver"]["name"].startswith("NetworkInterfaceTL-")
+                    # A replica set's members connect to each other, and to themselves to vote on an index.
+                    own = client["driver"]["name"].startswith(("NetworkInterfaceTL-", "MongoDB Internal Client"))
                     if looks_only or own:
                         direct.add(attributes["remote"])
         return accepted, direct
@@ -136,29 +149,30 @@ class Mongod(Server):
 class Proxy(Server):
     """`fieldseal serve`, with a key file of its own, on a port that the system picks."""
 
-    def __init__(self, program, scratch, mongod, schema):
+    def __init__(self, program, scratch, mongods, schema):
         self.folder = scratch / "proxy"
         self.folder.mkdir()
         (self.folder / "schema.toml").write_text(schema)
         (self.folder / "unseal").write_text("5a" * 32)
         configuration = self.folder / "fieldseal.toml"
         configuration.write_text(
-            'schema = "schema.toml"\n'
-            '[keyring]\nfile = "keyring.json"\nunseal = { file = "unseal" }\n'
-            f'[[route]]\nlisten = "127.0.0.1:0"\nupstream = "127.0.0.1:{mongod.port}"\n'
-            '[log]\nlevel = "debug"\n'
+            'schema = "schema.toml"\n[keyring]\nfile = "keyring.json"\nunseal = { file = "unseal" }\n'
+            + "".join(
+                f'[[route]]\nlisten = "127.0.0.1:0"\nupstream = "127.0.0.1:{mongod.port}"\n' for mongod in mongods
+            )
+            + '[log]\nlevel = "debug"\n'
         )
         environment = {**os.environ, "NO_COLOR": "1"}
         subprocess.run([program, "keys", "init", "-c", configuration], check=True, cwd=self.folder, env=environment)
         self.log = self.folder / "log"
         super().__init__([program, "serve", "-c", configuration], self.log, environment)
         listening = re.compile(r'listening .*?address="?([0-9.]+:[0-9]+)')
-        if not self.wait_for(self.log, listening.search):
+        if not self.wait_for(self.log, lambda text: len(listening.findall(text)) == len(mongods)):
             raise RuntimeError(f"the proxy does not start:\n{self.log_tail()}")
-        self.address = listening.search(self.log.read_text(errors="replace"))[1]
+        self.addresses = listening.findall(self.log.read_text(errors="replace"))
 
     def uri(self):
-        return f"mongodb://{self.address}/?replicaSet=rs"
+        return f"mongodb://{','.join(self.addresses)}/?replicaSet=rs"
 
     def log_length(self):
         return self.log.stat().st_size
@@ -172,18 +186,17 @@ class Proxy(Server):
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-30:])
 
 
-def proxy_or_none(program, scratch, mongod, schema):
+def proxy_or_none(program, scratch, mongods, schema):
     """The proxy, or an empty context when no program is named."""
-    return contextlib.nullcontext() if program is None else Proxy(program, scratch, mongod, schema)
+    return contextlib.nullcontext() if program is None else Proxy(program, scratch, mongods, schema)
 
 
-def mongod_command(port, folder, log):
+def mongod_command(port, folder, log, cache):
     root = pathlib.Path(__file__).resolve().parents[2]
     program = os.environ.get("FIELDSEAL_MONGOD") or shutil.which("mongod") or root / ".mongod/mongod"
     return [
         *(program, "--replSet", "rs", "--bind_ip", "127.0.0.1", "--nounixsocket", "--port", port),
-        *("--dbpath", folder, "--logpath", log, "--oplogSize", 64, "--wiredTigerCacheSizeGB", 0.25),
-        *("--setParameter", "diagnosticDataCollectionEnabled=false"),
+        *("--dbpath", folder, "--logpath", log, "--oplogSize", 64, "--wiredTigerCacheSizeGB", cache),
     ]
 
 

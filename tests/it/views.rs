@@ -13,7 +13,17 @@ async fn run(database: &Database, command: Document) -> Result<Document, Error> 
 
 /// The message of a refusal; anything else is a failure of the test.
 fn refusal(answer: Result<Document, Error>) -> String {
-    match *answer.unwrap_err().kind {
+    let error = match answer {
+        Err(error) => error,
+        Ok(answer) => {
+            // Of a batch, the statement is refused.
+            let error = &answer.get_array("writeErrors").unwrap()[0];
+            let message = error.as_document().unwrap().get_str("errmsg").unwrap();
+            assert!(message.contains("fieldseal"), "{message}");
+            return message.to_owned();
+        }
+    };
+    match *error.kind {
         ErrorKind::Command(error) if error.message.contains("fieldseal") => error.message,
         other => panic!("not refused by the proxy: {other:?}"),
     }

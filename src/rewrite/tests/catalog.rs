@@ -65,15 +65,16 @@ fn indexes_that_would_not_do_what_they_say_are_refused() {
         (doc! {"key": {"tags.0": 1}}, "tags.0"),
         (doc! {"key": {"ssn": "text"}}, "ssn"),
         (doc! {"key": {"ssn": "2d"}}, "ssn"),
-        (doc! {"key": {"$**": 1}}, "wildcard"),
-        (doc! {"key": {"payment.$**": 1}}, "payment"),
-        (doc! {"key": {"contacts.$**": 1}}, "contacts"),
+        (doc! {"key": {"$**": "text"}}, "text"),
+        (doc! {"key": {"ssn.$**": 1}}, "ssn"),
+        (doc! {"key": {"address.city.$**": 1}}, "address"),
         (
-            doc! {"key": {"a": 1}, "wildcardProjection": {"ssn": 1}},
-            "wildcardProjection",
+            doc! {"key": {"$**": 1}, "wildcardProjection": {"ssn.e1": 1}},
+            "ssn",
         ),
         (doc! {"key": {"name": "text"}, "weights": {"ssn": 2}}, "ssn"),
-        (doc! {"key": {"ssn": 1}, "expireAfterSeconds": 5}, "TTL"),
+        (doc! {"key": {"ssn": 1}, "expireAfterSeconds": 5}, "`ssn`"),
+        (doc! {"key": {"ssn": "2dsphere"}}, "2dsphere"),
         (
             doc! {"key": {"ssn": 1}, "unique": true, "sparse": true},
             "sparse",
@@ -85,6 +86,12 @@ fn indexes_that_would_not_do_what_they_say_are_refused() {
         (doc! {"key": {"ssn": 1}, "frobnicate": CANARY}, "frobnicate"),
     ] {
         refused(index(options), &["shop.customers", named]);
+    }
+    for key in ["$**", "payment.$**", "contacts.$**", "open.$**"] {
+        passes(index(
+            doc! {"key": {key: 1}, "wildcardProjection": {"ssn": 0, "payment.card": 0}},
+        ));
+        passes(doc! {"find": "customers", "hint": {key: 1}});
     }
     sent(index(
         doc! {"key": {"ssn": 1}, "sparse": true, "collation": {"locale": "simple"}},
@@ -98,7 +105,7 @@ fn indexes_that_would_not_do_what_they_say_are_refused() {
 fn index_lists_are_planned_to_get_the_users_names() {
     let list = upstream(doc! {"listIndexes": "customers", "cursor": {}});
     assert!(list.unchanged);
-    assert!(matches!(list.plan, ReplyPlan::Indexes(_)));
+    assert!(matches!(list.plan, ReplyPlan::Described(_)));
     assert!(matches!(
         upstream(doc! {"listIndexes": "orders"}).plan,
         ReplyPlan::Relay
@@ -116,10 +123,14 @@ fn a_sealed_collection_is_made_with_what_does_not_concern_its_fields() {
     );
     for (options, named) in [
         (doc! {"validator": {"ssn": CANARY}}, "validator"),
-        (doc! {"validator": {"ssn": {"$type": "string"}}}, "$type"),
+        (doc! {"validator": {"age": {"$type": "int"}}}, "$type"),
         (
-            doc! {"validator": {"$jsonSchema": {"required": ["ssn"]}}},
-            "$jsonSchema",
+            doc! {"validator": {"ssn": {"$in": ["a", null]}}},
+            "validator",
+        ),
+        (
+            doc! {"validator": {"$jsonSchema": {"properties": {"ssn": {"enum": [CANARY]}}}}},
+            "enum",
         ),
         (
             doc! {"validator": {"$expr": {"$gt": ["$ssn", CANARY]}}},
@@ -128,7 +139,15 @@ fn a_sealed_collection_is_made_with_what_does_not_concern_its_fields() {
         (doc! {"validator": [{"ssn": CANARY}]}, "document"),
         (doc! {"collation": {"locale": "en"}}, "collation"),
         (doc! {"viewOn": "orders"}, "viewOn"),
-        (doc! {"timeseries": {"timeField": "at"}}, "timeseries"),
+        (doc! {"timeseries": {"timeField": "ssn"}}, "timeField"),
+        (
+            doc! {"timeseries": {"timeField": "at", "metaField": "payment"}},
+            "metaField",
+        ),
+        (
+            doc! {"timeseries": {"timeField": "at", "x": CANARY}},
+            "time series",
+        ),
         (doc! {"encryptedFields": {"fields": []}}, "encryptedFields"),
     ] {
         let mut create = doc! {"create": "customers"};
@@ -157,4 +176,159 @@ fn views_on_sealed_collections_are_refused() {
         refused(command, &["create"]);
     }
     passes(doc! {"insert": "system.views", "documents": [], "$db": "other"});
+}
+
+#[test]
+fn validators_ask_for_presence_and_types_as_they_are_stored() {
+    let create = |validator: Document| doc! {"create": "customers", "validator": validator};
+    assert_eq!(
+        sent(create(
+            doc! {"ssn": {"$type": "string"}, "age": {"$ne": null}}
+        )),
+        create(doc! {"ssn": {"$type": [3]}, "age": {"$ne": null}}),
+    );
+    assert_eq!(
+        sent(create(
+            doc! {"$or": [{"ssn": {"$not": {"$type": "string"}}}, {"name": 1}]}
+        )),
+        create(doc! {"$or": [{"$nor": [{"ssn": {"$type": [3]}}]}, {"name": 1}]}),
+    );
+}
+
+#[test]
+fn json_schemas_hold_sealed_fields_to_presence_and_types() {
+    let schema =
+        |schema: Document| doc! {"create": "customers", "validator": {"$jsonSchema": schema}};
+    passes(schema(doc! {
+        "bsonType": "object", "required": ["ssn", "payment"], "additionalProperties": false,
+        "properties": {
+            "name": {"enum": ["a"], "pattern": "^a"}, "payment": {"type": "object", "required": ["card"]},
+            "visits": {"minItems": 1, "items": {"properties": {"at": {"minimum": 1}}}},
+            "tags": {"maxItems": 3}, "contacts": {"enum": [{}, null]},
+        },
+        "dependencies": {"ssn": ["name"], "name": {"required": ["age"]}},
+    }));
+    for (given, expected) in [
+        (doc! {"bsonType": "string"}, doc! {"bsonType": ["object"]}),
+        (
+            doc! {"type": ["string", "null"]},
+            doc! {"bsonType": ["object", "null"]},
+        ),
+        (doc! {"bsonType": "int"}, doc! {"bsonType": ["minKey"]}),
+        (
+            doc! {"anyOf": [{"bsonType": "array"}, {"not": {"bsonType": "string"}}], "title": "t"},
+            doc! {"anyOf": [{"bsonType": ["array"]}, {"not": {"bsonType": ["object"]}}], "title": "t"},
+        ),
+        (
+            doc! {"items": {"bsonType": ["string", "null"]}, "minItems": 1},
+            doc! {"items": {"bsonType": ["object", "null"]}, "minItems": 1},
+        ),
+    ] {
+        assert_eq!(
+            sent(schema(doc! {"properties": {"tags": given}})),
+            schema(doc! {"properties": {"tags": expected}}),
+        );
+    }
+    let note = |note: Document| {
+        schema(doc! {"properties": {"visits": {"items": {"properties": {"note": note}}}}})
+    };
+    assert_eq!(
+        sent(note(doc! {"bsonType": "string"})),
+        note(doc! {"bsonType": ["binData"]}),
+    );
+    for (given, named) in [
+        (doc! {"properties": {"ssn": {"enum": [CANARY]}}}, "enum"),
+        (doc! {"properties": {"ssn": {"pattern": CANARY}}}, "pattern"),
+        (
+            doc! {"properties": {"ssn": {"required": [CANARY]}}},
+            "required",
+        ),
+        (
+            doc! {"properties": {"age": {"bsonType": "int"}}},
+            "bsonType",
+        ),
+        (
+            doc! {"properties": {"age": {"bsonType": CANARY}}},
+            "bsonType",
+        ),
+        (doc! {"properties": {"ssn": {CANARY: 1}}}, "unknown keyword"),
+        (
+            doc! {"properties": {"tags": {"uniqueItems": true}}},
+            "uniqueItems",
+        ),
+        (
+            doc! {"properties": {"visits": {"uniqueItems": true}}},
+            "uniqueItems",
+        ),
+        (doc! {"properties": {"address": {"type": "object"}}}, "type"),
+        (
+            doc! {"properties": {"payment": {"enum": [{"card": CANARY}]}}},
+            "enum",
+        ),
+        (
+            doc! {"patternProperties": {"^s": {"type": "string"}}},
+            "patternProperties",
+        ),
+        (
+            doc! {"additionalProperties": {"type": "string"}},
+            "additionalProperties",
+        ),
+    ] {
+        refused(schema(given.clone()), &[named]);
+        refused(
+            doc! {"find": "customers", "filter": {"$jsonSchema": given}},
+            &[named],
+        );
+    }
+}
+
+#[test]
+fn partial_indexes_by_type_are_those_that_equality_uses() {
+    let partial = |filter: Document| {
+        index(doc! {"key": {"name": 1}, "name": "mine", "partialFilterExpression": filter})
+    };
+    assert_eq!(
+        sent(partial(doc! {"ssn": {"$type": "string"}})),
+        partial(doc! {"ssn.e1": {"$exists": true}}),
+    );
+}
+
+#[test]
+fn query_shapes_of_the_plan_cache_are_those_of_the_queries() {
+    for command in [
+        "planCacheClear",
+        "planCacheClearFilters",
+        "planCacheSetFilter",
+    ] {
+        let shape = |query: Document, keys: Document| doc! {command: "customers", "query": query, "sort": {"name": 1}, "projection": {"ssn": 1}, "indexes": [keys, "mine"]};
+        assert_eq!(
+            sent(shape(doc! {"ssn": "a"}, doc! {"ssn": 1})),
+            shape(
+                doc! {"ssn.e1": {"$eq": token("ssn", "a")}},
+                doc! {"ssn.e1": 1}
+            ),
+        );
+        passes(doc! {command: "customers"});
+        refused(
+            doc! {command: "customers", "query": {"ssn": {"$gt": CANARY}}},
+            &["ssn", "$gt"],
+        );
+        refused(
+            doc! {command: "customers", "sort": {"ssn": 1}},
+            &["ssn", "sort"],
+        );
+        passes(doc! {command: "orders", "query": {"ssn": {"$gt": 1}}});
+    }
+}
+
+#[test]
+fn measurements_of_a_time_series_may_be_sealed_but_not_what_it_is_sorted_by() {
+    passes(
+        doc! {"create": "customers", "timeseries": {"timeField": "at", "metaField": "place", "granularity": "hours"}},
+    );
+    passes(doc! {"collMod": "customers", "timeseries": {"granularity": "hours"}});
+    for command in ["find", "aggregate", "insert", "update", "delete"] {
+        refused(doc! {command: "system.buckets.customers"}, &["time series"]);
+    }
+    passes(doc! {"find": "system.buckets.orders"});
 }

@@ -94,3 +94,27 @@ fn distinct_is_by_open_fields() {
         refused(doc! {"distinct": "customers", "key": key}, &[key]);
     }
 }
+
+#[test]
+fn a_projection_chooses_among_sealed_elements() {
+    let project = |condition: Document| doc! {"find": "customers", "projection": {"tags": {"$elemMatch": condition}, "ssn": 1}};
+    for (condition, expected) in [
+        (doc! {"$eq": "t"}, doc! {"e1": {"$eq": token("tags", "t")}}),
+        (
+            doc! {"$ne": "t", "$type": "string"},
+            doc! {"e1": {"$ne": token("tags", "t")}},
+        ),
+        (doc! {"$type": ["string", "null"]}, doc! {"$type": [3, 10]}),
+    ] {
+        assert_eq!(sent(project(condition)), project(expected));
+    }
+    passes(project(doc! {"$ne": null}));
+    for (condition, named) in [
+        (doc! {"$ne": CANARY}, "null"),
+        (doc! {"$gt": CANARY}, "$gt"),
+        (doc! {"x": CANARY}, "field name"),
+        (doc! {}, "empty"),
+    ] {
+        refused(project(condition), &["tags", named]);
+    }
+}

@@ -25,6 +25,35 @@ fn every_field_that_the_schema_names_is_sealed_where_it_stands() {
     assert_eq!(sent, expected);
 }
 
+/// MongoDB puts the time there, but only there.
+#[test]
+fn the_timestamp_of_zero_is_refused_at_the_top_level_of_a_document_and_sealed_elsewhere() {
+    let zero = bson::Timestamp {
+        time: 0,
+        increment: 0,
+    };
+    for whole in [
+        doc! {"insert": "customers", "documents": [{"address": zero}]},
+        doc! {"update": "customers", "updates": [{"q": {}, "u": {"address": zero}}]},
+        doc! {"findAndModify": "customers", "query": {}, "update": {"address": zero}},
+    ] {
+        refused(whole, &["timestamp", "`address`", "the time itself"]);
+    }
+    let within = sent(doc! {"insert": "customers", "documents": [
+        {"address": {"since": zero}},
+        {"address": bson::Timestamp { time: 0, increment: 1 }},
+    ]});
+    let expected = doc! {"insert": "customers", "documents": [
+        {"address": sealed(doc! {"since": zero})},
+        {"address": sealed(bson::Timestamp { time: 0, increment: 1 })},
+    ]};
+    assert_eq!(within, expected);
+    let set =
+        doc! {"update": "customers", "updates": [{"q": {}, "u": {"$set": {"address": zero}}}]};
+    let expected = doc! {"update": "customers", "updates": [{"q": {}, "u": {"$set": {"address": sealed(zero)}}}]};
+    assert_eq!(sent(set), expected);
+}
+
 #[test]
 fn documents_are_sealed_in_sections_before_and_after_the_body() {
     let command = body(&doc! {"insert": "customers", "$db": "shop"});

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod batches;
+mod bulk_write;
 mod catalog;
 mod filter;
 mod find;
@@ -37,8 +39,17 @@ struct Upstream {
     unchanged: bool,
 }
 
-/// The decision on a frame; what is forwarded is checked to hold together.
+/// The decision on a frame; a statement that is refused alone counts for its command.
 fn decided(frame: &[u8]) -> Result<Upstream, Refusal> {
+    let upstream = forwarded(frame)?;
+    match upstream.plan.refused() {
+        [] => Ok(upstream),
+        [statement, ..] => Err(statement.refusal.clone()),
+    }
+}
+
+/// The decision on a frame; what is forwarded is checked to hold together.
+fn forwarded(frame: &[u8]) -> Result<Upstream, Refusal> {
     let message = Message::recognise(frame).unwrap();
     let mut scratch = vec![1, 2, 3];
     match decide(&message, &POLICY, &mut scratch) {

@@ -287,7 +287,7 @@ fn options_of_aggregate_are_checked() {
     refused(with("exchange", 1.into()), &["exchange"]);
     assert!(matches!(
         upstream(with("explain", true.into())).plan,
-        ReplyPlan::Relay
+        ReplyPlan::Explained { .. }
     ));
     assert_eq!(
         sent(with("hint", doc! {"ssn": 1}.into()))

@@ -406,7 +406,7 @@ fn what_is_forwarded_is_whole_and_holds_no_canary() {
                 forwarded.set(forwarded.get() + 1);
                 baited.set(baited.get() + u32::from(holds_canary(frame)));
                 prop_assert!(!holds_canary(cleared.bytes()));
-                prop_assert!(decided(frame).is_ok());
+                prop_assert!(super::forwarded(frame).is_ok());
             }
             Decision::Refuse(refusal) => {
                 prop_assert!(!refusal.message.contains(CANARY), "{}", refusal)

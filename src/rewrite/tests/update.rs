@@ -79,21 +79,138 @@ fn elements_are_pushed_and_pulled_sealed() {
             "visits": {"$each": [{"note": sealed("n")}, 5], "$sort": {"at": 1}, "$slice": 3},
         }},
     );
-    let by_token = |tags: &[&str]| {
-        let tokens: Vec<Bson> = tags.iter().map(|tag| token("tags", *tag)).collect();
-        doc! {"$pull": {"tags": {"e1": {"$in": tokens}}}}
-    };
-    becomes(doc! {"$pull": {"tags": "t"}}, by_token(&["t"]));
-    becomes(doc! {"$pull": {"tags": {"$eq": "t"}}}, by_token(&["t"]));
+    let token = |tag: &str| token("tags", tag);
+    let pull = |condition: Document| doc! {"$pull": {"tags": condition}};
+    let one = || pull(doc! {"e1": {"$eq": token("t")}});
+    let two = || pull(doc! {"e1": {"$in": [token("t"), token("u")]}});
+    becomes(doc! {"$pull": {"tags": "t"}}, one());
+    becomes(pull(doc! {"$eq": "t"}), one());
+    becomes(pull(doc! {"$in": ["t", "u"]}), two());
+    becomes(pull(doc! {"$in": ["t", "u"], "$eq": "t"}), one());
     becomes(
-        doc! {"$pull": {"tags": {"$in": ["t", "u"]}}},
-        by_token(&["t", "u"]),
+        pull(doc! {"$nin": ["t", null]}),
+        pull(doc! {"e1": {"$ne": token("t")}}),
     );
-    becomes(doc! {"$pull": {"tags": {"$in": []}}}, by_token(&[]));
+    becomes(pull(doc! {"$type": "string"}), pull(doc! {"$type": [3]}));
+    becomes(
+        doc! {"$pullAll": {"tags": ["t", "u"], "list": [1]}},
+        doc! {"$pullAll": {"list": [1]}, "$pull": two().get_document("$pull").unwrap()},
+    );
+    becomes(
+        doc! {"$pull": {"list": 1}, "$pullAll": {"tags": ["t"]}},
+        doc! {"$pull": {"list": 1, "tags": {"e1": {"$eq": token("t")}}}, "$pullAll": {}},
+    );
+    passes(update(
+        doc! {},
+        doc! {"$pull": {"tags": {"$ne": null}, "age": {"$in": []}}, "$pullAll": {"ssn": [null]}},
+    ));
     becomes(
         doc! {"$pull": {"payment": {"card": "c", "open": {"$gt": 1}}}},
-        doc! {"$pull": {"payment": {"card.e1": {"$eq": token("payment.card", "c")}, "open": {"$gt": 1}}}},
+        doc! {"$pull": {"payment": {"card.e1": {"$eq": super::token("payment.card", "c")}, "open": {"$gt": 1}}}},
     );
+}
+
+#[test]
+fn what_only_expressions_compare_is_done_by_a_pipeline_in_the_order_that_mongodb_has_fields() {
+    let change = |change: Document| {
+        let mut sent = sent(update(doc! {}, change));
+        let mut updates = sent.remove("updates").unwrap();
+        let statement = updates.as_array_mut().unwrap()[0]
+            .as_document_mut()
+            .unwrap();
+        statement.get_array_mut("u").unwrap().remove(0)
+    };
+    let stage = change(doc! {
+        "$addToSet": {"tags": {"$each": ["t", null, "t"]}}, "$set": {"ssn": "a", "b": {"c": 1}}, "$unset": {"name": CANARY},
+    });
+    let fields = stage.as_document().unwrap().get_document("$set").unwrap();
+    let names: Vec<&String> = fields.keys().collect();
+    assert_eq!(names, ["b", "name", "ssn", "tags"]);
+    assert_eq!(
+        fields.get_document("b").unwrap(),
+        &doc! {"$literal": {"c": 1}}
+    );
+    assert_eq!(fields.get_str("name").unwrap(), "$$REMOVE");
+    assert_eq!(
+        fields.get_document("ssn").unwrap(),
+        &doc! {"$literal": queryable("ssn", "a")},
+    );
+    let added = doc! {"$literal": [queryable("tags", "t"), null]};
+    let tags = fields.get_document("tags").unwrap();
+    let missing = tags.get_array("$cond").unwrap()[2].as_document().unwrap();
+    assert_eq!(
+        missing.get_array("$cond").unwrap()[1],
+        Bson::Document(added)
+    );
+    for pull in [
+        doc! {"$pull": {"tags": {"$ne": "t"}}},
+        doc! {"$pullAll": {"tags": ["t", null]}},
+        doc! {"$pull": {"tags": {"$in": ["t", null]}}},
+    ] {
+        assert!(change(pull).as_document().unwrap().contains_key("$set"));
+    }
+}
+
+#[test]
+fn what_mongodb_refuses_as_a_conflict_reaches_it_without_its_values() {
+    for (change, expected) in [
+        (
+            doc! {"$addToSet": {"tags": CANARY}, "$push": {"tags": null}},
+            doc! {"$addToSet": {"tags": null}, "$push": {"tags": null}},
+        ),
+        (
+            doc! {"$pullAll": {"tags": [CANARY, null]}, "$unset": {"tags.0": ""}},
+            doc! {"$pullAll": {}, "$unset": {"tags.0": ""}, "$pull": {"tags": null}},
+        ),
+        (
+            doc! {"$pull": {"tags": {"$ne": CANARY}}, "$inc": {"tags": 1.5}},
+            doc! {},
+        ),
+    ] {
+        if expected.is_empty() {
+            refused(update(doc! {}, change), &["tags", "$inc"]);
+        } else {
+            becomes(change, expected);
+        }
+    }
+}
+
+#[test]
+fn the_current_date_is_the_proxys_and_is_sealed() {
+    let change = |what: Document| update(doc! {}, what);
+    let sent = sent(change(
+        doc! {"$currentDate": {"address": true, "open": true}, "$set": {"x": 1}},
+    ));
+    let update = sent.get_array("updates").unwrap()[0].as_document().unwrap();
+    let update = update.get_document("u").unwrap();
+    assert_eq!(
+        update.get_document("$currentDate").unwrap(),
+        &doc! {"open": true}
+    );
+    let set = update.get_document("$set").unwrap();
+    assert_eq!(set.get("x"), Some(&Bson::Int32(1)));
+    let at = set.get_document("address").unwrap().get("sealed").unwrap();
+    assert!(matches!(at, Bson::DateTime(at) if at.timestamp_millis() > 1_700_000_000_000));
+    let timestamp = upstream(change(
+        doc! {"$currentDate": {"address": {"$type": "timestamp"}}},
+    ));
+    assert!(!timestamp.unchanged);
+    for wrong in [
+        doc! {"$type": "string"},
+        doc! {"$type": "date", "x": CANARY},
+        doc! {},
+    ] {
+        let refusal = refused(
+            change(doc! {"$currentDate": {"address": wrong}}),
+            &["$currentDate"],
+        );
+        assert_eq!(refusal.kind, RefusalKind::Malformed);
+    }
+    let wrong = refused(
+        change(doc! {"$currentDate": {"ssn": true}}),
+        &["ssn", "date"],
+    );
+    assert_eq!(wrong.kind, RefusalKind::WrongType);
 }
 
 #[test]
@@ -153,7 +270,6 @@ fn what_would_compute_on_sealed_fields_is_refused() {
             "payment",
             "$currentDate",
         ),
-        (doc! {"$currentDate": {"ssn": true}}, "ssn", "$currentDate"),
         (doc! {"$rename": {"ssn": "x"}}, "ssn", "$rename"),
         (doc! {"$rename": {"x": "payment"}}, "payment", "$rename"),
         (
@@ -161,13 +277,44 @@ fn what_would_compute_on_sealed_fields_is_refused() {
             "payment.card",
             "$rename",
         ),
-        (doc! {"$addToSet": {"tags": CANARY}}, "tags", "$addToSet"),
+        (
+            doc! {"$addToSet": {"tags": CANARY}, "$inc": {"n": 1}},
+            "tags",
+            "$addToSet",
+        ),
+        (
+            doc! {"$addToSet": {"tags": CANARY}, "$set": {"x.y": 1}},
+            "tags",
+            "$addToSet",
+        ),
+        (
+            doc! {"$addToSet": {"payment.card": CANARY}},
+            "payment.card",
+            "top level",
+        ),
+        (
+            doc! {"$addToSet": {"address": CANARY}},
+            "address",
+            "$addToSet",
+        ),
+        (doc! {"$addToSet": {"tags": [CANARY]}}, "tags", "$addToSet"),
+        (doc! {"$pull": {"tags": {"$gt": CANARY}}}, "tags", "$gt"),
+        (
+            doc! {"$pull": {"tags": {"$not": {"$eq": CANARY}}}},
+            "tags",
+            "$not",
+        ),
+        (doc! {"$pull": {"notes": {"$ne": null}}}, "notes", "$pull"),
         (
             doc! {"$addToSet": {"visits": {"note": CANARY}}},
             "visits",
             "$addToSet",
         ),
-        (doc! {"$pullAll": {"tags": [CANARY]}}, "tags", "$pullAll"),
+        (
+            doc! {"$pullAll": {"tags": [CANARY, null]}, "$rename": {"a": "b"}},
+            "tags",
+            "$pullAll",
+        ),
         (
             doc! {"$pullAll": {"payment": [{"card": CANARY}]}},
             "payment",
@@ -196,17 +343,6 @@ fn what_would_compute_on_sealed_fields_is_refused() {
         ),
         (doc! {"$pop": {"tags": CANARY}}, "tags", "$pop"),
         (doc! {"$pop": {"address": 1}}, "address", "$pop"),
-        (doc! {"$pull": {"tags": {"$ne": CANARY}}}, "tags", "$ne"),
-        (
-            doc! {"$pull": {"tags": {"$in": [CANARY, null]}}},
-            "tags",
-            "$pull",
-        ),
-        (
-            doc! {"$pull": {"tags": {"$in": ["a"], "$eq": CANARY}}},
-            "tags",
-            "several",
-        ),
         (doc! {"$pull": {"notes": CANARY}}, "notes", "$pull"),
         (doc! {"$pull": {"visits": {"note": CANARY}}}, "note", "$eq"),
         (

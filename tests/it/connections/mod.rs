@@ -4,6 +4,7 @@ mod failover;
 mod leaving;
 mod limits;
 mod order;
+mod retries;
 
 use std::time::Instant;
 

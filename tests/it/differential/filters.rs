@@ -140,7 +140,7 @@ pub(super) fn equality_condition(dice: &mut Dice, path: &str) -> Bson {
 }
 
 fn operator(dice: &mut Dice, path: &str) -> Document {
-    match dice.below(16) {
+    match dice.below(22) {
         0 | 1 => doc! { "$eq": comparable(dice, path) },
         2..5 => doc! { "$in": list_of(dice, path) },
         5 | 6 => doc! { "$ne": comparable(dice, path) },
@@ -148,9 +148,53 @@ fn operator(dice: &mut Dice, path: &str) -> Document {
         9 => doc! { "$exists": dice.chance(50) },
         10 | 11 => doc! { "$all": list_of(dice, path) },
         12 => doc! { "$size": i32::try_from(dice.below(4)).unwrap() },
-        13 => doc! { "$elemMatch": { "$eq": comparable(dice, path) } },
-        14 => doc! { "$elemMatch": { "$in": list_of(dice, path) } },
+        13..16 => doc! { "$elemMatch": of_element(dice, path) },
+        16 => {
+            doc! { "$all": array(dice, 1, 2, |dice| doc! { "$elemMatch": of_element(dice, path) }.into()) }
+        }
+        17..20 => doc! { "$type": kinds(dice, path) },
         _ => doc! { "$not": { "$exists": dice.chance(50) } },
+    }
+}
+
+/// Operators on one element of a sealed array.
+pub(super) fn of_element(dice: &mut Dice, path: &str) -> Document {
+    let mut both = element_operator(dice, path);
+    if dice.chance(20) {
+        both.extend(element_operator(dice, path));
+    }
+    both
+}
+
+fn element_operator(dice: &mut Dice, path: &str) -> Document {
+    match dice.below(10) {
+        0..3 => doc! { "$eq": comparable(dice, path) },
+        3 => doc! { "$in": list_of(dice, path) },
+        4 | 5 => doc! { "$ne": comparable(dice, path) },
+        6 => doc! { "$nin": list_of(dice, path) },
+        7 => doc! { "$not": element_operator(dice, path) },
+        8 => doc! { "$type": kinds(dice, path) },
+        _ => doc! { "$exists": dice.chance(80) },
+    }
+}
+
+/// Types that a sealed field has, all of them or other ones; seldom some.
+pub(super) fn kinds(dice: &mut Dice, path: &str) -> Bson {
+    let own: &[Bson] = match path {
+        path if path.starts_with("age") => &["number".into()],
+        path if path.starts_with("address") => &[],
+        _ => &["string".into(), Bson::Int32(2), Bson::Double(2.0)],
+    };
+    let other = [
+        "null", "array", "null", "array", "object", "binData", "bool", "minKey", "int",
+    ];
+    let one = |dice: &mut Dice| match own {
+        [_, ..] if dice.chance(50) => dice.pick(own),
+        _ => dice.pick(&other).into(),
+    };
+    match dice.chance(60) {
+        true => one(dice),
+        false => array(dice, 1, 3, one),
     }
 }
 
@@ -161,10 +205,10 @@ fn strange(dice: &mut Dice, path: &str) -> Bson {
         0 => doc! { "$gt": value }.into(),
         1 => doc! { "$lte": value }.into(),
         2 => doc! { "$regex": "^sealed" }.into(),
-        3 => doc! { "$type": "string" }.into(),
+        3 => doc! { "$type": dice.pick(&["int", "no type"]) }.into(),
         4 => array(dice, 0, 2, |_| value.clone()),
         5 => doc! { "x": value }.into(),
-        6 => doc! { "$elemMatch": { "$ne": value } }.into(),
+        6 => doc! { "$elemMatch": { "$gt": value } }.into(),
         7 => doc! { "$in": [Bson::RegularExpression(Regex {
             pattern: "^s".try_into().unwrap(),
             options: "".try_into().unwrap(),
@@ -177,7 +221,7 @@ fn strange(dice: &mut Dice, path: &str) -> Bson {
 
 fn presence(dice: &mut Dice) -> (String, Bson) {
     let path = dice.pick(PRESENCE);
-    let condition = match dice.below(12) {
+    let condition = match dice.below(14) {
         0 | 1 => Bson::Null,
         2 => doc! { "$eq": Bson::Null }.into(),
         3 | 4 => doc! { "$ne": Bson::Null }.into(),
@@ -186,6 +230,8 @@ fn presence(dice: &mut Dice) -> (String, Bson) {
         7 => doc! { "$not": { "$exists": dice.chance(50) } }.into(),
         8 => doc! { "$exists": true, "$ne": Bson::Null }.into(),
         9 if dice.chance(20) => sealed_string(dice),
+        10 => doc! { "$type": kinds(dice, path) }.into(),
+        11 => doc! { "$not": { "$type": kinds(dice, path) } }.into(),
         _ => doc! { "$exists": dice.chance(50) }.into(),
     };
     (path.to_owned(), condition)
@@ -203,7 +249,11 @@ fn parent(dice: &mut Dice, depth: usize) -> (String, Bson) {
         6 => doc! { "$in": [scalar(dice), Bson::Null] }.into(),
         7 => doc! { "$not": { "$size": 1 } }.into(),
         8 => doc! { "$gte": plain_number(dice) }.into(),
-        9 if dice.chance(20) => doc! { "card": sealed_string(dice) }.into(),
+        9 if dice.chance(20) => match path.starts_with("visits") {
+            true => doc! { "note": sealed_string(dice) }.into(),
+            false => doc! { "card": sealed_string(dice) }.into(),
+        },
+        9 => whole(dice),
         10 => doc! { "$all": [
             { "$elemMatch": element(dice, path, depth) },
             { "$elemMatch": element(dice, path, depth) },
@@ -213,6 +263,26 @@ fn parent(dice: &mut Dice, depth: usize) -> (String, Bson) {
         _ => doc! { "$elemMatch": element(dice, path, depth) }.into(),
     };
     (path.to_owned(), condition)
+}
+
+/// A comparison with documents and arrays that hold nothing sealed.
+fn whole(dice: &mut Dice) -> Bson {
+    let one = |dice: &mut Dice| -> Bson {
+        match dice.below(6) {
+            0 => doc! {}.into(),
+            1 => Vec::<Bson>::new().into(),
+            2 => doc! { "kind": open_string(dice) }.into(),
+            3 => doc! { "at": plain_number(dice) }.into(),
+            4 => doc! { "card": Bson::Null }.into(),
+            _ => vec![doc! { "at": plain_number(dice) }].into(),
+        }
+    };
+    match dice.below(4) {
+        0 => one(dice),
+        1 => doc! { "$ne": one(dice) }.into(),
+        2 => doc! { "$in": array(dice, 0, 3, one) }.into(),
+        _ => doc! { "$nin": array(dice, 0, 2, one) }.into(),
+    }
 }
 
 /// A filter of the documents in an array of payments or visits.

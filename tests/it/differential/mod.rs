@@ -6,6 +6,7 @@
 //! of its world, which as `FIELDSEAL_SEED` comes first), and
 //! `FIELDSEAL_DIFFERENTIAL_OPS` is the number of commands.
 
+mod catalog;
 mod commands;
 mod dice;
 mod filters;

@@ -151,7 +151,11 @@ fn essence(mut reply: Document) -> Document {
         for error in errors.iter_mut().filter_map(Bson::as_document_mut) {
             let code = error.get_i32("code").unwrap();
             let message = error.get_str("errmsg").unwrap_or_default();
-            let mut essence = error_essence(code, message);
+            let mut essence = if message.starts_with("fieldseal") || is_impossible(message) {
+                doc! { "refused": true }
+            } else {
+                error_essence(code, message)
+            };
             essence.insert("at", error.get_i32("index").unwrap());
             *error = essence;
         }
@@ -162,6 +166,41 @@ fn essence(mut reply: Document) -> Document {
         Bson::Document(reply) => reply,
         _ => unreachable!("a document stays one"),
     }
+}
+
+/// Whether MongoDB refused a statement of [`impossible`].
+fn is_impossible(message: &str) -> bool {
+    message.contains(REFUSED) || message == "The '_id' value cannot be of type array"
+}
+
+const REFUSED: &str = "$refusedByTheProxy";
+
+/// The numbers of the statements that the proxy refused while others of their batch went on.
+pub(super) fn refused(reply: &Document) -> Vec<usize> {
+    let errors = reply.get_array("writeErrors").into_iter().flatten();
+    errors
+        .filter_map(Bson::as_document)
+        .filter(|error| error.contains_key("refused"))
+        .map(|error| usize::try_from(error.get_i32("at").unwrap()).unwrap())
+        .collect()
+}
+
+/// The command with statements that MongoDB refuses in these places, as if it had
+/// refused them itself.
+pub(super) fn impossible(command: &Document, refused: &[usize]) -> Document {
+    let (name, statement) = match command.keys().next().unwrap().as_str() {
+        "insert" => ("documents", doc! { "_id": [] }),
+        "update" => ("updates", doc! { "q": { REFUSED: 1 }, "u": {} }),
+        _ => ("deletes", doc! { "q": { REFUSED: 1 }, "limit": 1 }),
+    };
+    let mut command = command.clone();
+    if !refused.is_empty() {
+        let statements = command.get_array_mut(name).unwrap();
+        for index in refused {
+            statements[*index] = statement.clone().into();
+        }
+    }
+    command
 }
 
 /// MongoDB makes an `_id` where an upsert names none; no document has another `ObjectId` there.

@@ -3,7 +3,7 @@
 use mongodb::bson::{Array, Bson, Document, doc};
 
 use super::dice::Dice;
-use super::filters::{element, filter, plain_equality};
+use super::filters::{element, filter, of_element, plain_equality};
 use super::values::{plain_number, sealed_string};
 
 /// A pipeline; the flag says whether it fixes the order of its results.
@@ -173,7 +173,8 @@ fn simple_projection(dice: &mut Dice) -> Document {
 
 /// A projection of find or findAndModify.
 pub(super) fn projection(dice: &mut Dice) -> Document {
-    match dice.below(10) {
+    match dice.below(11) {
+        10 => doc! { "tags": { "$elemMatch": of_element(dice, "tags") }, "name": 1 },
         0..5 => simple_projection(dice),
         5 => {
             let path = dice.pick(&["tags", "visits", "list", "payment"]);

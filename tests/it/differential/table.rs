@@ -62,6 +62,46 @@ fn filters() -> Vec<Document> {
         doc! { "tags": { "$size": 2 } },
         doc! { "tags": { "$elemMatch": { "$eq": "sealed-a" } } },
         doc! { "tags": { "$elemMatch": { "$in": ["sealed-a", "sealed-z"] } } },
+        doc! { "tags": { "$elemMatch": { "$ne": "sealed-a" } } },
+        doc! { "tags": { "$elemMatch": { "$nin": ["sealed-a", null] } } },
+        doc! { "tags": { "$elemMatch": { "$in": ["sealed-a", null] } } },
+        doc! { "tags": { "$elemMatch": { "$not": { "$eq": "sealed-a" }, "$exists": true } } },
+        doc! { "tags": { "$elemMatch": { "$eq": null } } },
+        doc! { "tags": { "$elemMatch": { "$type": "string" } } },
+        doc! { "tags": { "$elemMatch": {} } },
+        doc! { "tags": { "$all": [{ "$elemMatch": { "$eq": "sealed-a" } }, { "$elemMatch": { "$ne": "sealed-a" } }] } },
+        doc! { "tags": { "$all": ["sealed-b", null] } },
+        doc! { "tags.1": null },
+        doc! { "tags.1": { "$ne": null } },
+        doc! { "tags.1": { "$in": ["sealed-b", null] } },
+        doc! { "tags.0": { "$nin": ["sealed-a", null] } },
+        doc! { "tags.1": { "$type": "null" } },
+        doc! { "tags.0": { "$type": ["string", "int"] } },
+        doc! { "ssn": { "$type": "string" } },
+        doc! { "ssn": { "$type": 2 } },
+        doc! { "ssn": { "$type": "object" } },
+        doc! { "ssn": { "$type": ["string", "null"] } },
+        doc! { "ssn": { "$not": { "$type": "string" } } },
+        doc! { "ssn": { "$size": 1 } },
+        doc! { "tags": { "$type": "array" } },
+        doc! { "tags": { "$type": ["array", "string"] } },
+        doc! { "tags": { "$type": "binData" } },
+        doc! { "age": { "$type": "number" } },
+        doc! { "age": { "$type": ["int", "long", "double", "decimal"] } },
+        doc! { "address": { "$type": "null" } },
+        doc! { "visits.note": { "$type": "string" } },
+        doc! { "visits.note": { "$type": "date" } },
+        doc! { "visits.0.note": { "$type": "string" } },
+        doc! { "visits": { "$elemMatch": { "note": { "$type": "string" }, "at": 2 } } },
+        doc! { "visits": [{ "at": 2 }] },
+        doc! { "visits": { "$in": [{ "at": 2 }, 3] } },
+        doc! { "payment": { "$ne": {} } },
+        doc! { "$jsonSchema": { "required": ["ssn"], "properties": { "ssn": { "bsonType": "string" } } } },
+        doc! { "$jsonSchema": { "properties": { "ssn": { "type": ["string", "null"] }, "age": { "type": "number" } } } },
+        doc! { "$jsonSchema": { "properties": { "tags": { "items": { "bsonType": "string" }, "maxItems": 2 } } } },
+        doc! { "$jsonSchema": { "properties": { "tags": { "not": { "bsonType": "array" } } } } },
+        doc! { "$jsonSchema": { "properties": { "visits": { "items": { "properties": { "note": { "bsonType": "string" } }, "required": ["note"] } } } } },
+        doc! { "$jsonSchema": { "properties": { "payment": { "bsonType": "object", "properties": { "card": { "bsonType": "int" } } } } } },
         doc! { "tags": { "$not": { "$all": ["sealed-a"] } } },
         doc! { "tags": null },
         doc! { "tags.0": "sealed-a" },
@@ -95,6 +135,14 @@ fn reads() -> Vec<Document> {
         find(doc! { "projection": { "ssn": 0, "visits.note": 0 } }),
         find(doc! { "projection": { "tags": { "$slice": 1 }, "visits": { "$slice": [1, 1] } } }),
         find(doc! { "projection": { "visits": { "$elemMatch": { "at": 2 } } } }),
+        find(doc! { "projection": { "tags": { "$elemMatch": { "$eq": "sealed-b" } }, "ssn": 1 } }),
+        find(
+            doc! { "projection": { "tags": { "$elemMatch": { "$in": ["sealed-a", "sealed-b"] } } } },
+        ),
+        find(doc! { "projection": { "tags": { "$elemMatch": { "$eq": null } } } }),
+        find(
+            doc! { "projection": { "tags": { "$elemMatch": { "$ne": "sealed-b", "$type": "string" } } } },
+        ),
         find(doc! { "filter": { "tags": "sealed-b" }, "projection": { "tags.$": 1 } }),
         doc! { "distinct": COLLECTION, "key": "name", "query": { "age": 36 } },
         aggregate(vec![
@@ -156,6 +204,8 @@ fn writes() -> Vec<Operation> {
         ..statement(doc! { "q": filter, "u": update, "upsert": true })
     };
     let ssn = || doc! { "ssn": "sealed-1" };
+    let all = || doc! {};
+    let two = || doc! { "_id": 2 };
     vec![
         one(
             ssn(),
@@ -190,6 +240,97 @@ fn writes() -> Vec<Operation> {
             doc! { "$pull": { "tags": { "$in": ["sealed-a", "sealed-b"] } } },
         ),
         one(ssn(), doc! { "$pull": { "visits": { "at": 1 } } }),
+        one(ssn(), doc! { "$pull": { "tags": { "$ne": "sealed-a" } } }),
+        one(
+            ssn(),
+            doc! { "$pull": { "tags": { "$nin": ["sealed-a", null] } } },
+        ),
+        one(all(), doc! { "$pull": { "tags": null } }),
+        one(
+            two(),
+            doc! { "$pull": { "tags": { "$in": ["sealed-b", null] } } },
+        ),
+        one(
+            two(),
+            doc! { "$pull": { "tags": { "$ne": "sealed-a" } }, "$set": { "n": 9, "b": 1 } },
+        ),
+        one(two(), doc! { "$pull": { "tags": { "$ne": null } } }),
+        one(two(), doc! { "$pull": { "tags": { "$type": "string" } } }),
+        one(two(), doc! { "$pull": { "tags": { "$exists": true } } }),
+        one(
+            ssn(),
+            doc! { "$pullAll": { "tags": ["sealed-a", "sealed-z"] } },
+        ),
+        one(two(), doc! { "$pullAll": { "tags": ["sealed-b", null] } }),
+        one(two(), doc! { "$pullAll": { "tags": [null] } }),
+        one(
+            ssn(),
+            doc! { "$pullAll": { "tags": ["sealed-a"], "list": [1] }, "$pull": { "visits": { "at": 1 } } },
+        ),
+        one(
+            ssn(),
+            doc! { "$pullAll": { "tags": ["sealed-a"] }, "$set": { "tags": "sealed-x" } },
+        ),
+        one(
+            ssn(),
+            doc! { "$pullAll": { "tags": ["sealed-a"] }, "$pull": { "tags": "sealed-x" } },
+        ),
+        one(
+            two(),
+            doc! { "$pull": { "tags": { "$ne": "sealed-a" } }, "$push": { "tags": "sealed-x" } },
+        ),
+        one(two(), doc! { "$pullAll": { "visits": [{ "at": 2 }] } }),
+        one(two(), doc! { "$pull": { "ssn": { "$ne": "sealed-a" } } }),
+        one(
+            doc! { "_id": 5 },
+            doc! { "$pull": { "tags": { "$ne": "sealed-a" } }, "$set": { "b": 1 } },
+        ),
+        one(ssn(), doc! { "$addToSet": { "tags": "sealed-a" } }),
+        one(ssn(), doc! { "$addToSet": { "tags": "sealed-c" } }),
+        one(ssn(), doc! { "$addToSet": { "tags": null } }),
+        one(
+            two(),
+            doc! { "$addToSet": { "tags": { "$each": [null, "sealed-c", "sealed-b", "sealed-c", "sealed-d"] } } },
+        ),
+        one(ssn(), doc! { "$addToSet": { "tags": { "$each": [] } } }),
+        one(
+            ssn(),
+            doc! { "$addToSet": { "tags": "sealed-c" }, "$set": { "zz": 1, "aa": { "$x": 2 }, "ssn": "sealed-4" }, "$unset": { "name": "" } },
+        ),
+        one(
+            ssn(),
+            doc! { "$addToSet": { "tags": "sealed-c" }, "$set": { "tags": ["sealed-d"] } },
+        ),
+        one(
+            ssn(),
+            doc! { "$addToSet": { "tags": "sealed-c" }, "$push": { "tags": "sealed-d" } },
+        ),
+        one(ssn(), doc! { "$addToSet": { "ssn": "sealed-c" } }),
+        one(
+            doc! { "_id": 3 },
+            doc! { "$addToSet": { "ssn": "sealed-c" } },
+        ),
+        one(
+            doc! { "_id": 5 },
+            doc! { "$addToSet": { "tags": { "$each": ["sealed-c", "sealed-c"] } }, "$set": { "aa": 1 } },
+        ),
+        one(
+            two(),
+            doc! { "$addToSet": { "visits": { "$each": [{ "at": 2 }, { "at": 3 }] } } },
+        ),
+        statement(doc! { "q": {}, "u": { "$addToSet": { "age": 36 } }, "multi": true }),
+        statement(
+            doc! { "q": { "tags": { "$type": "array" } }, "u": { "$addToSet": { "tags": "sealed-b" } }, "multi": true },
+        ),
+        statement(
+            doc! { "q": { "_id": 9, "name": "new", "n": { "$gt": 1 } }, "u": { "$addToSet": { "tags": "sealed-b" }, "$set": { "b": 1 } }, "upsert": true },
+        ),
+        statement(
+            doc! { "q": { "name": "new", "sub.x": 1 }, "u": { "$addToSet": { "tags": { "$each": ["sealed-b", null] } } }, "upsert": true },
+        ),
+        modify(
+            doc! { "query": ssn(), "update": { "$addToSet": { "tags": "sealed-c" } }, "new": true },
+        ),
         one(ssn(), doc! { "$pop": { "tags": -1 } }),
         one(
             doc! { "visits.at": 2, "_id": 1 },

@@ -3,7 +3,7 @@
 use mongodb::bson::{Array, Bson, Document, doc};
 
 use super::dice::Dice;
-use super::filters::{equality_condition, filter, right_value};
+use super::filters::{equality_condition, filter, of_element, right_value};
 use super::values::{self, array, plain_number, scalar, sealed_string, sealed_value};
 
 /// A change, and what goes with it.
@@ -121,7 +121,7 @@ fn by_operators(dice: &mut Dice) -> Change {
 }
 
 fn operator(dice: &mut Dice) -> (&'static str, &'static str, Bson) {
-    match dice.below(24) {
+    match dice.below(28) {
         0..6 => {
             let path = dice.pick(&["ssn", "payment.card", "tags", "age", "address"]);
             ("$set", path, sealed_value(dice, path))
@@ -169,6 +169,8 @@ fn operator(dice: &mut Dice) -> (&'static str, &'static str, Bson) {
             )
         }
         15 if dice.chance(30) => refused(dice),
+        24..26 => add_to_set(dice),
+        26 => pull_all(dice),
         _ => open_operator(dice),
     }
 }
@@ -206,8 +208,51 @@ fn push(dice: &mut Dice) -> (&'static str, &'static str, Bson) {
     ("$push", path, push.into())
 }
 
+fn tag(dice: &mut Dice) -> Bson {
+    match dice.chance(12) {
+        true => Bson::Null,
+        false => sealed_string(dice),
+    }
+}
+
+fn add_to_set(dice: &mut Dice) -> (&'static str, &'static str, Bson) {
+    let path = dice.pick(&["tags", "tags", "tags", "ssn", "age", "visits"]);
+    let one = |dice: &mut Dice| match path {
+        "visits" if dice.chance(70) => doc! { "at": plain_number(dice) }.into(),
+        "visits" => values::visit(dice).into(),
+        "age" => values::number(dice),
+        _ => tag(dice),
+    };
+    match dice.chance(50) {
+        true => ("$addToSet", path, one(dice)),
+        false => (
+            "$addToSet",
+            path,
+            doc! { "$each": array(dice, 0, 4, one) }.into(),
+        ),
+    }
+}
+
+fn pull_all(dice: &mut Dice) -> (&'static str, &'static str, Bson) {
+    match dice.below(4) {
+        0 => (
+            "$pullAll",
+            "visits",
+            array(dice, 0, 2, |dice| doc! { "at": plain_number(dice) }.into()),
+        ),
+        _ => (
+            "$pullAll",
+            dice.pick(&["tags", "tags", "ssn"]),
+            array(dice, 0, 3, tag),
+        ),
+    }
+}
+
 fn pull(dice: &mut Dice) -> (&'static str, &'static str, Bson) {
-    match dice.below(8) {
+    match dice.below(12) {
+        8 | 9 => ("$pull", "tags", of_element(dice, "tags").into()),
+        10 => ("$pull", "tags", tag(dice)),
+        11 => ("$pull", "age", of_element(dice, "age").into()),
         0..3 => ("$pull", "tags", sealed_string(dice)),
         3 => (
             "$pull",
@@ -231,15 +276,14 @@ fn pull(dice: &mut Dice) -> (&'static str, &'static str, Bson) {
 
 /// What computes on a sealed field.
 fn refused(dice: &mut Dice) -> (&'static str, &'static str, Bson) {
-    match dice.below(8) {
+    match dice.below(7) {
         0 => ("$inc", "age", 1.into()),
         1 => ("$mul", "age", 2.into()),
         2 => ("$max", "age", 3.into()),
         3 => ("$rename", "ssn", "name".into()),
         4 => ("$rename", "name", "ssn".into()),
-        5 => ("$addToSet", "tags", sealed_string(dice)),
-        6 => ("$currentDate", "address", true.into()),
-        _ => ("$pullAll", "tags", array(dice, 1, 2, sealed_string)),
+        5 => ("$addToSet", "payment.card", sealed_string(dice)),
+        _ => ("$bit", "age", doc! { "and": 1 }.into()),
     }
 }
 

@@ -8,7 +8,7 @@ use mongodb::bson::{Bson, Document, doc};
 
 use super::commands::{self, Operation};
 use super::dice::Dice;
-use super::pair::{Answer, Side, bytes, compare, ordered_fields, same_state};
+use super::pair::{Answer, Side, bytes, compare, impossible, ordered_fields, refused, same_state};
 use super::stored;
 
 /// Insertions that a world begins with.
@@ -194,9 +194,15 @@ impl World {
                 return None;
             }
             Answer::Failed(_) => count.failed += 1,
-            Answer::Reply(_) => count.answered += 1,
+            Answer::Reply(ref reply) if refused(reply).is_empty() => count.answered += 1,
+            Answer::Reply(_) => count.refused += 1,
         }
-        let plain = self.plain.run(&operation.command).await;
+        let command = match &sealed {
+            // The others of the batch are done on both sides.
+            Answer::Reply(reply) => impossible(&operation.command, &refused(reply)),
+            _ => operation.command.clone(),
+        };
+        let plain = self.plain.run(&command).await;
         let answers = compare(operation, &sealed, &plain);
         let state = if operation.writes {
             self.states(operation.loose).await.err()

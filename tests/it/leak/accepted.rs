@@ -78,6 +78,12 @@ pub(super) fn filters(canaries: &Canaries) -> Vec<Document> {
         doc! { "tags": { "$all": [text("$all"), "common"] } },
         doc! { "tags": { "$elemMatch": { "$eq": text("$elemMatch $eq") } } },
         doc! { "tags": { "$elemMatch": { "$in": [text("$elemMatch $in")] } } },
+        doc! { "tags": { "$elemMatch": { "$ne": text("$elemMatch $ne") } }, "_id": 1 },
+        doc! { "tags": { "$elemMatch": { "$in": [text("$elemMatch null"), null] } } },
+        doc! { "tags": { "$all": [{ "$elemMatch": { "$eq": text("$all $elemMatch") } }] } },
+        doc! { "tags": { "$all": [text("$all null"), null] } },
+        doc! { "ssn": { "$type": "string", "$eq": text("$type") } },
+        doc! { "tags.0": { "$in": [text("position null"), null] } },
         doc! { "tags.0": text("position") },
         doc! { "visits.code": text("in array") },
         doc! { "visits": { "$elemMatch": { "code": text("$elemMatch"), "at": 1 } } },
@@ -99,6 +105,9 @@ pub(super) fn reads(canaries: &Canaries) -> Vec<Document> {
     reads.extend([
         doc! { "find": "people", "filter": by_ssn("find"), "sort": { "name": 1 }, "limit": 2,
         "projection": { "ssn": 1, "tags": 1 }, "hint": { "ssn": 1 }, "comment": "open" },
+        doc! { "planCacheClear": "people", "query": by_ssn("planCacheClear") },
+        doc! { "planCacheSetFilter": "people", "query": by_ssn("planCacheSetFilter"), "indexes": [{ "ssn": 1 }] },
+        doc! { "planCacheClearFilters": "people" },
         doc! { "count": "people", "query": by_ssn("count") },
         doc! { "distinct": "people", "key": "name", "query": by_ssn("distinct") },
         doc! { "aggregate": "people", "cursor": {}, "pipeline": [
@@ -139,6 +148,11 @@ pub(super) fn updates(canaries: &Canaries) -> Vec<Document> {
         doc! { "q": { "_id": 5 }, "u": { "$pull": { "tags": text("$pull") } } },
         doc! { "q": { "_id": 5 }, "u": { "$pull": { "tags": { "$in": [text("$pull $in")] } } } },
         doc! { "q": { "_id": 5 }, "u": { "$pull": { "visits": { "code": text("$pull below") } } } },
+        doc! { "q": { "_id": 5 }, "u": { "$pull": { "tags": { "$ne": text("$pull $ne") } } } },
+        doc! { "q": { "_id": 5 }, "u": { "$pullAll": { "tags": [text("$pullAll")] } } },
+        doc! { "q": { "_id": 5 }, "u": { "$pullAll": { "tags": [text("$pullAll null"), null] } } },
+        doc! { "q": { "_id": 5 }, "u": { "$addToSet": { "tags": { "$each": [text("$addToSet"), null] } },
+        "$set": { "ssn": text("beside $addToSet"), "payment": { "card": text("below, beside $addToSet") } } } },
         doc! { "q": { "_id": 5 }, "u": { "$pop": { "tags": 1 } } },
         doc! { "q": { "_id": 6 }, "u": { "$set": { "tags.$[]": text("position"), "visits.0.note": text("position below") } } },
         doc! { "q": { "_id": 7, "visits.code": canaries.text("insert 7 code") }, "u": { "$set": { "visits.$.note": text("$") } } },
@@ -153,7 +167,7 @@ pub(super) fn updates(canaries: &Canaries) -> Vec<Document> {
         doc! { "q": { "_id": 41 }, "u": super::accepted::person(canaries, 41, "upsert replace"), "upsert": true },
         doc! { "q": { "ssn": { "$ne": text("many $ne") }, "_id": { "$gt": 15 } }, "u": { "$set": { "payment.card": text("many") } }, "multi": true },
     ];
-    let (one_by_one, together) = statements.split_at(12);
+    let (one_by_one, together) = statements.split_at(16);
     let mut updates: Vec<Document> = one_by_one
         .iter()
         .map(|statement| doc! { "update": "people", "updates": [statement.clone()] })

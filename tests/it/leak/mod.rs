@@ -262,10 +262,18 @@ async fn refuse(client: &Client, database: &str, canaries: &Canaries) -> Vec<Str
         match database.run_command(command.clone()).await {
             Err(error) if error.to_string().contains("fieldseal") => {}
             Err(error) => not_refused.push(format!("{command}: {error}")),
+            Ok(answer) if of_statement(&answer) => {}
             Ok(answer) => not_refused.push(format!("{command}: {answer}")),
         }
     }
     not_refused
+}
+
+/// Whether a batch was refused by its statement.
+fn of_statement(answer: &Document) -> bool {
+    let errors = answer.get_array("writeErrors").into_iter().flatten();
+    let mut texts = errors.filter_map(|error| error.as_document()?.get_str("errmsg").ok());
+    texts.any(|text| text.starts_with("fieldseal"))
 }
 
 /// Runs what must be accepted, on MongoDB as through the proxy.

@@ -28,7 +28,7 @@ pub(super) fn all(canaries: &Canaries, database: &str) -> Vec<(Option<&'static s
     all.push((
         Some("admin"),
         doc! { "bulkWrite": 1, "nsInfo": [{ "ns": &namespace }],
-        "ops": [{ "insert": 0, "document": { "ssn": canaries.text("bulkWrite") } }] },
+        "ops": [{ "delete": 0, "filter": { "ssn": { "$gt": canaries.text("bulkWrite") } } }] },
     ));
     all.push((
         Some("admin"),
@@ -66,7 +66,8 @@ fn filters(canaries: &Canaries) -> Vec<Document> {
         doc! { "ssn": [text("array")] },
         doc! { "ssn": { "$eq": [text("$eq array")] } },
         doc! { "ssn": { "$nosuch": text("$nosuch") } },
-        doc! { "tags": { "$all": [text("$all null"), null] } },
+        doc! { "tags": { "$all": [{ "$elemMatch": { "x": text("$all $elemMatch") } }] } },
+        doc! { "ssn": { "$type": text("$type name") } },
         doc! { "tags": { "$elemMatch": { "$gt": text("$elemMatch") } } },
         doc! { "address": text("no equality") },
         doc! { "address.street": text("inside") },
@@ -78,7 +79,8 @@ fn filters(canaries: &Canaries) -> Vec<Document> {
         doc! { "$expr": { "$gt": ["$payment", { "card": text("$expr parent") }] } },
         doc! { "$where": format!("this.ssn == '{}'", text("$where")) },
         doc! { "$jsonSchema": { "properties": { "ssn": { "enum": [text("$jsonSchema")] } } } },
-        doc! { "$or": [{ "_id": 1 }, { "ssn": { "$type": "string", "$eq": text("$type") } }] },
+        doc! { "$jsonSchema": { "properties": { "ssn": { text("keyword"): 1 } } } },
+        doc! { "$or": [{ "_id": 1 }, { "ssn": { "$type": "string", "$gt": text("$type") } }] },
     ];
     let find = |filter: Document| doc! { "find": "people", "filter": filter };
     let mut commands: Vec<Document> = filters.into_iter().map(find).collect();
@@ -102,8 +104,12 @@ fn updates(canaries: &Canaries) -> Vec<Document> {
         doc! { "$mul": { "amount": canaries.double } },
         doc! { "$min": { "ssn": text("$min") } },
         doc! { "$max": { "ssn": text("$max") } },
-        doc! { "$addToSet": { "tags": text("$addToSet") } },
-        doc! { "$pullAll": { "tags": [text("$pullAll")] } },
+        doc! { "$addToSet": { "tags": text("$addToSet") }, "$inc": { "n": 1 } },
+        doc! { "$addToSet": { "tags": { "$each": [text("$addToSet $each"), null] }, "visits.0.x": 1 } },
+        doc! { "$addToSet": { "visits": { "note": text("$addToSet below") } } },
+        doc! { "$pullAll": { "tags": [text("$pullAll"), null] }, "$mul": { "n": 1 } },
+        doc! { "$pull": { "tags": { "$not": { "$eq": text("$pull $not") } } } },
+        doc! { "$currentDate": { "ssn": { "$type": text("$currentDate") } } },
         doc! { "$pull": { "tags": { "$gt": text("$pull") } } },
         doc! { "$pull": { "visits": { "code": { "$regex": text("$pull below") } } } },
         doc! { "$push": { "tags": { "$each": [text("$push")], "$sort": 1 } } },
@@ -252,9 +258,11 @@ fn catalog(canaries: &Canaries) -> Vec<Document> {
         ] },
         doc! { "insert": "system.views", "documents": [{ "_id": "leak.x", "viewOn": "people", "pipeline": [{ "$match": { "ssn": text("system.views") } }] }] },
         doc! { "createIndexes": "people", "indexes": [{ "key": { "name": 1 }, "name": "partial", "partialFilterExpression": { "ssn": { "$gt": text("partial") } } }] },
-        doc! { "createIndexes": "people", "indexes": [{ "key": { "$**": 1 }, "name": text("wildcard") }] },
-        doc! { "planCacheSetFilter": "people", "query": { "ssn": text("planCacheSetFilter") }, "indexes": ["ssn_1"] },
-        doc! { "planCacheClear": "people", "query": { "ssn": text("planCacheClear") } },
+        doc! { "createIndexes": "people", "indexes": [{ "key": { "$**": "text" }, "name": text("wildcard") }] },
+        doc! { "planCacheSetFilter": "people", "query": { "ssn": { "$gt": text("planCacheSetFilter") } }, "indexes": ["ssn_1"] },
+        doc! { "planCacheClear": "people", "query": { "ssn": { "$gt": text("planCacheClear") } } },
+        doc! { "create": "targets", "validator": { "ssn": { "$in": [text("validator $in"), null] } } },
+        doc! { "find": "system.buckets.people", "filter": { "control.min.ssn": text("buckets") } },
     ]
 }
 

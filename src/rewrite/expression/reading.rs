@@ -1,0 +1,172 @@
+//! What paths and variables of an expression read.
+
+use std::cell::Cell;
+
+use super::{Content, Expressions, Result};
+use crate::raw::{Element, kind};
+use crate::rewrite::scope::Scope;
+use crate::rewrite::shape::Read;
+
+/// Where an expression stands: the document it reads and the variables it sees.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::rewrite) struct Environment<'e> {
+    /// The documents of the stage.
+    pub(in crate::rewrite) root: &'e Content,
+    /// Variables, the innermost first.
+    pub(in crate::rewrite) variables: Option<&'e Variable<'e>>,
+    /// The command's `let`.
+    pub(in crate::rewrite) constants: Option<&'e Constants<'e>>,
+}
+
+/// A variable that an operator or a stage binds.
+#[derive(Debug)]
+pub(in crate::rewrite) struct Variable<'e> {
+    pub(in crate::rewrite) name: &'e str,
+    pub(in crate::rewrite) content: Content,
+    pub(in crate::rewrite) outer: Option<&'e Variable<'e>>,
+}
+
+/// The constants of a command's `let`.
+#[derive(Debug, Default)]
+pub(in crate::rewrite) struct Constants<'m>(Vec<Constant<'m>>);
+
+/// One of them, and what it is used for.
+#[derive(Debug)]
+pub(in crate::rewrite) struct Constant<'m> {
+    pub(in crate::rewrite) value: Element<'m>,
+    /// Compared with a sealed field: its token stands there instead, and it may
+    /// not go to MongoDB.
+    pub(in crate::rewrite) compared: Cell<bool>,
+    /// Used in any other way.
+    pub(in crate::rewrite) open: Cell<bool>,
+}
+
+impl<'m> Constants<'m> {
+    /// The constants in the `let` of a command.
+    pub(in crate::rewrite) fn of(element: &Element<'m>) -> Result<Self> {
+        let mut constants = Vec::new();
+        for value in element.object()?.elements() {
+            let value = value?;
+            if super::is_constant(&value, 0)? {
+                constants.push(Constant {
+                    value,
+                    compared: Cell::new(false),
+                    open: Cell::new(false),
+                });
+            }
+        }
+        Ok(Self(constants))
+    }
+
+    /// All of them.
+    pub(in crate::rewrite) fn iter(&self) -> std::slice::Iter<'_, Constant<'m>> {
+        self.0.iter()
+    }
+
+    /// Whether there are none.
+    pub(in crate::rewrite) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl<'e> Environment<'e> {
+    /// Documents of `root`, and what variables `scope` knows.
+    pub(in crate::rewrite) fn of(scope: &Scope<'e>, root: &'e Content) -> Self {
+        Self {
+            root,
+            variables: scope.variables,
+            constants: scope.constants,
+        }
+    }
+
+    /// The same with another variable.
+    pub(in crate::rewrite) fn with(self, variable: &'e Variable<'e>) -> Self {
+        Self {
+            variables: Some(variable),
+            ..self
+        }
+    }
+
+    /// The constant that the text of an expression names.
+    pub(super) fn constant(&self, text: &str) -> Option<&'e Constant<'e>> {
+        let name = text.strip_prefix("$$")?;
+        if self.variable(name).is_some() {
+            return None;
+        }
+        self.constants?
+            .iter()
+            .find(|constant| constant.value.key == name)
+    }
+
+    fn variable(&self, name: &str) -> Option<&'e Variable<'e>> {
+        let mut at = self.variables;
+        while let Some(variable) = at {
+            if variable.name == name {
+                return Some(variable);
+            }
+            at = variable.outer;
+        }
+        None
+    }
+}
+
+impl Expressions<'_, '_> {
+    /// What the text of an expression, `$path` or `$$variable.path`, reads.
+    pub(super) fn read(&self, text: &str, path: &str, env: Environment<'_>) -> Result<Content> {
+        let (from, rest) = match path.strip_prefix('$') {
+            None => (env.root, path),
+            Some(variable) => {
+                let (name, rest) = variable.split_once('.').unwrap_or((variable, ""));
+                match (name, env.variable(name)) {
+                    (_, Some(variable)) => (&variable.content, rest),
+                    ("ROOT" | "CURRENT", None) => (env.root, rest),
+                    ("REMOVE", None) => return Ok(Content::Nothing),
+                    _ => {
+                        let mut constants = env.constants.iter().flat_map(|known| known.iter());
+                        let constant = constants.find(|constant| constant.value.key == name);
+                        if let (Some(constant), false) = (constant, self.looks_ahead()) {
+                            constant.open.set(true);
+                        }
+                        return Ok(Content::Open);
+                    }
+                }
+            }
+        };
+        let components = rest.split('.').filter(|_| !rest.is_empty());
+        match from.at(components) {
+            Read::Content(content) => Ok(content),
+            Read::Ambiguous => {
+                Err(self
+                    .scope
+                    .refuse(text, "a number below `*`", "name the field itself"))
+            }
+            Read::Inside(field) => {
+                let last = rest.rsplit('.').next().unwrap_or_default();
+                let token = field
+                    .equality
+                    .as_ref()
+                    .is_some_and(|equality| equality.name == last);
+                if self.scope.stored && token {
+                    return Ok(Content::Open);
+                }
+                let refuse = |what: &str| {
+                    self.scope.refuse(
+                        &field.path,
+                        what,
+                        "the field is sealed as one value: read it whole",
+                    )
+                };
+                let told = refuse(&format!("the path `{text}`, which goes inside it,"));
+                Err(told.logged_as(refuse("a path that goes inside it")))
+            }
+        }
+    }
+}
+
+/// Whether a value may be a name in an expression: a string that is no path.
+pub(super) fn plain_name<'m>(element: &Element<'m>) -> Option<&'m str> {
+    if element.kind == kind::STRING {
+        return element.str().filter(|name| !name.starts_with('$'));
+    }
+    None
+}
