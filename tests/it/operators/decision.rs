@@ -8,6 +8,7 @@ use mongodb::bson::Document;
 use fieldseal::document::Format;
 use fieldseal::keyring::Keyring;
 use fieldseal::policy::Policy;
+use fieldseal::reveal::ReplyPlan;
 use fieldseal::rewrite::{Decision, decide};
 use fieldseal::schema::Schema;
 use fieldseal::wire::Message;
@@ -42,6 +43,14 @@ pub(super) fn on(policy: &Policy, database: &str, command: &Document) -> Decided
     let message = Message::recognise(&frame).unwrap();
     let mut scratch = Vec::new();
     match decide(&message, policy, &mut scratch) {
+        // Of a batch, the statements may be refused one by one.
+        Decision::Forward {
+            plan: ReplyPlan::Outcome { refused, .. },
+            ..
+        } if !refused.is_empty() => Decided::Refused {
+            code: refused[0].refusal.kind.code(),
+            message: refused[0].refusal.message.clone(),
+        },
         Decision::Forward { cleared, .. } if cleared.bytes() == frame => Decided::Untouched,
         Decision::Forward { .. } => Decided::Rewritten,
         Decision::Refuse(refusal) => Decided::Refused {
