@@ -20,7 +20,7 @@ SUITES_READY := $(VENV)/.ready-suites
 NODE := tests/drivers/node
 NODE_READY := $(NODE)/node_modules/.ready
 
-.PHONY: help mongod build demo test rust-test driver-test suites fmt lint bench check docs clean toolchains node
+.PHONY: help mongod build demo test rust-test driver-test suites soak fmt lint bench check docs clean toolchains node
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-12s %s\n", $$1, $$2 }'
@@ -50,6 +50,9 @@ driver-test: mongod $(VENV_READY) $(SUITES_READY) node ## the drivers of other l
 suites: mongod $(SUITES_READY) ## PyMongo's own tests, directly and through the proxy; takes about 20 minutes
 	$(CARGO) build --locked
 	$(VENV)/bin/python tests/suites/run.py $(ARGS)
+
+soak: mongod ## the differential test for long: an hour, or SECONDS=n
+	FIELDSEAL_DIFFERENTIAL_SECONDS=$(or $(SECONDS),3600) $(CARGO) test --locked --test it -- differential --nocapture
 
 fmt: ## format the code
 	$(CARGO) fmt

@@ -3,8 +3,9 @@
 //! Random commands go through the proxy, and those that it accepts go straight to
 //! MongoDB in a database of their own; answers and states are compared. By
 //! environment: `FIELDSEAL_SEED` plays a run again (a difference names the seed
-//! of its world, which as `FIELDSEAL_SEED` comes first), and
-//! `FIELDSEAL_DIFFERENTIAL_OPS` is the number of commands.
+//! of its world, which as `FIELDSEAL_SEED` comes first). A run is a minute long;
+//! `FIELDSEAL_DIFFERENTIAL_SECONDS` or `FIELDSEAL_DIFFERENTIAL_OPS`, a number of
+//! commands, says otherwise.
 
 mod catalog;
 mod commands;
@@ -20,7 +21,7 @@ mod values;
 mod world;
 
 use std::collections::BTreeMap;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use mongodb::bson::doc;
 
@@ -32,8 +33,8 @@ use world::{Counts, World};
 const WORLD: usize = 120;
 /// Worlds that run at the same time, each in a collection of its own.
 const LANES: usize = 3;
-/// Commands of a run, unless `FIELDSEAL_DIFFERENTIAL_OPS` says otherwise.
-const COMMANDS: usize = 4_500;
+/// Seconds of a run, unless the environment says otherwise.
+const SECONDS: u64 = 60;
 
 /// The least share of commands, in percent, that must be accepted.
 const ACCEPTED: &[(&str, usize)] = &[
@@ -106,6 +107,30 @@ fn number(variable: &str) -> Option<u64> {
     )
 }
 
+/// How long a run is.
+#[derive(Debug, Clone, Copy)]
+enum Length {
+    Seconds(u64),
+    Worlds(usize),
+}
+
+impl Length {
+    fn of_run() -> Self {
+        match number("FIELDSEAL_DIFFERENTIAL_OPS") {
+            Some(commands) => Self::Worlds(usize::try_from(commands).unwrap().div_ceil(WORLD)),
+            None => Self::Seconds(number("FIELDSEAL_DIFFERENTIAL_SECONDS").unwrap_or(SECONDS)),
+        }
+    }
+
+    /// Whether the world of this number is part of the run.
+    fn allows(self, number: usize, began: Instant) -> bool {
+        match self {
+            Self::Seconds(seconds) => began.elapsed().as_secs() < seconds,
+            Self::Worlds(worlds) => number < worlds,
+        }
+    }
+}
+
 fn seed() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     number("FIELDSEAL_SEED").unwrap_or_else(|| u64::from(now.subsec_nanos()) * 1_000)
@@ -114,17 +139,19 @@ fn seed() -> u64 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_accepted_is_answered_as_on_plaintext() {
     let seed = seed();
-    let commands = number("FIELDSEAL_DIFFERENTIAL_OPS")
-        .map_or(COMMANDS, |commands| usize::try_from(commands).unwrap());
-    eprintln!("FIELDSEAL_SEED={seed} FIELDSEAL_DIFFERENTIAL_OPS={commands}");
-    let worlds = commands.div_ceil(WORLD);
-    let (_proxy, lanes) = sides(LANES.min(worlds)).await;
+    let length = Length::of_run();
+    eprintln!("FIELDSEAL_SEED={seed}, {length:?}");
+    let (_proxy, lanes) = sides(LANES).await;
+    let began = Instant::now();
     let width = lanes.len();
     let mut tasks = Vec::new();
     for (lane, [sealed, plain, stored]) in lanes.into_iter().enumerate() {
         let mut world = World::new(format!("people_{lane}"), sealed, plain, stored);
         tasks.push(tokio::spawn(async move {
-            for number in (lane..worlds).step_by(width) {
+            for number in (lane..).step_by(width) {
+                if !length.allows(number, began) {
+                    break;
+                }
                 let seed = seed.wrapping_add(u64::try_from(number).unwrap());
                 world.play(seed, WORLD).await;
             }
