@@ -3,6 +3,7 @@
 mod views;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::keyring::{KeyId, Keyring, Material, NamedKey, State};
@@ -28,7 +29,12 @@ pub struct Policy {
     matched: Mutex<HashMap<String, Arc<Collection>>>,
     fields: HashMap<FieldId, Arc<Field>>,
     views: Views,
+    /// Which of all policies this is.
+    serial: u64,
 }
+
+/// How many policies were made.
+static SERIALS: AtomicU64 = AtomicU64::new(0);
 
 /// What is sealed in one collection.
 #[derive(Debug)]
@@ -324,6 +330,7 @@ impl Policy {
             matched: Mutex::default(),
             fields,
             views: Views::default(),
+            serial: SERIALS.fetch_add(1, Ordering::Relaxed),
         })
     }
 
@@ -349,6 +356,11 @@ impl Policy {
     /// The views that reach sealed collections, as far as MongoDB was asked.
     pub fn views(&self) -> &Views {
         &self.views
+    }
+
+    /// Tells this policy from every other one, before it or after it.
+    pub fn serial(&self) -> u64 {
+        self.serial
     }
 
     /// The keyring's generation.

@@ -21,8 +21,9 @@ type Cursor = (usize, i64);
 #[derive(Debug, Clone)]
 enum Open {
     Documents(Arc<str>),
-    /// Documents that a pipeline made.
-    Derived(Arc<Collection>),
+    /// Documents that a pipeline made, in a shape whose fields have the keys of the
+    /// policy of this number.
+    Derived(Arc<Collection>, u64),
     Described(Arc<str>),
     Changes(Option<Arc<str>>),
     Results,
@@ -31,10 +32,12 @@ enum Open {
 impl Open {
     /// What a cursor holds that is opened by a reply treated by `plan`; none if it
     /// is read on as any other.
-    fn of(plan: &ReplyPlan) -> Option<Self> {
+    fn of(plan: &ReplyPlan, policy: &Policy) -> Option<Self> {
         let name = |collection: &Collection| collection.namespace.as_str().into();
         match plan {
-            ReplyPlan::Documents(shape) if shape.derived => Some(Self::Derived(Arc::clone(shape))),
+            ReplyPlan::Documents(shape) if shape.derived => {
+                Some(Self::Derived(Arc::clone(shape), policy.serial()))
+            }
             ReplyPlan::Documents(collection) => Some(Self::Documents(name(collection))),
             ReplyPlan::Described(collection) => Some(Self::Described(name(collection))),
             ReplyPlan::Changes(collection) => Some(Self::Changes(collection.as_deref().map(name))),
@@ -47,7 +50,9 @@ impl Open {
     fn plan(self, policy: &Policy) -> Option<ReplyPlan> {
         match self {
             Self::Documents(of) => policy.collection(&of).map(ReplyPlan::Documents),
-            Self::Derived(shape) => Some(ReplyPlan::Documents(shape)),
+            // Keys may have been disabled since.
+            Self::Derived(_, serial) if serial != policy.serial() => None,
+            Self::Derived(shape, _) => Some(ReplyPlan::Documents(shape)),
             Self::Described(of) => policy.collection(&of).map(ReplyPlan::Described),
             Self::Changes(of) => Some(ReplyPlan::Changes(of.and_then(|of| policy.collection(&of)))),
             Self::Results => Some(ReplyPlan::Results),
@@ -77,8 +82,15 @@ impl Cursors {
 
     /// Notes which cursor a reply treated by `plan` leaves open; `read` is the
     /// one that was read on, if it was.
-    pub(super) fn note(&self, route: usize, plan: &ReplyPlan, read: Option<i64>, frame: &[u8]) {
-        let Some(holds) = Open::of(plan) else {
+    pub(super) fn note(
+        &self,
+        route: usize,
+        plan: &ReplyPlan,
+        policy: &Policy,
+        read: Option<i64>,
+        frame: &[u8],
+    ) {
+        let Some(holds) = Open::of(plan, policy) else {
             return;
         };
 
@@ -134,16 +146,44 @@ mod tests {
             )
         };
         assert!(!known(0));
-        cursors.note(0, &plan, None, &reply(7));
+        cursors.note(0, &plan, &policy, None, &reply(7));
         assert!(known(0));
         assert!(!known(1), "another member's cursor of the same number");
-        cursors.note(0, &plan, Some(7), &reply(7));
+        cursors.note(0, &plan, &policy, Some(7), &reply(7));
         assert!(known(0));
-        cursors.note(0, &plan, Some(7), &reply(0));
+        cursors.note(0, &plan, &policy, Some(7), &reply(0));
         assert!(!known(0));
 
-        cursors.note(0, &ReplyPlan::Described(collection), None, &reply(7));
+        cursors.note(
+            0,
+            &ReplyPlan::Described(collection),
+            &policy,
+            None,
+            &reply(7),
+        );
         let indexes = cursors.settle(0, ReplyPlan::More(7), &policy);
         assert!(matches!(indexes, ReplyPlan::Described(_)), "{indexes:?}");
+    }
+
+    #[test]
+    fn the_shape_that_a_pipeline_made_is_known_under_its_policy_alone() {
+        let policy = fixture::policy();
+        let stored = policy.collection("shop.customers").unwrap();
+        let shape = Collection::derived(
+            "shop.view",
+            stored.on_plaintext,
+            stored.tree.clone(),
+            vec![],
+        );
+        let cursors = Cursors::default();
+        let reply = msg(
+            0,
+            &body(&doc! {"cursor": {"firstBatch": [], "id": 7_i64}, "ok": 1.0}),
+        );
+        let plan = ReplyPlan::Documents(Arc::new(shape));
+        cursors.note(0, &plan, &policy, None, &reply);
+        let of = |policy: &Policy| cursors.settle(0, ReplyPlan::More(7), policy);
+        assert!(matches!(of(&policy), ReplyPlan::Documents(shape) if shape.derived));
+        assert!(matches!(of(&fixture::policy()), ReplyPlan::Relay));
     }
 }

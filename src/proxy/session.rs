@@ -282,7 +282,13 @@ impl Session {
             },
         };
         let cursors = &self.shared.cursors;
-        cursors.note(self.route, &treatment.plan, treatment.cursor, frame);
+        cursors.note(
+            self.route,
+            &treatment.plan,
+            &treatment.policy,
+            treatment.cursor,
+            frame,
+        );
         let bytes = match revealed {
             Revealed::Unchanged => &self.buffers.reply,
             Revealed::Rewritten => &self.buffers.built,

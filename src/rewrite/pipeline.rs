@@ -70,15 +70,46 @@ pub(super) enum Holds {
     Statistics,
 }
 
+/// The parts of an event that are opened as such.
+const EVENT: &[&str] = &[
+    "ns",
+    "fullDocument",
+    "fullDocumentBeforeChange",
+    "updateDescription",
+    "operationDescription",
+];
+
 impl Holds {
     /// What comes out of a stage that gives documents of another shape.
-    fn after(stage: &str) -> Self {
-        match stage {
+    fn after(self, stage: &Element<'_>) -> Result<Self> {
+        Ok(match stage.key {
             "$changeStream" => Self::Events,
+            "$changeStreamSplitLargeEvent" | "$unset" => self.events(),
+            "$project" | "$addFields" | "$set" if keeps_event(stage.object()?)? => self.events(),
             "$indexStats" | "$planCacheStats" | "$collStats" => Self::Statistics,
+            _ => Self::Documents,
+        })
+    }
+
+    fn events(self) -> Self {
+        match self {
+            Self::Events => Self::Events,
             _ => Self::Documents,
         }
     }
+}
+
+/// Whether a stage leaves the parts of an event as they are, or leaves them out.
+fn keeps_event(fields: Doc<'_>) -> Result<bool> {
+    for field in fields.elements() {
+        let field = field?;
+        let part = field.key.split('.').next().unwrap_or_default();
+        let plain = field.kind == kind::BOOL || field.integer().is_some();
+        if EVENT.contains(&part) && !plain {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// A stage, and the documents that it reads.
@@ -240,7 +271,7 @@ impl<'p> Pipeline<'p> {
             }
             if let Some(content) = outcome.content {
                 documents = Documents {
-                    holds: Holds::after(operator.key),
+                    holds: documents.holds.after(&operator)?,
                     ..Documents::of(content)
                 };
             }

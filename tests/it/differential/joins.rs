@@ -21,11 +21,11 @@ const WORLD: usize = 150;
 const ACCEPTED: &[(&str, usize)] = &[
     ("lookup", 60),
     ("lookup by pipeline", 60),
-    ("graphLookup", 50),
+    ("graphLookup", 35),
     ("unionWith", 60),
-    ("view", 60),
-    ("out", 20),
-    ("merge", 30),
+    ("view", 90),
+    ("out", 40),
+    ("merge", 40),
 ];
 
 fn schema(database: &str) -> String {
@@ -294,7 +294,10 @@ fn lookup(
 
 fn graph(dice: &mut Dice, local: Source) -> (Document, Source) {
     let foreign = source(dice);
-    let (from, to) = pair(dice, local, foreign);
+    let (mut from, mut to) = pair(dice, local, foreign);
+    if dice.chance(60) {
+        (from, to) = (local.words[0].to_owned(), foreign.words[0]);
+    }
     let start = if dice.chance(20) {
         doc! { "$literal": word(dice) }.into()
     } else {
