@@ -8,9 +8,11 @@
 
 mod commands;
 mod dice;
+mod expressions;
 mod filters;
 mod pair;
 mod pipelines;
+mod stages;
 mod stored;
 mod table;
 mod updates;
@@ -41,6 +43,8 @@ const ACCEPTED: &[(&str, usize)] = &[
     ("count", 75),
     ("distinct", 45),
     ("aggregate", 75),
+    ("stages", 75),
+    ("find by expression", 90),
     ("insert", 85),
     ("update", 65),
     ("delete", 75),
