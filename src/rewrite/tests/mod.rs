@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod catalog;
+mod expression;
 mod filter;
 mod find;
 mod insert;

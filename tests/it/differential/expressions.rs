@@ -40,6 +40,9 @@ pub(super) struct Model {
     made: usize,
     /// Whether the documents come in a certain order.
     pub(super) sorted: bool,
+    /// Whether a group was made: MongoDB moves a test of what a group's key is, or is
+    /// made of, before the group, where what is missing is not null yet.
+    pub(super) grouped: bool,
     /// The variables of the command's `let`.
     pub(super) variables: Document,
 }
@@ -71,6 +74,7 @@ impl Model {
                 .into(),
             made: 0,
             sorted: true,
+            grouped: false,
             variables: Document::new(),
         }
     }
@@ -187,9 +191,7 @@ fn equality(dice: &mut Dice, model: &mut Model, known: &Known, field: &'static s
     let path = path(known);
     let value = model.value(dice, field);
     let operator = dice.pick(&["$eq", "$ne"]);
-    // MongoDB moves a test of a group's key before the group, where what is missing is
-    // not null yet.
-    let most = if known.path.starts_with("_id") { 6 } else { 19 };
+    let most = if model.grouped { 6 } else { 19 };
     match dice.below(most) {
         0..4 => doc! { operator: [path, value] },
         4 => doc! { operator: [value, path] },
@@ -233,7 +235,7 @@ fn open_test(dice: &mut Dice, model: &mut Model) -> Bson {
     match known.kind {
         Kind::Equal(field) => doc! { "$eq": [path, model.value(dice, field)] },
         // As in `equality`.
-        _ if known.path.starts_with("_id") => doc! { "$eq": [path, open_string(dice)] },
+        _ if model.grouped => doc! { "$eq": [path, open_string(dice)] },
         Kind::Name => doc! { "$eq": [path, open_string(dice)] },
         Kind::Number => doc! { dice.pick(&["$gt", "$lt", "$eq"]): [path, plain_number(dice)] },
         Kind::Set(field) => doc! { "$in": [model.value(dice, field), { "$ifNull": [path, []] }] },

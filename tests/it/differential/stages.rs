@@ -6,7 +6,7 @@ use mongodb::bson::{Array, Bson, Document, doc};
 use super::dice::Dice;
 use super::expressions::{Kind, Known, Model, expression, path, test};
 use super::filters::right_value;
-use super::values::{array, plain_number};
+use super::values::{array, open_string, plain_number};
 
 /// A pipeline and the constants of its `let`. Its results come in no certain order.
 pub(super) fn chain(dice: &mut Dice) -> (Array, Document) {
@@ -55,8 +55,7 @@ fn matching(dice: &mut Dice, model: &mut Model) -> Document {
     }
     let known = model.any(dice);
     let condition: Bson = match known.kind {
-        // As in `equality`.
-        Kind::Equal(field) if known.path.starts_with("_id") => right_value(dice, field),
+        Kind::Equal(field) if model.grouped => right_value(dice, field),
         Kind::Equal(field) | Kind::Set(field) => match dice.below(9) {
             0..3 => right_value(dice, field),
             3 => doc! { "$in": array(dice, 1, 3, |dice| right_value(dice, field)) }.into(),
@@ -70,6 +69,7 @@ fn matching(dice: &mut Dice, model: &mut Model) -> Document {
         Kind::Payment if dice.chance(60) => {
             doc! { "$elemMatch": { "card": right_value(dice, "payment.card") } }.into()
         }
+        _ if model.grouped => open_string(dice),
         _ => dice.pick(&[
             doc! { "$exists": true }.into(),
             doc! { "$ne": Bson::Null }.into(),
@@ -220,6 +220,7 @@ fn group(dice: &mut Dice, model: &mut Model) -> Document {
     }
     model.known = known;
     model.sorted = false;
+    model.grouped = true;
     doc! { "$group": fields }
 }
 
@@ -256,6 +257,7 @@ fn sort_by_count(dice: &mut Dice, model: &mut Model) -> Document {
     model.put("_id", known.kind);
     model.put("count", Kind::Number);
     model.sorted = false;
+    model.grouped = true;
     doc! { "$sortByCount": path(&known) }
 }
 

@@ -207,7 +207,7 @@ impl World {
         }
         let plain = self.plain.run(&operation.command).await;
         if let Answer::Failed(error) = &plain
-            && error.get_i32("code") == Ok(BROKEN)
+            && error.get_i32("code").is_ok_and(|code| code == BROKEN)
         {
             return None;
         }
