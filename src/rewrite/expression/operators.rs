@@ -520,6 +520,7 @@ impl Expressions<'_, '_> {
             return Ok(Content::Open);
         }
         let mut sealed = None;
+        let mut closed = None;
         let mut open = true;
         let mut null = false;
         // Without constants beside sealed values.
@@ -533,6 +534,7 @@ impl Expressions<'_, '_> {
                 plain &= !matches!(content, Content::Mixed);
                 if !content.is_open() {
                     sealed = met.or(sealed);
+                    closed = Some(content);
                 }
             }
         }
@@ -544,7 +546,7 @@ impl Expressions<'_, '_> {
             })?;
             return Ok(Content::Open);
         }
-        let field = sealed.ok_or_else(|| self.refuse_whole(&Content::Mixed))?;
+        let field = sealed.ok_or_else(|| self.refuse_whole(&closed.unwrap_or(Content::Mixed)))?;
         let equality = self.equality(&field)?;
         let by_token = with_constants(operator, operands.env)?;
         self.each(operands, operator, |operands, item, index| {

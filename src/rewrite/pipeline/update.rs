@@ -50,14 +50,10 @@ fn write_missing(
     equality: &UpsertEquality<'_>,
 ) -> Result {
     let path = equality.path;
-    let Place::Sealed {
-        field,
-        element: false,
-    } = scope.place(path)?
-    else {
+    let Place::Sealed { field, element } = scope.place(path)? else {
         return Ok(());
     };
-    if path.contains('.') {
+    if element || path.contains('.') {
         return Err(scope.refuse(
             path,
             "an upsert by a pipeline whose filter compares it",

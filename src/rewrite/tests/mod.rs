@@ -5,6 +5,7 @@
 mod batches;
 mod bulk_write;
 mod catalog;
+mod expression;
 mod filter;
 mod find;
 mod insert;

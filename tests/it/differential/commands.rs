@@ -3,6 +3,7 @@
 use mongodb::bson::{Bson, Document, doc};
 
 use super::dice::Dice;
+use super::expressions::{Model, expression, test};
 use super::filters::{equality_condition, filter, plain_equality};
 use super::pipelines::{pipeline, projection, sort};
 use super::updates::{Change, change};
@@ -49,7 +50,7 @@ impl Operation {
 /// A random operation on `collection`; with secondary indexes, plans and so the
 /// order in which documents are met may differ between the sides.
 pub(super) fn operation(dice: &mut Dice, collection: &str, indexed: bool) -> Operation {
-    match dice.below(30) {
+    match dice.below(38) {
         0..7 => find(dice, collection),
         7 | 8 => count(dice, collection),
         9 => distinct(dice, collection, indexed),
@@ -57,6 +58,8 @@ pub(super) fn operation(dice: &mut Dice, collection: &str, indexed: bool) -> Ope
         14..19 => insert(dice, collection),
         19..25 => update(dice, collection, indexed),
         25 => delete(dice, collection, indexed),
+        30..36 => chain(dice, collection),
+        36 | 37 => find_by_expression(dice, collection),
         _ => find_and_modify(dice, collection, indexed),
     }
 }
@@ -143,9 +146,20 @@ fn count(dice: &mut Dice, collection: &str) -> Operation {
 fn distinct(dice: &mut Dice, collection: &str, indexed: bool) -> Operation {
     // Of numbers that are equal, the first one is given.
     let key = if indexed {
-        dice.pick(&["name", "_id", "ssn"])
+        // By an index MongoDB gives null for what is missing.
+        dice.pick(&["name", "_id"])
     } else {
-        dice.pick(&["name", "n", "list", "sub.x", "visits.at", "tags"])
+        dice.pick(&[
+            "name",
+            "n",
+            "list",
+            "sub.x",
+            "visits.at",
+            "tags",
+            "age",
+            "ssn",
+            "payment.card",
+        ])
     };
     let (filter, _) = read_filter(dice, "", "");
     Operation::read(
@@ -166,6 +180,33 @@ fn aggregate(dice: &mut Dice, collection: &str) -> Operation {
             "aggregate",
             doc! { "aggregate": collection, "pipeline": stages, "cursor": cursor },
         )
+    }
+}
+
+/// Stages that move sealed fields.
+fn chain(dice: &mut Dice, collection: &str) -> Operation {
+    let (stages, variables) = super::stages::chain(dice);
+    let mut command = doc! { "aggregate": collection, "pipeline": stages, "cursor": {} };
+    if !variables.is_empty() {
+        command.insert("let", variables);
+    }
+    Operation::read("stages", command)
+}
+
+fn find_by_expression(dice: &mut Dice, collection: &str) -> Operation {
+    let mut model = Model::stored();
+    let filter = doc! { "$expr": test(dice, &mut model, 2) };
+    let mut command = doc! { "find": collection, "filter": filter, "sort": { "_id": 1 } };
+    if dice.chance(40) {
+        let (value, _) = expression(dice, &mut model);
+        command.insert("projection", doc! { "computed": value, "name": 1 });
+    }
+    if !model.variables.is_empty() {
+        command.insert("let", model.variables);
+    }
+    Operation {
+        ordered: true,
+        ..Operation::read("find by expression", command)
     }
 }
 
@@ -300,5 +341,5 @@ fn touches_sealed(document: &Document) -> bool {
 }
 
 fn touches_update(update: &Bson) -> bool {
-    update.as_document().is_some_and(touches_sealed)
+    update.as_document().is_some_and(touches_sealed) || update.as_array().is_some()
 }

@@ -10,10 +10,12 @@
 mod catalog;
 mod commands;
 mod dice;
+mod expressions;
 mod filters;
 mod joins;
 mod pair;
 mod pipelines;
+mod stages;
 mod stored;
 mod table;
 mod updates;
@@ -44,6 +46,8 @@ const ACCEPTED: &[(&str, usize)] = &[
     ("count", 75),
     ("distinct", 45),
     ("aggregate", 75),
+    ("stages", 75),
+    ("find by expression", 90),
     ("insert", 85),
     ("update", 65),
     ("delete", 75),

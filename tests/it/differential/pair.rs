@@ -245,6 +245,9 @@ fn same_reply(operation: &Operation, sealed: &Document, plain: &Document) -> boo
         if operation.loose {
             *side = ordered_fields(side);
         }
+        if operation.family == "stages" {
+            sort_sets(side);
+        }
         for name in ["documents", "values"] {
             if let (false, Ok(items)) = (operation.ordered, side.get_array_mut(name)) {
                 items.sort_by_cached_key(|item| bytes(&doc! { "": item }));
@@ -252,6 +255,22 @@ fn same_reply(operation: &Operation, sealed: &Document, plain: &Document) -> boo
         }
     }
     bytes(&sides[0]) == bytes(&sides[1])
+}
+
+/// Puts what no order is promised of in one: arrays whose name says that they are sets.
+fn sort_sets(document: &mut Document) {
+    for (name, value) in document.iter_mut() {
+        if let Bson::Array(items) = value {
+            for item in items.iter_mut().filter_map(Bson::as_document_mut) {
+                sort_sets(item);
+            }
+            if name.starts_with("set") {
+                items.sort_by_cached_key(|item| bytes(&doc! { "": item }));
+            }
+        } else if let Bson::Document(inner) = value {
+            sort_sets(inner);
+        }
+    }
 }
 
 /// The exact content, types, and order of fields.

@@ -412,6 +412,9 @@ fn of_filtered_elements(dice: &mut Dice) -> Change {
 }
 
 fn by_pipeline(dice: &mut Dice) -> Change {
+    if dice.chance(70) {
+        return with(filter(dice, 1), super::stages::update(dice));
+    }
     let stages = match dice.below(5) {
         0 => vec![doc! { "$set": { "copied": "$name" } }],
         1 => vec![doc! { "$unset": dice.pick(&["ssn", "name", "tags"]) }],
