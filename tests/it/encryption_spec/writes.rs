@@ -370,7 +370,7 @@ fn operators_on_sealed() -> Vec<Row> {
         refused(
             "$currentDate of a sealed string is refused",
             doc! {"$currentDate": {"encrypted_string": true}},
-            &["$currentDate", "encrypted_string"],
+            &["encrypted_string", "string", "date"],
         ),
     ]
 }
