@@ -9,7 +9,8 @@ use super::scope::{Place, Scope};
 use super::upsert::write_equalities;
 use crate::policy::Field;
 use crate::raw::{Doc, Element, Malformed, Writer, kind};
-use crate::refusal::Refusal;
+use crate::refusal::{Refusal, RefusalKind};
+use crate::schema::Types;
 
 /// What the update gets under operators other than those that the client used.
 pub(super) struct Added(pub(super) Vec<(&'static str, Vec<u8>)>);
@@ -113,6 +114,19 @@ pub(super) fn current_date(
             );
         }
     };
+    if !field.types.allows(of) {
+        return Err(Refusal::new(
+            RefusalKind::WrongType,
+            format_args!(
+                "{} on {}: `$currentDate` of the sealed field `{}`, which takes {}, not {}",
+                scope.command,
+                scope.collection.namespace,
+                element.key,
+                field.types.describe(),
+                Types::alias_of(of),
+            ),
+        ));
+    }
     let mut document = Vec::new();
     let mut writer = Writer::new(&mut document);
     let open = writer.begin();

@@ -178,7 +178,7 @@ pub(super) fn validator<'m>(
     filter_for(splicer, scope, element, &mut Purpose::Keep)?;
     if scope.compared.get() {
         return Err(scope.refuse_command(
-            "a validator that compares values of sealed fields",
+            "a validator that compares sealed fields",
             "the proxy itself holds them to the types that the schema names; ask for $exists, null or $type of them, and leave the rest to the service",
         ));
     }

@@ -208,7 +208,7 @@ fn the_current_date_is_the_proxys_and_is_sealed() {
     }
     let wrong = refused(
         change(doc! {"$currentDate": {"ssn": true}}),
-        &["ssn", "date"],
+        &["$currentDate", "ssn", "date"],
     );
     assert_eq!(wrong.kind, RefusalKind::WrongType);
 }
