@@ -22,13 +22,18 @@ pub struct Views {
     listings: ArcSwap<HashMap<String, Arc<Listing>>>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, Default)]
 struct Listing {
     /// None while a first listing is being worked through.
     at: Option<Instant>,
     reaching: Reaching,
     collated: HashSet<String>,
+    /// Names that commands used when a listing was at hand that was made for them.
+    used: HashSet<String>,
 }
+
+/// How many names of a database are kept as used.
+const USED: usize = 10_000;
 
 /// Views that reach sealed collections, and the shape of their documents, where
 /// their stages could be followed.
@@ -83,12 +88,36 @@ impl Views {
         }
     }
 
+    /// Whether a listing was made when this name was first used, or since.
+    pub fn used(&self, database: &str, name: &str) -> bool {
+        self.listings
+            .load()
+            .get(database)
+            .is_some_and(|listing| listing.used.contains(name))
+    }
+
+    /// Notes names for which a listing was made.
+    pub fn note_used<'n>(&self, database: &str, names: impl Iterator<Item = &'n str> + Clone) {
+        if names.clone().all(|name| self.used(database, name)) {
+            return;
+        }
+        self.replace(database, |known| {
+            let mut listing = known.map(Listing::clone).unwrap_or_default();
+            if listing.used.len() > USED {
+                listing.used.clear();
+            }
+            listing.used.extend(names.clone().map(str::to_owned));
+            listing
+        });
+    }
+
     /// Takes up a new listing of a database.
     pub fn learn(&self, database: &str, reaching: Reaching, collated: HashSet<String>) {
-        self.replace(database, |_| Listing {
+        self.replace(database, |known| Listing {
             at: Some(Instant::now()),
             reaching: reaching.clone(),
             collated: collated.clone(),
+            used: known.map(|known| known.used.clone()).unwrap_or_default(),
         });
     }
 
@@ -101,8 +130,7 @@ impl Views {
                 if database.is_none_or(|database| database == name) {
                     *listing = Arc::new(Listing {
                         at: None,
-                        reaching: listing.reaching.clone(),
-                        collated: listing.collated.clone(),
+                        ..Listing::clone(listing)
                     });
                 }
             }
@@ -110,26 +138,15 @@ impl Views {
         });
     }
 
-    /// Whether no view of the database is known to reach a sealed collection.
-    pub fn none_reaching(&self, database: &str) -> bool {
-        let listings = self.listings.load();
-        let listing = listings.get(database);
-        listing.is_none_or(|listing| listing.reaching.is_empty())
-    }
-
     /// Adds to what is known of a database while a listing is worked through.
     pub fn add(&self, database: &str, reaching: &Reaching) {
-        self.replace(database, |known| Listing {
-            at: known.and_then(|known| known.at),
-            collated: known
-                .map(|known| known.collated.clone())
-                .unwrap_or_default(),
-            reaching: known
-                .iter()
-                .flat_map(|known| &known.reaching)
-                .chain(reaching)
-                .map(|(name, shape)| (name.clone(), shape.clone()))
-                .collect(),
+        self.replace(database, |known| {
+            let mut listing = known.map(Listing::clone).unwrap_or_default();
+            let reaching = reaching.iter();
+            listing
+                .reaching
+                .extend(reaching.map(|(name, shape)| (name.clone(), shape.clone())));
+            listing
         });
     }
 
@@ -176,6 +193,10 @@ mod tests {
         assert!(!views.collated("shop", "people"));
         assert!(!views.reaching("shop", "gold"));
         assert!(!views.reaching("other", "new"));
+        assert!(!views.used("shop", "people"));
+        views.note_used("shop", ["people", "new"].into_iter());
+        views.learn("shop", reaching(&["new"]), HashSet::new());
+        assert!(views.used("shop", "people") && !views.used("other", "people"));
         views.outdate(Some("other"));
         assert!(views.fresh("shop"));
         for database in [Some("shop"), None] {

@@ -15,6 +15,7 @@ use super::{Shared, stopped, views};
 use crate::policy::{Policy, Views};
 use crate::refusal::{Refusal, RefusalKind};
 use crate::reveal::{self, RefusedStatement, ReplyPlan, Revealed};
+use crate::rewrite::views::Asking;
 use crate::rewrite::{self, Decision};
 use crate::wire::{self, Compressor, Header, Message, Reply, ReplyForm, WireError, flag, opcode};
 
@@ -166,7 +167,7 @@ impl Session {
             wants_reply: message.wants_reply(),
         };
         for database in rewrite::views::unlisted(&message, &policy, &self.views) {
-            views::list(
+            let told = views::list(
                 &mut self.link,
                 &policy,
                 &self.views,
@@ -176,6 +177,9 @@ impl Session {
                 reply,
             )
             .await?;
+            if told == Some(Asking::Definitions) {
+                rewrite::views::note_used(&message, &policy, database);
+            }
         }
         if let Err(refusal) = rewrite::views::refuse_unknown(&message, &policy, &self.views) {
             return self.refuse(asked, &refusal).await;

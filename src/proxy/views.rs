@@ -11,7 +11,7 @@ const REQUEST_ID: i32 = i32::MIN;
 /// Asks for the views of `database`, with the rights of the client whose connection this is.
 ///
 /// `own` takes what only this client was told; `wants_reply` is what its message
-/// says. A client that may not ask at all is not authenticated, and MongoDB will
+/// says. Returns what was told. A client that may not ask at all is not authenticated, and MongoDB will
 /// tell it so.
 pub(super) async fn list(
     link: &mut Link,
@@ -21,7 +21,7 @@ pub(super) async fn list(
     wants_reply: bool,
     question: &mut Vec<u8>,
     reply: &mut Vec<u8>,
-) -> Result<(), Ended> {
+) -> Result<Option<Asking>, Ended> {
     for asking in [Asking::Definitions, Asking::Names] {
         let cleared =
             views::question(database, asking, REQUEST_ID, question).ok_or(Ended::Answer)?;
@@ -30,11 +30,11 @@ pub(super) async fn list(
             return Err(Ended::Answer);
         }
         match views::learn(policy, own, database, asking, reply) {
-            Ok(Answer::Listed) => return Ok(()),
+            Ok(Answer::Listed) => return Ok(Some(asking)),
             Ok(Answer::NotAllowed) => {}
             Ok(Answer::Failed(code)) => return Err(Ended::Views(code)),
             Err(_) => return Err(Ended::Answer),
         }
     }
-    Ok(())
+    Ok(None)
 }

@@ -66,21 +66,25 @@ fn databases<'m>(command: &Command<'m>) -> impl Iterator<Item = &'m str> {
 
 /// The databases whose views must be listed before this message can be decided on.
 ///
-/// That is also so where it names a view that is known to reach a sealed collection:
-/// another one may stand in its place since, whose fields are others. `own` is what
-/// this client alone was told, by [`Asking::Names`].
+/// That is also so where it uses a name for the first time, which may be that of a view
+/// younger than the last listing, and where it names a view that is known to reach a
+/// sealed collection: another one may stand in its place since, whose fields are others.
+/// `own` is what this client alone was told, by [`Asking::Names`].
 pub fn unlisted<'m>(message: &'m Message<'m>, policy: &Policy, own: &Views) -> Vec<&'m str> {
     let Some(command) = may_name(message, policy) else {
         return Vec::new();
     };
-    let views = policy.views();
+    let used = used(&command);
     let known = |database: &str| {
-        if views.fresh(database) {
-            views.none_reaching(database)
-                || matches!(reads_view(&command, database, views), Ok(false))
-        } else {
-            own.fresh(database)
+        let views = policy.views();
+        if !views.fresh(database) {
+            return own.fresh(database);
         }
+        used.iter().all(|(of, name)| {
+            *of != database
+                || !views.reaching(database, name)
+                    && (views.used(database, name) || own.fresh(database))
+        })
     };
     let mut unlisted: Vec<&str> = databases(&command)
         .filter(|database| policy.may_seal_in(database) && !known(database))
@@ -90,21 +94,79 @@ pub fn unlisted<'m>(message: &'m Message<'m>, policy: &Policy, own: &Views) -> V
     unlisted
 }
 
-/// Whether a command reads or writes a view that reaches a sealed collection, or may.
-fn reads_view(command: &Command<'_>, database: &str, views: &Views) -> Result<bool, Malformed> {
-    match family(command.name) {
-        Family::Aggregate
-        | Family::Explain
-        | Family::Create
-        | Family::Modify
-        | Family::MapReduce
-        | Family::BulkWrite => names_view(command, database, views),
-        // Others name one collection, in their first value.
-        _ => Ok(command
-            .target
-            .str()
-            .is_some_and(|name| views.reaching(command.database, name))),
+/// Notes the names that a message uses in a database that was just listed for it.
+pub fn note_used(message: &Message<'_>, policy: &Policy, database: &str) {
+    if let Some(command) = may_name(message, policy) {
+        let used = used(&command);
+        let names = used.iter().filter(|(of, _)| *of == database);
+        policy
+            .views()
+            .note_used(database, names.map(|(_, name)| *name));
     }
+}
+
+/// The databases and names of the collections and views that a command reads or writes.
+fn used<'m>(command: &Command<'m>) -> Vec<(&'m str, &'m str)> {
+    let mut used = Vec::new();
+    match family(command.name) {
+        Family::BulkWrite => {
+            let namespaces = bulk_write::namespaces(command).unwrap_or_default();
+            used.extend(namespaces.iter().filter_map(|name| name.split_once('.')));
+        }
+        family => {
+            if let Some(name) = command.target.str() {
+                used.push((command.database, name));
+            }
+            if matches!(
+                family,
+                Family::Aggregate | Family::Explain | Family::Create | Family::Modify
+            ) {
+                // What is nested too deep is refused.
+                let _ = used_within(command.database, command.body, &mut used, 0);
+            }
+        }
+    }
+    used
+}
+
+/// The same within a pipeline, or a command that is explained.
+fn used_within<'m>(
+    database: &'m str,
+    doc: Doc<'m>,
+    used: &mut Vec<(&'m str, &'m str)>,
+    depth: usize,
+) -> Result<(), Malformed> {
+    if depth > DEEPEST {
+        return Err(Malformed("documents are nested too deep"));
+    }
+    for element in doc.elements() {
+        let element = element?;
+        match element.kind {
+            kind::DOCUMENT | kind::ARRAY => {
+                used_within(database, element.doc()?, used, depth + 1)?;
+            }
+            kind::STRING => {
+                let names = matches!(
+                    element.key,
+                    "from"
+                        | "coll"
+                        | "viewOn"
+                        | "$unionWith"
+                        | "find"
+                        | "aggregate"
+                        | "count"
+                        | "distinct"
+                        | "update"
+                        | "delete"
+                        | "findAndModify"
+                        | "findandmodify"
+                );
+                used.extend(element.str().filter(|_| names).map(|name| (database, name)));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// What of the listings a message makes old, once MongoDB has done what it says: those
@@ -135,11 +197,14 @@ pub fn refuse_unknown(message: &Message<'_>, policy: &Policy, own: &Views) -> Re
         return Ok(());
     };
     for database in databases(&command) {
-        // Whoever may see the definitions has told everyone.
-        if policy.views().fresh(database)
-            || !own.fresh(database)
-            || !names_view(&command, database, own)?
-        {
+        if !own.fresh(database) || !names_view(&command, database, own)? {
+            continue;
+        }
+        // Whoever may see the definitions has told everyone, of names in use.
+        let views = policy.views();
+        let told = |name: &str| views.reaching(database, name) || views.used(database, name);
+        let mut used = used(&command).into_iter();
+        if views.fresh(database) && used.all(|(of, name)| of != database || told(name)) {
             continue;
         }
         return Err(Refusal::new(

@@ -16,3 +16,4 @@ mod rust_driver;
 mod support;
 mod untouched;
 mod views;
+mod watching;

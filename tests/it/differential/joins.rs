@@ -629,6 +629,10 @@ impl Joins {
             let sealed = self.sealed.documents(name, doc! {}).await?;
             let plain = self.plain.documents(name, doc! {}).await?;
             super::pair::same_state(&sealed, &plain).map_err(|text| format!("{name}:\n{text}"))?;
+            if name == "copied" {
+                // Nothing is sealed there: a constant of a command is what it is.
+                continue;
+            }
             for document in self.stored.documents(name, doc! {}).await? {
                 let stored = bytes(&document);
                 if stored
