@@ -53,6 +53,8 @@ pub(super) struct Expressions<'s, 'c> {
     ahead: Cell<usize>,
     /// The last sealed field that was read, to be given on.
     met: RefCell<Option<Arc<Field>>>,
+    /// A path where no array stands, as a test has told.
+    single: RefCell<Option<String>>,
     /// Whether the value of a `$reduce` is being followed.
     reducing: Cell<bool>,
 }
@@ -65,6 +67,7 @@ impl<'s, 'c> Expressions<'s, 'c> {
             changed: Cell::new(false),
             ahead: Cell::new(0),
             met: RefCell::new(None),
+            single: RefCell::new(None),
             reducing: Cell::new(false),
         }
     }
@@ -275,7 +278,12 @@ impl<'s, 'c> Expressions<'s, 'c> {
                 return Ok(content);
             }
         }
-        let content = self.read(text, path, env)?;
+        let mut content = self.read(text, path, env)?;
+        if let Content::Sealed(sealed) = &mut content
+            && self.single.borrow().as_deref() == Some(text)
+        {
+            sealed.arrays = 0;
+        }
         if let Content::Sealed(sealed) = &content {
             *self.met.borrow_mut() = Some(Arc::clone(&sealed.field));
         }

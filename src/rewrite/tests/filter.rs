@@ -313,7 +313,7 @@ fn what_neither_tokens_nor_presence_answer_is_refused() {
             "",
             "$jsonSchema",
         ),
-        (doc! {"$expr": {"$eq": ["$ssn", CANARY]}}, "ssn", "$expr"),
+        (doc! {"$expr": {"$gt": ["$ssn", CANARY]}}, "ssn", "$expr"),
         (
             doc! {"$expr": {"$eq": ["$payment", CANARY]}},
             "payment",
