@@ -237,12 +237,8 @@ impl<'s, 'c> Expressions<'s, 'c> {
     }
 
     fn misfit(&self, content: &Content, target: &Content) -> Refusal {
-        let path = match target.sealed_path() {
-            path if path.is_empty() => content.sealed_path(),
-            path => path,
-        };
         self.scope.refuse(
-            &path,
+            &content.misfit(target),
             &format!(
                 "{} a value that is not sealed for that very field",
                 self.what

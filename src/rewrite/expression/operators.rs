@@ -421,7 +421,9 @@ impl Expressions<'_, '_> {
                 })?;
                 Ok(content)
             }
-            "$mergeObjects" => self.handing_down(operands.out, operator, Want::Value, env, depth),
+            "$concatArrays" | "$mergeObjects" => {
+                self.handing_down(operands.out, operator, Want::Value, env, depth)
+            }
             "$filter" | "$map" => self.over_items(operands, operator),
             "$reduce" => self.reduce(operands, operator),
             "$sortArray" => self.sort_array(operands, operator),

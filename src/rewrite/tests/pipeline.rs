@@ -154,10 +154,6 @@ fn stages_that_would_read_sealed_fields_are_refused() {
             "ssn",
         ),
         (
-            doc! {"$lookup": {"from": "orders", "localField": "x", "foreignField": "x", "as": "payment"}},
-            "payment",
-        ),
-        (
             doc! {"$lookup": {"from": "orders", "let": {"s": {"$toUpper": "$ssn"}}, "pipeline": [], "as": "y"}},
             "ssn",
         ),

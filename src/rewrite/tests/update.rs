@@ -401,7 +401,7 @@ fn a_pipeline_puts_nothing_else_into_sealed_fields_and_sealed_values_nowhere_els
         ),
         (doc! {"$set": {"payment": "$other"}}, "payment.card"),
         (doc! {"$set": {"x": "$ssn"}}, "ssn"),
-        (doc! {"$set": {"x": "$$ROOT"}}, "address"),
+        (doc! {"$set": {"x": "$$ROOT"}}, "sealed field"),
         (doc! {"$set": {"address": {"city": CANARY}}}, "$literal"),
         (doc! {"$set": {"ssn.x": CANARY}}, "ssn"),
         (doc! {"$set": {"age": CANARY}}, "age"),
@@ -409,7 +409,7 @@ fn a_pipeline_puts_nothing_else_into_sealed_fields_and_sealed_values_nowhere_els
         (doc! {"$set": {"tags": ["$name", [CANARY]]}}, "tags"),
         (
             doc! {"$set": {"x": {"$mergeObjects": ["$$ROOT", {"a": 1}]}}},
-            "address",
+            "sealed field",
         ),
         (doc! {"$replaceWith": {"ssn": "$name"}}, "ssn"),
         (doc! {"$replaceWith": "$payment"}, "payment.card"),
