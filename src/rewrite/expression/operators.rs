@@ -32,7 +32,7 @@ impl Expressions<'_, '_> {
             .ok_or(Malformed("an expression is empty"))?;
         if hands_down(operator.key, want) {
             let beside;
-            let want = match (want, self.stands_beside(element, &operator, want, env)?) {
+            let want = match (want, self.stands_beside(&operator, want, env, depth)?) {
                 (Want::Value, Some(sealed)) => {
                     beside = sealed;
                     Want::Beside(&beside)
@@ -72,19 +72,28 @@ impl Expressions<'_, '_> {
     /// them then.
     fn stands_beside(
         &self,
-        element: &Element<'_>,
         operator: &Element<'_>,
         want: Want<'_>,
         env: Environment<'_>,
+        depth: usize,
     ) -> Result<Option<Content>> {
         let mixes = matches!(
             operator.key,
             "$cond" | "$ifNull" | "$switch" | "$let" | "$concatArrays"
         );
-        if !mixes || !matches!(want, Want::Value) || self.looks_ahead() {
+        if !mixes || !matches!(want, Want::Value) {
             return Ok(None);
         }
-        Ok(match self.look(element, env)? {
+        if self.looks_ahead() {
+            // Else each level would look at the one below twice.
+            let Some(left) = self.looks.get().checked_sub(1) else {
+                return Ok(None);
+            };
+            self.looks.set(left);
+        }
+        let found =
+            self.ahead(|| self.handing_down(&mut Vec::new(), operator, Want::Value, env, depth))?;
+        Ok(match found {
             (Content::Mixed, Some(field)) => Some(Content::Sealed(Sealed::stored(&field))),
             _ => None,
         })

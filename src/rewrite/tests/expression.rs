@@ -132,7 +132,7 @@ fn defaults_are_compared_as_tokens_too() {
     );
     becomes(
         doc! {"$eq": [{"$cond": [{"$gt": ["$n", 1]}, "$ssn", "b"]}, null]},
-        doc! {"$eq": [{"$cond": [{"$gt": ["$n", 1]}, key("$ssn"), ssn("b")]}, null]},
+        doc! {"$eq": [{"$cond": [{"$gt": ["$n", 1]}, "$ssn", constant("b")]}, null]},
     );
     becomes(
         doc! {"$eq": [{"$switch": {"branches": [{"case": {"$eq": ["$ssn", "a"]}, "then": "$ssn"}], "default": {"$literal": "$d"}}}, "b"]},
