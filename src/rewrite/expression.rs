@@ -43,6 +43,9 @@ pub(super) enum Want<'w> {
     Stored(&'w Content),
 }
 
+/// How often what an expression gives is looked at within looking at it.
+const LOOKS: usize = 64;
+
 /// Rewrites the expressions of one stage or option.
 pub(super) struct Expressions<'s, 'c> {
     scope: &'s Scope<'c>,
@@ -51,8 +54,12 @@ pub(super) struct Expressions<'s, 'c> {
     changed: Cell<bool>,
     /// How many looks ahead are going on, which rewrite nothing.
     ahead: Cell<usize>,
+    /// How many more times what is looked at may be looked at.
+    looks: Cell<usize>,
     /// The last sealed field that was read, to be given on.
     met: RefCell<Option<Arc<Field>>>,
+    /// A path where no array stands, as a test has told.
+    single: RefCell<Option<String>>,
     /// Whether the value of a `$reduce` is being followed.
     reducing: Cell<bool>,
 }
@@ -64,7 +71,9 @@ impl<'s, 'c> Expressions<'s, 'c> {
             what,
             changed: Cell::new(false),
             ahead: Cell::new(0),
+            looks: Cell::new(0),
             met: RefCell::new(None),
+            single: RefCell::new(None),
             reducing: Cell::new(false),
         }
     }
@@ -172,6 +181,9 @@ impl<'s, 'c> Expressions<'s, 'c> {
     ) -> Result<(Content, Option<Arc<Field>>)> {
         let changed = self.changed.get();
         let outer = self.met.take();
+        if !self.looks_ahead() {
+            self.looks.set(LOOKS);
+        }
         self.ahead.set(self.ahead.get() + 1);
         let content = write();
         self.ahead.set(self.ahead.get() - 1);
@@ -234,12 +246,8 @@ impl<'s, 'c> Expressions<'s, 'c> {
     }
 
     fn misfit(&self, content: &Content, target: &Content) -> Refusal {
-        let path = match target.sealed_path() {
-            path if path.is_empty() => content.sealed_path(),
-            path => path,
-        };
         self.scope.refuse(
-            &path,
+            &content.misfit(target),
             &format!(
                 "{} a value that is not sealed for that very field",
                 self.what
@@ -275,7 +283,12 @@ impl<'s, 'c> Expressions<'s, 'c> {
                 return Ok(content);
             }
         }
-        let content = self.read(text, path, env)?;
+        let mut content = self.read(text, path, env)?;
+        if let Content::Sealed(sealed) = &mut content
+            && self.single.borrow().as_deref() == Some(text)
+        {
+            sealed.arrays = 0;
+        }
         if let Content::Sealed(sealed) = &content {
             *self.met.borrow_mut() = Some(Arc::clone(&sealed.field));
         }

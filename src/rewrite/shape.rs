@@ -215,6 +215,21 @@ impl Content {
         }
     }
 
+    /// The path of what keeps it from fitting `target`, for messages.
+    pub(super) fn misfit(&self, target: &Self) -> String {
+        match (self, target) {
+            (Self::Document(one), Self::Document(other)) => {
+                let names = one.named.keys().chain(other.named.keys());
+                names
+                    .map(|name| (one.named(name), other.named(name)))
+                    .find(|(one, other)| !one.fits(other))
+                    .map_or_else(|| target.sealed_path(), |(one, other)| one.misfit(&other))
+            }
+            _ if target.is_open() => self.sealed_path(),
+            _ => target.sealed_path(),
+        }
+    }
+
     /// The path of something in it that is not open, for messages.
     pub(super) fn sealed_path(&self) -> String {
         match self {

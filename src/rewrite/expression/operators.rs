@@ -32,7 +32,7 @@ impl Expressions<'_, '_> {
             .ok_or(Malformed("an expression is empty"))?;
         if hands_down(operator.key, want) {
             let beside;
-            let want = match (want, self.stands_beside(element, &operator, want, env)?) {
+            let want = match (want, self.stands_beside(&operator, want, env, depth)?) {
                 (Want::Value, Some(sealed)) => {
                     beside = sealed;
                     Want::Beside(&beside)
@@ -72,19 +72,28 @@ impl Expressions<'_, '_> {
     /// them then.
     fn stands_beside(
         &self,
-        element: &Element<'_>,
         operator: &Element<'_>,
         want: Want<'_>,
         env: Environment<'_>,
+        depth: usize,
     ) -> Result<Option<Content>> {
         let mixes = matches!(
             operator.key,
             "$cond" | "$ifNull" | "$switch" | "$let" | "$concatArrays"
         );
-        if !mixes || !matches!(want, Want::Value) || self.looks_ahead() {
+        if !mixes || !matches!(want, Want::Value) {
             return Ok(None);
         }
-        Ok(match self.look(element, env)? {
+        if self.looks_ahead() {
+            // Else each level would look at the one below twice.
+            let Some(left) = self.looks.get().checked_sub(1) else {
+                return Ok(None);
+            };
+            self.looks.set(left);
+        }
+        let found =
+            self.ahead(|| self.handing_down(&mut Vec::new(), operator, Want::Value, env, depth))?;
+        Ok(match found {
             (Content::Mixed, Some(field)) => Some(Content::Sealed(Sealed::stored(&field))),
             _ => None,
         })
@@ -238,21 +247,36 @@ impl Expressions<'_, '_> {
         want: Want<'_>,
     ) -> Result<Content> {
         let mut content = Content::Nothing;
-        let mut branch = |operands: &mut Operands<'_, '_>, item: &Element<'_>, is_test: bool| {
-            if is_test {
+        let listed = operator.kind == kind::ARRAY;
+        let (test, other) = if listed { ("0", "2") } else { ("if", "else") };
+        let tested = match listed {
+            true => operator.doc()?.first()?,
+            false => operator.object()?.find_once(test)?,
+        };
+        let single = match &tested {
+            Some(test) => not_an_array(test)?,
+            None => None,
+        };
+        let mut branch = |operands: &mut Operands<'_, '_>, item: &Element<'_>, key: &str| {
+            if key == test {
                 return self.test(operands, item);
             }
+            let before = self.single.replace(match single {
+                Some(path) if key == other => Some(path.to_owned()),
+                _ => self.single.borrow().clone(),
+            });
             let of_branch = self.operand(operands, item, want)?;
+            self.single.replace(before);
             content = std::mem::replace(&mut content, Content::Nothing).or(of_branch);
             Ok(())
         };
-        if operator.kind == kind::ARRAY {
+        if listed {
             self.each(operands, operator, |operands, item, index| {
-                branch(operands, item, index == 0)
+                branch(operands, item, &index.to_string())
             })?;
         } else {
             self.named(operands, operator, |operands, item| {
-                branch(operands, item, item.key == "if")
+                branch(operands, item, item.key)
             })?;
         }
         Ok(content)
@@ -406,7 +430,9 @@ impl Expressions<'_, '_> {
                 })?;
                 Ok(content)
             }
-            "$mergeObjects" => self.handing_down(operands.out, operator, Want::Value, env, depth),
+            "$concatArrays" | "$mergeObjects" => {
+                self.handing_down(operands.out, operator, Want::Value, env, depth)
+            }
             "$filter" | "$map" => self.over_items(operands, operator),
             "$reduce" => self.reduce(operands, operator),
             "$sortArray" => self.sort_array(operands, operator),
@@ -496,8 +522,11 @@ impl Expressions<'_, '_> {
 
     fn of_array(&self, operands: &mut Operands<'_, '_>, operator: &Element<'_>) -> Result<Content> {
         self.each(operands, operator, |operands, item, _| {
-            if self.looks_ahead() || !is_set(item)? {
+            if !is_set(item)? {
                 return self.array_operand(operands, item, operator.key).map(|_| ());
+            }
+            if self.looks_ahead() {
+                return self.operand(operands, item, Want::Value).map(|_| ());
             }
             // A set of tokens has as many members as that of the values.
             let want = match self.look(item, operands.env)? {
@@ -922,6 +951,25 @@ fn hands_down(operator: &str, want: Want<'_>) -> bool {
         "$setUnion" | "$setIntersection" | "$setDifference" => matches!(want, Want::Set(_)),
         _ => false,
     }
+}
+
+/// The path of a field that a test says to be an array, which it is not in the
+/// other branch.
+fn not_an_array<'m>(test: &Element<'m>) -> Result<Option<&'m str>> {
+    if !super::is_operator(test)? {
+        return Ok(None);
+    }
+    let Some(operator) = test.doc()?.first()?.filter(|first| first.key == "$isArray") else {
+        return Ok(None);
+    };
+    let operand = match operator.kind {
+        kind::ARRAY => operator.doc()?.first()?,
+        _ => Some(operator),
+    };
+    // A variable could be another one there.
+    Ok(operand
+        .and_then(|operand| operand.str())
+        .filter(|path| path.starts_with('$') && !path.starts_with("$$")))
 }
 
 /// Whether an expression is an operator on sets.

@@ -104,7 +104,7 @@ pub(super) fn stages<'m>(
     }
     if !root.fits(target) {
         return Err(scope.refuse(
-            &target.sealed_path(),
+            &root.misfit(target),
             "an update by a pipeline that puts other values where sealed ones belong, or sealed ones elsewhere,",
             "set a constant, or the field's own value",
         ));

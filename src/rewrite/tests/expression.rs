@@ -132,7 +132,7 @@ fn defaults_are_compared_as_tokens_too() {
     );
     becomes(
         doc! {"$eq": [{"$cond": [{"$gt": ["$n", 1]}, "$ssn", "b"]}, null]},
-        doc! {"$eq": [{"$cond": [{"$gt": ["$n", 1]}, key("$ssn"), ssn("b")]}, null]},
+        doc! {"$eq": [{"$cond": [{"$gt": ["$n", 1]}, "$ssn", constant("b")]}, null]},
     );
     becomes(
         doc! {"$eq": [{"$switch": {"branches": [{"case": {"$eq": ["$ssn", "a"]}, "then": "$ssn"}], "default": {"$literal": "$d"}}}, "b"]},
@@ -256,7 +256,7 @@ fn what_would_compute_on_ciphertext_is_refused_by_its_operator() {
         (doc! {"$gt": ["$ssn", CANARY]}, ["ssn", "$gt"]),
         (doc! {"$cmp": ["$ssn", "$ssn"]}, ["ssn", "$cmp"]),
         (doc! {"$eq": ["$ssn", "$name"]}, ["$expr", "$name"]),
-        (doc! {"$eq": ["$ssn", "$tags"]}, ["tags", "domain"]),
+        (doc! {"$eq": ["$ssn", "$tags"]}, ["ssn", "domain"]),
         (
             doc! {"$eq": ["$visits.note", CANARY]},
             ["visits.note", "equality"],
@@ -273,7 +273,10 @@ fn what_would_compute_on_ciphertext_is_refused_by_its_operator() {
         ),
         (doc! {"$concat": ["$ssn", CANARY]}, ["ssn", "$concat"]),
         (doc! {"$max": ["$age", 1]}, ["age", "$max"]),
-        (doc! {"$objectToArray": "$$ROOT"}, ["ssn", "$objectToArray"]),
+        (
+            doc! {"$objectToArray": "$$ROOT"},
+            ["address", "$objectToArray"],
+        ),
         (
             doc! {"$objectToArray": "$payment"},
             ["payment.card", "$objectToArray"],
@@ -531,7 +534,7 @@ fn nested_expressions_take_no_more_than_their_size() {
         |inner: Bson| doc! {"$eq": [{"$arrayElemAt": [["$tags", inner], 0]}, "x"]},
     ] {
         let mut expression = Bson::from("$tags");
-        for _ in 0..50 {
+        for _ in 0..30 {
             expression = wrap(expression).into();
         }
         // If it took twice the time for each, this would not end.

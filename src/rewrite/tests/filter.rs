@@ -368,7 +368,7 @@ fn what_neither_tokens_nor_presence_answer_is_refused() {
             "$eq",
         ),
         (doc! {"$where": CANARY}, "", "$where"),
-        (doc! {"$expr": {"$eq": ["$ssn", CANARY]}}, "ssn", "$expr"),
+        (doc! {"$expr": {"$gt": ["$ssn", CANARY]}}, "ssn", "$expr"),
         (
             doc! {"$expr": {"$eq": ["$payment", CANARY]}},
             "payment",

@@ -41,22 +41,19 @@ fn options_of_find_that_name_fields_are_checked() {
         ("hint", doc! {"address": 1}.into(), "address"),
         ("hint", doc! {"ssn": CANARY}.into(), "ssn"),
         ("returnKey", true.into(), "returnKey"),
-        ("let", doc! {"x": "$ssn"}.into(), "ssn"),
         ("projection", doc! {"ssn.c": 1}.into(), "ssn"),
         ("projection", doc! {"ssn": {"c": 1}}.into(), "ssn"),
-        ("projection", doc! {"x": "$ssn"}.into(), "ssn"),
+        ("projection", doc! {"x": {"$toUpper": "$ssn"}}.into(), "ssn"),
         (
             "projection",
             doc! {"x": {"y": [{"$concat": ["$ssn", "a"]}]}}.into(),
             "ssn",
         ),
-        ("projection", doc! {"x": "$$ROOT"}.into(), "ROOT"),
         (
             "projection",
-            doc! {"x": "$$CURRENT.payment.card"}.into(),
+            doc! {"x": {"$strLenCP": "$$CURRENT.payment.card"}}.into(),
             "payment.card",
         ),
-        ("projection", doc! {"x": {"$getField": "ssn"}}.into(), "ssn"),
         (
             "projection",
             doc! {"x": {"$getField": {"$concat": ["s", "sn"]}}}.into(),
@@ -85,12 +82,28 @@ fn options_of_find_that_name_fields_are_checked() {
 }
 
 #[test]
-fn distinct_is_by_open_fields() {
+fn distinct_is_by_open_fields_as_it_is_and_by_tokens_in_an_aggregation() {
     assert_eq!(
         sent(doc! {"distinct": "customers", "key": "name", "query": {"ssn": "a"}}),
         doc! {"distinct": "customers", "key": "name", "query": {"ssn.e1": {"$eq": token("ssn", "a")}}},
     );
-    for key in ["ssn", "payment", "payment.card", "address.city", "tags.0"] {
+    let sent = upstream(
+        doc! {"distinct": "customers", "key": "payment.card", "query": {"ssn": "a"}, "comment": 1},
+    );
+    let unwind = |path: &str| doc! {"$unwind": {"path": path, "preserveNullAndEmptyArrays": true}};
+    assert_eq!(
+        sent.body,
+        doc! {"aggregate": "customers", "pipeline": [
+            {"$match": {"ssn.e1": {"$eq": token("ssn", "a")}}},
+            unwind("$payment"),
+            unwind("$payment.card"),
+            {"$match": {"payment.card": {"$exists": true}, "$expr": {"$not": [{"$isArray": ["$payment.card"]}]}}},
+            {"$group": {"_id": {"$ifNull": ["$payment.card.e1", "$payment.card"]}, "value": {"$first": "$payment.card"}}},
+            {"$group": {"_id": null, "values": {"$push": "$value"}}},
+        ], "cursor": {}, "comment": 1},
+    );
+    assert!(matches!(sent.plan, ReplyPlan::Distinct(_)));
+    for key in ["payment", "address", "address.city", "tags.0"] {
         refused(doc! {"distinct": "customers", "key": key}, &[key]);
     }
 }

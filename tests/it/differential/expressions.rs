@@ -114,12 +114,12 @@ impl Model {
     /// the number of several equal ones that comes first.
     pub(super) fn of_one_form(&self) -> Self {
         let mut model = self.clone();
+        model
+            .known
+            .retain(|known| !matches!(known.kind, Kind::Set(_)));
         if !self.sorted {
             model.known.retain(|known| {
-                !matches!(
-                    known.kind,
-                    Kind::Equal("age") | Kind::Set("age") | Kind::Number | Kind::Open
-                )
+                !matches!(known.kind, Kind::Equal("age") | Kind::Number | Kind::Open)
             });
         }
         model
