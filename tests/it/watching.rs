@@ -321,7 +321,7 @@ async fn a_stream_over_many_collections_is_chosen_from_by_what_no_collection_sea
         doc! { "$match": { "updateDescription.updatedFields.ssn": "canary" } },
         doc! { "$match": { "$expr": { "$eq": ["$fullDocument.ssn", "canary"] } } },
         doc! { "$match": { "fullDocumentBeforeChange.visits.note": { "$in": ["canary"] } } },
-        doc! { "$redact": { "$cond": [{ "$eq": ["$ssn", "canary"] }, "$$KEEP", "$$PRUNE"] } },
+        doc! { "$redact": { "$cond": [{ "$eq": ["$ssn", "canary"] }, "$$DESCEND", "$$PRUNE"] } },
     ] {
         let told = refused(&world, all.clone(), &options[0], stage).await;
         assert!(!told.contains("canary"), "{told}");
