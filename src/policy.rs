@@ -496,6 +496,31 @@ pub(crate) mod fixture {
         policy_with(keyring())
     }
 
+    /// `shop.people` and `shop.archive` of the same identity: `a` and `items.sku`, of the
+    /// domain `word`. `shop.receipts`: `buyer` and `lines.sku`, of that domain too, and `own`.
+    fn joined() -> Vec<CollectionRule> {
+        let string = Types::named("string").unwrap();
+        let word = |path: &str| FieldRule {
+            domain: Some("word".to_owned()),
+            ..field(path, string, true)
+        };
+        let people = |name: &str| CollectionRule {
+            identity: Some("shop.people".to_owned()),
+            ..rule(
+                name,
+                OnPlaintext::Reject,
+                vec![word("a"), word("items.sku")],
+            )
+        };
+        let own = field("own", string, true);
+        let receipts = vec![word("buyer"), word("lines.sku"), own];
+        vec![
+            people("shop.people"),
+            people("shop.archive"),
+            rule("shop.receipts", OnPlaintext::Reject, receipts),
+        ]
+    }
+
     /// The same with another keyring.
     pub(crate) fn policy_with(keyring: Keyring) -> Policy {
         let string = Types::named("string").unwrap();
@@ -513,7 +538,7 @@ pub(crate) mod fixture {
             },
         ];
         let ssn = || vec![field("ssn", string, true)];
-        let schema = Schema::from_rules(vec![
+        let mut rules = vec![
             rule("shop.customers", OnPlaintext::Reject, fields),
             rule("shop.moving", OnPlaintext::Allow, ssn()),
             rule(
@@ -522,7 +547,9 @@ pub(crate) mod fixture {
                 vec![field("box.c", Types::ANY, false)],
             ),
             rule("tenant_*.people", OnPlaintext::Reject, ssn()),
-        ]);
+        ];
+        rules.extend(joined());
+        let schema = Schema::from_rules(rules);
         Policy::compile(Arc::new(schema), Arc::new(keyring)).unwrap()
     }
 }

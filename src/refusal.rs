@@ -76,6 +76,20 @@ impl RefusalKind {
 }
 
 impl Refusal {
+    /// The same, of a part of the command: `place` says which, if the message does not
+    /// name one already.
+    #[must_use]
+    pub(crate) fn within(mut self, place: &str) -> Self {
+        if self.message.contains("stage ") {
+            return self;
+        }
+        for text in std::iter::once(&mut self.message).chain(self.logged.as_mut()) {
+            text.push_str("; this is in ");
+            text.push_str(place);
+        }
+        self
+    }
+
     /// A refusal of `kind`; `what` says what, where and what to do instead.
     pub fn new(kind: RefusalKind, what: impl std::fmt::Display) -> Self {
         Self {

@@ -102,7 +102,7 @@ impl Views {
             return;
         }
         self.replace(database, |known| {
-            let mut listing = known.map(Listing::clone).unwrap_or_default();
+            let mut listing = known.cloned().unwrap_or_default();
             if listing.used.len() > USED {
                 listing.used.clear();
             }
@@ -141,7 +141,7 @@ impl Views {
     /// Adds to what is known of a database while a listing is worked through.
     pub fn add(&self, database: &str, reaching: &Reaching) {
         self.replace(database, |known| {
-            let mut listing = known.map(Listing::clone).unwrap_or_default();
+            let mut listing = known.cloned().unwrap_or_default();
             let reaching = reaching.iter();
             listing
                 .reaching

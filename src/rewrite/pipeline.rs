@@ -258,7 +258,9 @@ impl<'p> Pipeline<'p> {
                 });
             }
             let within = splicer.mark();
-            let outcome = reading.rewrite(splicer, &operator)?;
+            let outcome = reading
+                .rewrite(splicer, &operator)
+                .map_err(|refusal| refusal.within(what.trim_end_matches(',')))?;
             if scope.compared.get() {
                 self.compared.set(true);
             }

@@ -5,16 +5,19 @@
 mod batches;
 mod bulk_write;
 mod catalog;
+mod changes;
 mod expression;
 mod filter;
 mod find;
 mod insert;
+mod joins;
 mod pipeline;
 mod property;
 mod reach;
 mod roundtrip;
 mod update;
 mod upsert;
+mod views;
 
 use std::sync::LazyLock;
 

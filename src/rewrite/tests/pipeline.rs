@@ -200,73 +200,6 @@ fn stages_that_would_read_sealed_fields_are_refused() {
 }
 
 #[test]
-fn no_pipeline_reaches_a_sealed_collection_from_elsewhere() {
-    let over = |collection: Bson, stage: &Document| doc! {"aggregate": collection, "pipeline": [{"$match": {}}, stage], "cursor": {}};
-    for stage in [
-        doc! {"$lookup": {"from": "customers", "as": "x"}},
-        doc! {"$lookup": {"from": {"db": "tenant_a", "coll": "people"}, "as": "x"}},
-        doc! {"$lookup": {"from": "orders", "as": "x", "pipeline": [{"$unionWith": "customers"}]}},
-        doc! {"$graphLookup": {"from": "customers", "as": "x"}},
-        doc! {"$unionWith": "customers"},
-        doc! {"$unionWith": {"coll": "customers", "pipeline": []}},
-        doc! {"$unionWith": {"coll": "orders", "pipeline": [{"$lookup": {"from": "customers", "as": "x"}}]}},
-        doc! {"$facet": {"a": [{"$unionWith": "customers"}]}},
-        doc! {"$out": "customers"},
-        doc! {"$out": {"db": "shop", "coll": "customers"}},
-        doc! {"$out": {"db": "tenant_b", "coll": "people"}},
-        doc! {"$merge": "customers"},
-        doc! {"$merge": {"into": "customers"}},
-        doc! {"$merge": {"into": {"db": "shop", "coll": "customers"}}},
-        doc! {"$merge": {"into": "orders", "whenMatched": [{"$lookup": {"from": "customers"}}]}},
-        doc! {"$merge": "system.views"},
-        doc! {"$frobnicate": {"from": "customers"}},
-    ] {
-        refused(over("orders".into(), &stage), &["sealed fields", "$"]);
-        refused(over(1.into(), &stage), &["sealed fields", "$"]);
-        refused(
-            doc! {"create": "view", "viewOn": "orders", "pipeline": [stage]},
-            &["sealed fields", "$"],
-        );
-    }
-    for stage in [
-        doc! {"$lookup": {"from": "orders", "localField": "ssn", "foreignField": "ssn", "as": "x"}},
-        doc! {"$merge": {"into": {"db": "other", "coll": "customers"}}},
-        doc! {"$group": {"_id": "$ssn", "all": {"$push": "$$ROOT"}}},
-        doc! {"$out": "copies"},
-    ] {
-        passes(over("orders".into(), &stage));
-    }
-}
-
-#[test]
-fn a_sealed_collection_joined_with_itself_is_refused() {
-    for stage in [
-        doc! {"$lookup": {"from": "customers", "localField": "a", "foreignField": "b", "as": "c"}},
-        doc! {"$unionWith": "customers"},
-        doc! {"$graphLookup": {"from": "customers", "startWith": "$a", "connectFromField": "a", "connectToField": "b", "as": "c"}},
-    ] {
-        refused(aggregate(vec![stage]), &["shop.customers"]);
-    }
-}
-
-#[test]
-fn a_union_is_opened_wherever_its_values_stand() {
-    let union = upstream(aggregate(vec![
-        doc! {"$unionWith": "orders"},
-        doc! {"$limit": 3},
-    ]));
-    assert!(union.unchanged);
-    assert!(matches!(union.plan, ReplyPlan::Relay));
-    refused(
-        aggregate(vec![
-            doc! {"$unionWith": "orders"},
-            doc! {"$match": {"ssn": CANARY}},
-        ]),
-        &["$match"],
-    );
-}
-
-#[test]
 fn options_of_aggregate_are_checked() {
     let with = |option: &str, value: Bson| {
         let mut command = aggregate(vec![doc! {"$match": {"ssn": "a"}}]);
@@ -303,38 +236,4 @@ fn stages_that_are_none_are_malformed() {
         let refusal = refused(doc! {"aggregate": "customers", "pipeline": stages}, &[]);
         assert_eq!(refusal.kind, RefusalKind::Malformed);
     }
-}
-
-#[test]
-fn change_streams_pass_alone_where_sealed_fields_may_appear() {
-    let watch = |on: Bson, database: &str, after: Vec<Document>| {
-        let mut stages = vec![doc! {"$changeStream": {"fullDocument": "updateLookup"}}];
-        stages.extend(after);
-        doc! {"aggregate": on, "pipeline": stages, "cursor": {}, "$db": database}
-    };
-    for (on, database) in [
-        (Bson::from("customers"), "shop"),
-        (1.into(), "shop"),
-        (1.into(), "admin"),
-    ] {
-        passes(watch(on.clone(), database, vec![]));
-        refused(
-            watch(
-                on,
-                database,
-                vec![doc! {"$match": {"fullDocument.ssn": CANARY}}],
-            ),
-            &["stage"],
-        );
-    }
-    passes(watch(
-        1.into(),
-        "other",
-        vec![doc! {"$match": {"fullDocument.ssn": 1}}],
-    ));
-    passes(watch(
-        "orders".into(),
-        "shop",
-        vec![doc! {"$match": {"fullDocument.ssn": 1}}],
-    ));
 }
