@@ -521,6 +521,14 @@ impl<'s, 'c> Expressions<'s, 'c> {
             content = content.or(of_item);
         }
         writer.end(open);
+        if let Want::Stored(target @ Content::Sealed(sealed)) = want
+            && matches!(content, Content::Nothing)
+            && !array.is_empty()
+            && sealed.field.is_joined()
+        {
+            // Null in an array, which a join by tokens would miss.
+            return Err(self.misfit(&content, target));
+        }
         Ok(content.in_array())
     }
 
