@@ -512,14 +512,18 @@ fn merge(dice: &mut Dice) -> Document {
     doc! { "$merge": options }
 }
 
-/// Arrays of documents in one order, as a join promises none.
+/// Arrays of documents in one order, as a join promises none, and fields by their
+/// names: which of MongoDB's engines runs a projection decides on their order.
 fn settled(value: &Bson) -> Bson {
     match value {
-        Bson::Document(document) => document
-            .iter()
-            .map(|(key, value)| (key.clone(), settled(value)))
-            .collect::<Document>()
-            .into(),
+        Bson::Document(document) => {
+            let mut fields: Vec<_> = document
+                .iter()
+                .map(|(key, value)| (key.clone(), settled(value)))
+                .collect();
+            fields.sort_by(|(one, _), (other, _)| one.cmp(other));
+            fields.into_iter().collect::<Document>().into()
+        }
         Bson::Array(items) => {
             let mut items: Vec<Bson> = items.iter().map(settled).collect();
             items.sort_by_cached_key(|item| bytes(&doc! { "": item }));
@@ -537,7 +541,10 @@ fn only_on_one_side(sealed: &Document, plain: &Document) -> String {
     };
     let (sealed, plain) = (documents(sealed), documents(plain));
     let without = |these: &[Bson], those: &[Bson]| {
-        let apart: Vec<_> = these.iter().filter(|this| !those.contains(this)).collect();
+        // To be equal is not enough: the order of fields and the types count.
+        let those: Vec<_> = those.iter().map(|that| bytes(&doc! { "": that })).collect();
+        let missing = |this: &&Bson| !those.contains(&bytes(&doc! { "": *this }));
+        let apart: Vec<_> = these.iter().filter(missing).collect();
         format!("{} documents, of which {apart:?}", these.len())
     };
     format!(
