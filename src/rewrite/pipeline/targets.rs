@@ -62,7 +62,7 @@ impl Stage<'_> {
                 }
                 bound
             }
-            None => vec![("new", self.root.clone())],
+            None => vec![("new", self.root.clone().single())],
         };
         let mark = splicer.mark();
         for option in options.elements() {
