@@ -130,6 +130,71 @@ pub(super) fn reads(canaries: &Canaries) -> Vec<Document> {
     reads
 }
 
+/// Stages and expressions that compare sealed fields, or put constants beside them.
+pub(super) fn pipelines(canaries: &Canaries) -> Vec<Document> {
+    let text = |what: &str| canaries.text(&format!("stage {what}"));
+    let stages = vec![
+        doc! { "$match": { "$expr": { "$eq": ["$ssn", text("$expr")] } } },
+        doc! { "$match": { "$expr": { "$in": ["$ssn", [text("$in"), null]] } } },
+        doc! { "$match": { "$expr": { "$in": [text("$in tags"), { "$ifNull": ["$tags", [text("$ifNull")]] }] } } },
+        doc! { "$match": { "$expr": { "$setIsSubset": [[text("$setIsSubset")], { "$ifNull": ["$tags", []] }] } } },
+        doc! { "$match": { "$expr": { "$gt": [{ "$size": { "$setIntersection": [{ "$ifNull": ["$tags", []] }, [text("$setIntersection")]] } }, 0] } } },
+        doc! { "$match": { "$expr": { "$eq": ["$number", canaries.long] } } },
+        doc! { "$project": { "ssn": text("$project") } },
+        doc! { "$project": { "x": { "$cond": [{ "$eq": ["$ssn", text("$cond")] }, "$ssn", text("mask")] } } },
+        doc! { "$project": { "x": { "$switch": { "branches": [
+            { "case": { "$ne": ["$ssn", text("$switch")] }, "then": { "$literal": text("$switch then") } },
+        ], "default": "$ssn" } } } },
+        doc! { "$project": { "x": { "$filter": { "input": { "$ifNull": ["$tags", []] }, "cond": { "$ne": ["$$this", text("$filter")] } } } } },
+        doc! { "$project": { "x": { "$concatArrays": [{ "$ifNull": ["$tags", []] }, [text("$concatArrays")]] } } },
+        doc! { "$addFields": { "ssn": { "$literal": text("$addFields") } } },
+        doc! { "$set": { "payment": { "card": text("$set") } } },
+        doc! { "$group": { "_id": { "$cond": [{ "$eq": ["$ssn", text("$group")] }, 1, 0] } } },
+        doc! { "$group": { "_id": { "$ifNull": ["$ssn", text("$group default")] }, "all": { "$addToSet": { "$ifNull": ["$ssn", text("$addToSet")] } } } },
+        doc! { "$sortByCount": { "$ifNull": ["$ssn", text("$sortByCount")] } },
+        doc! { "$replaceRoot": { "newRoot": { "a": { "$ifNull": ["$ssn", text("$replaceRoot")] } } } },
+        doc! { "$redact": { "$cond": [{ "$eq": ["$ssn", text("$redact")] }, "$$KEEP", "$$PRUNE"] } },
+        doc! { "$fill": { "output": { "ssn": { "value": text("$fill") } } } },
+        doc! { "$lookup": { "from": "people", "as": "others", "pipeline": [{ "$match": { "ssn": text("$lookup") } }] } },
+        doc! { "$unionWith": { "coll": "people", "pipeline": [{ "$match": { "ssn": text("$unionWith") } }] } },
+    ];
+    let aggregate =
+        |stages: Vec<Document>| doc! { "aggregate": "people", "cursor": {}, "pipeline": stages };
+    let mut commands: Vec<Document> = stages
+        .into_iter()
+        .map(|stage| aggregate(vec![stage]))
+        .collect();
+    let moved = [
+        doc! { "$project": { "x": "$ssn" } },
+        doc! { "$group": { "_id": null, "all": { "$push": "$$ROOT" } } },
+        doc! { "$facet": { "few": [{ "$project": { "x": "$ssn" } }] } },
+    ];
+    let paths = ["x", "all.ssn", "few.x"];
+    for (stage, path) in moved.into_iter().zip(paths) {
+        commands.push(aggregate(vec![
+            stage,
+            doc! { "$match": { path: text(&format!("moved to {path}")) } },
+        ]));
+    }
+    let variable = |what: &str| doc! { "v": text(what) };
+    let by_variable = doc! { "$expr": { "$eq": ["$ssn", "$$v"] } };
+    let update = |update: Vec<Document>| doc! { "update": "people", "updates": [{ "q": { "_id": 16 }, "u": update }] };
+    commands.extend([
+        doc! { "find": "people", "filter": by_variable.clone(), "let": variable("let find"),
+        "projection": { "x": { "$ne": ["$ssn", text("projection")] } } },
+        doc! { "aggregate": "people", "cursor": {}, "let": variable("let aggregate"), "pipeline": [{ "$match": by_variable }] },
+        doc! { "distinct": "people", "key": "ssn", "query": { "ssn": text("distinct") } },
+        update(vec![doc! { "$set": { "ssn": text("update $set"), "payment": { "card": text("update below") } } }]),
+        update(vec![doc! { "$set": { "ssn": { "$cond": [{ "$eq": ["$ssn", text("update $eq")] }, text("update $cond"), "$ssn"] } } }]),
+        update(vec![doc! { "$set": { "address": { "$literal": { "street": text("update $literal") } } } }]),
+        update(vec![doc! { "$replaceWith": { "$mergeObjects": ["$$ROOT", { "ssn": text("update $replaceWith") }] } }]),
+        doc! { "update": "people", "let": variable("let update"), "updates": [{ "q": { "_id": 16 }, "u": [{ "$set": { "ssn": "$$v" } }] }] },
+        doc! { "update": "people", "updates": [{ "q": { "ssn": text("upsert") }, "u": [{ "$set": { "name": "x" } }], "upsert": true }] },
+        doc! { "findAndModify": "people", "query": { "_id": 16 }, "update": [{ "$set": { "tags": [text("findAndModify")] } }] },
+    ]);
+    commands
+}
+
 /// Updates with every operator that sealed fields take.
 pub(super) fn updates(canaries: &Canaries) -> Vec<Document> {
     let text = |operator: &str| canaries.text(&format!("update {operator}"));

@@ -282,6 +282,7 @@ async fn accept(people: &Database, canaries: &Canaries) {
         accepted::inserts(canaries),
         accepted::indexes(canaries),
         accepted::reads(canaries),
+        accepted::pipelines(canaries),
         accepted::updates(canaries),
         accepted::changes(canaries),
     ];

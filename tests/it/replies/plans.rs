@@ -66,6 +66,25 @@ async fn an_equality_find_on_an_indexed_sealed_field_is_explained_as_a_scan_of_t
 }
 
 #[tokio::test]
+async fn an_expression_of_equality_is_answered_by_an_index() {
+    let world = filled().await;
+    let equal = doc! { "$expr": { "$eq": ["$ssn", "1"] } };
+    let by_variable = doc! { "$expr": { "$eq": ["$$id", "$ssn"] } };
+    for command in [
+        doc! { "find": "people", "filter": equal.clone() },
+        doc! { "find": "people", "filter": by_variable, "let": { "id": "1" } },
+        doc! { "aggregate": "people", "pipeline": [{ "$match": equal }], "cursor": {} },
+    ] {
+        let answer = world
+            .answer(&doc! { "explain": command, "verbosity": "queryPlanner" })
+            .await;
+        let planner = answer.get_document("queryPlanner").unwrap();
+        let stages = stages(planner.get_document("winningPlan").unwrap());
+        assert_eq!(stages.last().unwrap().get_str("stage").unwrap(), "IXSCAN");
+    }
+}
+
+#[tokio::test]
 async fn no_plan_shows_a_stored_form() {
     let world = filled().await;
     for command in [
@@ -76,6 +95,7 @@ async fn no_plan_shows_a_stored_form() {
         doc! { "delete": "people", "deletes": [{ "q": { "ssn": "7", "tags": { "$all": ["a", "b"] } }, "limit": 1 }] },
         doc! { "findAndModify": "people", "query": { "ssn": "7" }, "update": { "$push": { "tags": "x" } } },
         doc! { "aggregate": "people", "pipeline": [{ "$match": { "ssn": "1" } }, { "$group": { "_id": "$n" } }], "cursor": {} },
+        doc! { "find": "people", "filter": { "$expr": { "$in": ["$ssn", ["1", "2"]] } } },
         doc! { "aggregate": "people", "pipeline": [{ "$match": { "ssn": "1" } }, { "$lookup": { "from": "plain", "localField": "n", "foreignField": "n", "as": "m" } }], "cursor": {} },
     ] {
         let answer = world
