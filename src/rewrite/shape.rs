@@ -132,7 +132,7 @@ impl Content {
     pub(super) fn or(self, other: Self) -> Self {
         match (self, other) {
             (Self::Nothing, content) | (content, Self::Nothing) => content,
-            (Self::Sealed(one), Self::Sealed(other)) if one.field.id == other.field.id => {
+            (Self::Sealed(one), Self::Sealed(other)) if one.field.is(&other.field) => {
                 Self::Sealed(Sealed {
                     arrays: one.arrays.max(other.arrays),
                     whole: one.whole.into_iter().chain(other.whole).min(),

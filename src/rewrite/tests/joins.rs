@@ -270,10 +270,14 @@ fn what_is_written_into_another_collection_is_sealed_there_alike() {
             &["$", "identity"],
         );
         refused(aggregate("orders", vec![stage.clone()]), &["$", "identity"]);
-        refused(
-            aggregate("people", vec![doc! {"$set": {"a": CANARY}}, stage.clone()]),
-            &["identity"],
+        let constant =
+            |value: Bson| aggregate("people", vec![doc! {"$set": {"a": value}}, stage.clone()]);
+        assert_eq!(
+            sent(constant("x".into())),
+            constant(doc! {"$literal": {"c": sealed("x"), "e1": word("x")}}.into())
         );
+        refused(constant(5.into()), &["identity"]);
+        refused(constant("$name".into()), &["identity"]);
         refused(
             aggregate("people", vec![doc! {"$set": {"a": "$items.sku"}}, stage]),
             &["identity"],
@@ -285,7 +289,7 @@ fn what_is_written_into_another_collection_is_sealed_there_alike() {
             vec![doc! {"$merge": {"into": "archive", "whenMatched": [{"$set": {"a": value}}]}}],
         )
     };
-    let constant = doc! {"c": sealed("x"), "e1": word("x")};
+    let constant = doc! {"$literal": {"c": sealed("x"), "e1": word("x")}};
     assert_eq!(sent(merge("x".into())), merge(constant.into()));
     for stages in [
         vec![doc! {"$out": "copies"}],
