@@ -13,7 +13,7 @@ use super::{number as variable, seed};
 use crate::support::{Proxy, ProxyOptions, shared_replica_set, unique_database};
 
 /// Commands of a run, unless `FIELDSEAL_DIFFERENTIAL_OPS` says otherwise.
-const COMMANDS: usize = 1_500;
+const COMMANDS: usize = 1_200;
 /// Commands between two sets of documents.
 const WORLD: usize = 150;
 
