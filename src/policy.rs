@@ -198,16 +198,19 @@ impl Field {
             .is_some_and(|equality| equality.in_domain)
     }
 
-    /// Whether values of this field, as they are stored, are right in the place of the other's.
-    pub fn stored_alike(&self, other: &Self) -> bool {
+    /// Whether this is the other field by its id, and has the same tokens.
+    pub fn is(&self, other: &Self) -> bool {
         let tokens = match (&self.equality, &other.equality) {
             (None, None) => true,
             (Some(one), Some(other)) => one.joins(other),
             _ => false,
         };
-        self.id == other.id
-            && tokens
-            && (self.elements || !other.elements || !self.types.allows(kind::ARRAY))
+        self.id == other.id && tokens
+    }
+
+    /// Whether values of this field, as they are stored, are right in the place of the other's.
+    pub fn stored_alike(&self, other: &Self) -> bool {
+        self.is(other) && (self.elements || !other.elements || !self.types.allows(kind::ARRAY))
     }
 
     /// The same field where a pipeline has put its values into arrays, or taken

@@ -50,8 +50,6 @@ pub(super) struct Shape {
     /// of a collection it may be an array's index, and in documents it is sealed
     /// like one.
     numbered: bool,
-    /// Whether this is one document, and not an array of them.
-    single: bool,
 }
 
 impl Sealed {
@@ -134,7 +132,7 @@ impl Content {
     pub(super) fn or(self, other: Self) -> Self {
         match (self, other) {
             (Self::Nothing, content) | (content, Self::Nothing) => content,
-            (Self::Sealed(one), Self::Sealed(other)) if one.field.id == other.field.id => {
+            (Self::Sealed(one), Self::Sealed(other)) if one.field.is(&other.field) => {
                 Self::Sealed(Sealed {
                     arrays: one.arrays.max(other.arrays),
                     whole: one.whole.into_iter().chain(other.whole).min(),
@@ -159,10 +157,7 @@ impl Content {
                 ..sealed.within_arrays(1)
             }),
             // Documents are seen through arrays anyway.
-            Self::Document(shape) => Self::Document(Shape {
-                single: false,
-                ..shape
-            }),
+            Self::Document(shape) => Self::Document(Shape { ..shape }),
             content => content,
         }
     }
@@ -203,24 +198,12 @@ impl Content {
         Read::Content(match at {
             // Each document on the way may have been an array of them; the last
             // component's own arrays are counted already.
-            Self::Sealed(sealed) if !variable || self.is_single() => {
+            Self::Sealed(sealed) if !variable => {
                 Self::Sealed(sealed.within_arrays(arrays.saturating_sub(1)))
             }
             Self::Sealed(sealed) => Self::Sealed(sealed.within_arrays(arrays)),
             content => content.clone(),
         })
-    }
-
-    /// The same, where it is known to be one document.
-    pub(super) fn single(mut self) -> Self {
-        if let Self::Document(shape) = &mut self {
-            shape.single = true;
-        }
-        self
-    }
-
-    fn is_single(&self) -> bool {
-        matches!(self, Self::Document(shape) if shape.single)
     }
 
     /// Whether values of this content may be stored where `target` belongs.
@@ -359,9 +342,7 @@ impl Shape {
             any: self.any.as_deref().map(|of| Box::new(content(of))),
             closed: false,
             numbered: true,
-            single: false,
         }
-    }
 
     /// Whether nothing sealed is in the documents.
     pub(super) fn is_open(&self) -> bool {

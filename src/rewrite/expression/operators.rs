@@ -361,6 +361,7 @@ impl Expressions<'_, '_> {
                 let variable = Variable {
                     name,
                     content: content.clone(),
+                    document: false,
                     outer: env.variables,
                 };
                 self.within(env.with(&variable), rest, depth + 1, write)
@@ -639,6 +640,7 @@ impl Expressions<'_, '_> {
         let variable = Variable {
             name,
             content: items.item(),
+            document: false,
             outer: operands.env.variables,
         };
         let env = operands.env.with(&variable);

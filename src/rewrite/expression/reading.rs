@@ -23,6 +23,8 @@ pub(in crate::rewrite) struct Environment<'e> {
 pub(in crate::rewrite) struct Variable<'e> {
     pub(in crate::rewrite) name: &'e str,
     pub(in crate::rewrite) content: Content,
+    /// Whether it is one document, and no array of them.
+    pub(in crate::rewrite) document: bool,
     pub(in crate::rewrite) outer: Option<&'e Variable<'e>>,
 }
 
@@ -120,7 +122,7 @@ impl Expressions<'_, '_> {
                 let (name, rest) = variable.split_once('.').unwrap_or((variable, ""));
                 match (name, env.variable(name)) {
                     (_, Some(variable)) => {
-                        of_variable = true;
+                        of_variable = !variable.document;
                         (&variable.content, rest)
                     }
                     ("ROOT" | "CURRENT", None) => (env.root, rest),

@@ -384,14 +384,17 @@ impl Stage<'_> {
         }
     }
 
-    /// What the variables of a `let` are bound to.
-    fn bound<'m>(&self, variables: Option<&Element<'m>>) -> Result<Vec<(&'m str, Content)>> {
+    /// What the variables of a `let` are bound to; none is known to be one document.
+    pub(super) fn bound<'m>(
+        &self,
+        variables: Option<&Element<'m>>,
+    ) -> Result<Vec<(&'m str, Content, bool)>> {
         let mut bound = Vec::new();
         if let Some(variables) = variables {
             for variable in variables.object()?.elements() {
                 let variable = variable?;
                 let (content, _) = self.expressions().look(&variable, self.environment())?;
-                bound.push((variable.key, content));
+                bound.push((variable.key, content, false));
             }
         }
         Ok(bound)
@@ -400,16 +403,17 @@ impl Stage<'_> {
     /// Runs `run` where all of `bound` are variables.
     pub(super) fn with_variables<R>(
         &self,
-        bound: &[(&str, Content)],
+        bound: &[(&str, Content, bool)],
         outer: Option<&Variable<'_>>,
         run: &mut dyn FnMut(Option<&Variable<'_>>) -> Result<R>,
     ) -> Result<R> {
         match bound.split_first() {
             None => run(outer),
-            Some(((name, content), rest)) => {
+            Some(((name, content, document), rest)) => {
                 let variable = Variable {
                     name,
                     content: content.clone(),
+                    document: *document,
                     outer,
                 };
                 self.with_variables(rest, Some(&variable), run)

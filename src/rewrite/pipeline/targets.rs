@@ -53,16 +53,8 @@ impl Stage<'_> {
         let target = self.target(&into)?;
         self.fits(&target)?;
         let variables = match options.find_once("let")? {
-            Some(variables) => {
-                let mut bound = Vec::new();
-                for variable in variables.object()?.elements() {
-                    let variable = variable?;
-                    let (content, _) = self.expressions().look(&variable, self.environment())?;
-                    bound.push((variable.key, content));
-                }
-                bound
-            }
-            None => vec![("new", self.root.clone().single())],
+            Some(variables) => self.bound(Some(&variables))?,
+            None => vec![("new", self.root.clone(), true)],
         };
         let mark = splicer.mark();
         for option in options.elements() {

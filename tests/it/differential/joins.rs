@@ -13,7 +13,7 @@ use super::{number as variable, seed};
 use crate::support::{Proxy, ProxyOptions, shared_replica_set, unique_database};
 
 /// Commands of a run, unless `FIELDSEAL_DIFFERENTIAL_OPS` says otherwise.
-const COMMANDS: usize = 1_500;
+const COMMANDS: usize = 1_200;
 /// Commands between two sets of documents.
 const WORLD: usize = 150;
 
@@ -192,7 +192,7 @@ fn views() -> Vec<Document> {
         doc! { "create": "moved", "viewOn": "people", "pipeline": [
         { "$project": { "who": { "name": "$a", "ref": "$ref" }, "skus": "$items.sku", "number": "$n", "ref": 1 } } ] },
         doc! { "create": "joined", "viewOn": "sales", "pipeline": [
-        { "$lookup": { "from": "people", "localField": "ref", "foreignField": "_id", "as": "customer" } },
+        { "$lookup": { "from": "people", "localField": "ref", "foreignField": "_id", "pipeline": [{ "$sort": { "_id": 1 } }], "as": "customer" } },
         { "$unset": "own" } ] },
         doc! { "create": "both", "viewOn": "some", "pipeline": [
         { "$project": { "a": 1, "items": 1, "n": 1, "here": "$ref" } },
@@ -244,7 +244,8 @@ fn within(dice: &mut Dice, of: Source, depth: usize) -> Vec<Document> {
     for _ in 0..dice.below(3) {
         stages.push(match dice.below(6) {
             0 | 1 => doc! { "$match": condition(dice, of, "") },
-            2 => doc! { "$project": { "_id": 1, dice.pick(of.words): 1, of.number: 1 } },
+            // MongoDB's two engines give other orders of fields where it names a path.
+            2 => doc! { "$project": { "_id": 1, of.words[0].split('.').next().unwrap(): 1, of.number: 1 } },
             3 => doc! { "$set": { "moved": { "x": format!("${}", dice.pick(of.words)) } } },
             4 if depth > 0 => lookup(dice, of, "inner", depth - 1).0,
             _ => doc! { "$unset": "note" },
@@ -540,11 +541,13 @@ fn only_on_one_side(sealed: &Document, plain: &Document) -> String {
         Err(_) => vec![Bson::Document(reply.clone())],
     };
     let (sealed, plain) = (documents(sealed), documents(plain));
+    // Equal fields in another order are another document.
+    let exact = |item: &Bson| bytes(&doc! { "": item });
     let without = |these: &[Bson], those: &[Bson]| {
-        // To be equal is not enough: the order of fields and the types count.
-        let those: Vec<_> = those.iter().map(|that| bytes(&doc! { "": that })).collect();
-        let missing = |this: &&Bson| !those.contains(&bytes(&doc! { "": *this }));
-        let apart: Vec<_> = these.iter().filter(missing).collect();
+        let apart: Vec<_> = these
+            .iter()
+            .filter(|this| !those.iter().any(|that| exact(this) == exact(that)))
+            .collect();
         format!("{} documents, of which {apart:?}", these.len())
     };
     format!(
