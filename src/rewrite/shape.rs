@@ -343,6 +343,7 @@ impl Shape {
             closed: false,
             numbered: true,
         }
+    }
 
     /// Whether nothing sealed is in the documents.
     pub(super) fn is_open(&self) -> bool {
