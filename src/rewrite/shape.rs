@@ -179,7 +179,7 @@ impl Content {
             match at {
                 Self::Nothing => return Read::Content(Self::Nothing),
                 Self::Open => return Read::Content(Self::Open),
-                Self::Mixed => return Read::Content(Self::Mixed),
+                Self::Mixed => return Read::Unknown,
                 Self::Sealed(sealed) => return Read::Inside(Arc::clone(&sealed.field)),
                 Self::Document(shape) => match shape.get(component) {
                     Some(next) => {
@@ -252,6 +252,9 @@ pub(super) enum Read {
     Inside(Arc<Field>),
     /// A number or position below `*`.
     Ambiguous,
+    /// Something below a place where sealed and open values may stand: of a document
+    /// that is sealed as one value, MongoDB would find what it is sealed in.
+    Unknown,
 }
 
 impl Shape {
@@ -377,7 +380,7 @@ impl Shape {
     }
 
     /// What stands at a path, apart from the arrays that documents on the way may
-    /// be in. None if the path goes inside a sealed value.
+    /// be in. None if the path goes inside a sealed value, or of what may be one.
     pub(super) fn stands(&self, path: &str) -> Option<Content> {
         let mut at = Content::Document(self.clone());
         for component in path.split('.') {
@@ -386,7 +389,7 @@ impl Shape {
                     Some(content) => content.clone(),
                     None => shape.named(component),
                 },
-                Content::Sealed(_) => return None,
+                Content::Sealed(_) | Content::Mixed => return None,
                 content => content,
             };
         }

@@ -744,7 +744,9 @@ impl Expressions<'_, '_> {
             match input.at(key?.key.split('.'), true) {
                 Read::Content(content) if content.is_open() => {}
                 Read::Content(content) => return Err(self.refuse_whole(&content)),
-                Read::Inside(_) | Read::Ambiguous => return Err(self.refuse_whole(&input)),
+                Read::Inside(_) | Read::Ambiguous | Read::Unknown => {
+                    return Err(self.refuse_whole(&input));
+                }
             }
         }
         Ok(input)
@@ -816,8 +818,12 @@ impl Expressions<'_, '_> {
 
     fn field_of(&self, base: &Content, name: Option<&str>) -> Result<Content> {
         let content = match (base, name) {
-            (Content::Document(shape), Some(name)) => shape.named(name),
             (base, _) if base.is_open() => Content::Open,
+            // What tells of changes has names that are paths.
+            (Content::Document(_), Some(name)) if name.contains('.') => {
+                return Err(self.refuse_whole(base));
+            }
+            (Content::Document(shape), Some(name)) => shape.named(name),
             _ => {
                 return Err(self.scope.refuse_command(
                     &format!("{} `$getField` of a computed name", self.what),

@@ -146,6 +146,7 @@ impl Expressions<'_, '_> {
                     .scope
                     .refuse(text, "a number below `*`", "name the field itself"))
             }
+            Read::Unknown => Err(self.refuse_whole(&Content::Mixed)),
             Read::Inside(field) => {
                 let last = rest.rsplit('.').next().unwrap_or_default();
                 let token = field

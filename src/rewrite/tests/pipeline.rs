@@ -237,3 +237,35 @@ fn stages_that_are_none_are_malformed() {
         assert_eq!(refusal.kind, RefusalKind::Malformed);
     }
 }
+
+#[test]
+fn nothing_is_read_below_a_place_where_sealed_and_open_values_may_stand() {
+    for below in [
+        doc! {"$project": {"y": "$address.street"}},
+        doc! {"$project": {"y": "$address.c"}},
+        doc! {"$project": {"address.street": 1}},
+        doc! {"$set": {"y": {"$concat": ["$ssn.e1", "x"]}}},
+    ] {
+        refused(
+            aggregate(vec![doc! {"$unionWith": "orders"}, below]),
+            &["stage 1"],
+        );
+    }
+    // The places themselves are moved, and opened as they come.
+    passes(aggregate(vec![
+        doc! {"$unionWith": "orders"},
+        doc! {"$project": {"y": "$address", "ssn": 1}},
+    ]));
+}
+
+#[test]
+fn what_a_change_names_by_its_path_is_no_open_field() {
+    let changed = doc! {"$getField": {"field": "payment.0.card", "input": "$updateDescription.updatedFields"}};
+    refused(
+        aggregate(vec![
+            doc! {"$changeStream": {}},
+            doc! {"$match": {"$expr": {"$eq": [changed, CANARY]}}},
+        ]),
+        &["$expr"],
+    );
+}
