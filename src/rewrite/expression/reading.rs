@@ -2,8 +2,9 @@
 
 use std::cell::Cell;
 
+use super::names::INTERNAL_VARIABLES;
 use super::{Content, Expressions, Result};
-use crate::raw::{Element, kind};
+use crate::raw::{Element, Malformed, kind};
 use crate::rewrite::scope::Scope;
 use crate::rewrite::shape::Read;
 
@@ -46,9 +47,16 @@ pub(in crate::rewrite) struct Constant<'m> {
 impl<'m> Constants<'m> {
     /// The constants in the `let` of a command.
     pub(in crate::rewrite) fn of(element: &Element<'m>) -> Result<Self> {
-        let mut constants = Vec::new();
+        let mut constants: Vec<Constant<'m>> = Vec::new();
         for value in element.object()?.elements() {
             let value = value?;
+            if INTERNAL_VARIABLES.contains(&value.key) {
+                // Paths would be read from it.
+                return Err(Malformed("a variable of let has a name that is MongoDB's own").into());
+            }
+            if constants.iter().any(|known| known.value.key == value.key) {
+                return Err(Malformed("a variable of let is given twice").into());
+            }
             if super::is_constant(&value, 0)? {
                 constants.push(Constant {
                     value,

@@ -393,6 +393,7 @@ impl Stage<'_> {
         if let Some(variables) = variables {
             for variable in variables.object()?.elements() {
                 let variable = variable?;
+                self.expressions().check_name(variable.key)?;
                 let (content, _) = self.expressions().look(&variable, self.environment())?;
                 bound.push((variable.key, content, false));
             }
