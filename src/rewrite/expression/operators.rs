@@ -370,7 +370,7 @@ impl Expressions<'_, '_> {
     }
 
     /// A variable that MongoDB reads paths from would change what they mean.
-    fn check_name(&self, name: &str) -> Result {
+    pub(in crate::rewrite) fn check_name(&self, name: &str) -> Result {
         if INTERNAL_VARIABLES.contains(&name) {
             return Err(self.scope.refuse_command(
                 &format!("{} a variable named `{name}`", self.what),
@@ -785,13 +785,13 @@ impl Expressions<'_, '_> {
             }
         });
         if !named {
-            Writer::new(operands.out).value(operator.kind, operator.key, operator.value());
+            self.name_of(operands, operator, operator.key, constant)?;
             return self.field_of(operands.env.root, constant);
         }
         let (mut value, mut base) = (Content::Nothing, None);
         self.named(operands, operator, |operands, part| {
             match part.key {
-                "field" => Writer::new(operands.out).value(part.kind, part.key, part.value()),
+                "field" => self.name_of(operands, part, operator.key, constant)?,
                 "value" => value = self.operand(operands, part, Want::Value)?,
                 _ => base = Some(self.operand(operands, part, Want::Value)?),
             }
@@ -814,6 +814,21 @@ impl Expressions<'_, '_> {
             }
             (base, _) => Err(self.refuse_whole(&base)),
         }
+    }
+
+    /// The name of a field: a constant, or what is computed from open values.
+    fn name_of(
+        &self,
+        operands: &mut Operands<'_, '_>,
+        name: &Element<'_>,
+        operator: &str,
+        constant: Option<&str>,
+    ) -> Result {
+        if constant.is_none() {
+            return self.open_operand(operands, name, operator);
+        }
+        Writer::new(operands.out).value(name.kind, name.key, name.value());
+        Ok(())
     }
 
     fn field_of(&self, base: &Content, name: Option<&str>) -> Result<Content> {

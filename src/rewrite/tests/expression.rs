@@ -541,3 +541,56 @@ fn nested_expressions_take_no_more_than_their_size() {
         let _ = decided(&framed(&find(expression)));
     }
 }
+
+#[test]
+fn no_variable_changes_what_paths_mean() {
+    let same = doc! {"$match": {"$expr": {"$eq": ["$ssn", CANARY]}}};
+    for name in ["CURRENT", "ROOT", "REMOVE"] {
+        let variables = doc! {name: "$$ROOT"};
+        refused(
+            aggregate(vec![doc! {"$lookup": {
+                "from": "orders", "let": variables.clone(), "pipeline": [same.clone()], "as": "x",
+            }}]),
+            &[name],
+        );
+        refused(
+            aggregate(vec![doc! {"$merge": {
+                "into": "customers", "let": variables, "whenMatched": [],
+            }}]),
+            &[name],
+        );
+        refused(
+            doc! {"find": "customers", "filter": {"$expr": {"$eq": ["$name", 1]}}, "let": {name: {"name": CANARY}}},
+            &["variable"],
+        );
+    }
+}
+
+#[test]
+fn a_computed_name_of_a_field_is_an_expression_as_any() {
+    let field = |operator: &str, test: Document| {
+        let name = doc! {"$cond": [test, "a", "b"]};
+        doc! {operator: {"field": name, "input": {"a": 1, "b": 2}, "value": 1}}
+    };
+    for operator in ["$getField", "$setField"] {
+        becomes(
+            field(operator, doc! {"$eq": ["$ssn", "a"]}),
+            field(operator, doc! {"$eq": ["$ssn.e1", ssn("a")]}),
+        );
+        refused(
+            find(field(operator, doc! {"$gt": ["$ssn", CANARY]}).into()),
+            &["ssn", "$gt"],
+        );
+    }
+    // Nothing sealed is in the other collection, but in the variable.
+    let stages = |test: Document| {
+        let named = doc! {"$getField": {"$cond": [test, "a", "b"]}};
+        aggregate(vec![doc! {"$lookup": {
+            "from": "orders", "let": {"v": "$ssn"}, "pipeline": [{"$match": {"$expr": named}}], "as": "x",
+        }}])
+    };
+    assert_eq!(
+        sent(stages(doc! {"$eq": ["$$v", "a"]})),
+        stages(doc! {"$eq": ["$$v.e1", ssn("a")]}),
+    );
+}
