@@ -46,7 +46,7 @@ const ACCEPTED: &[(&str, usize)] = &[
     ("count", 75),
     ("distinct", 45),
     ("aggregate", 75),
-    ("stages", 75),
+    ("stages", 85),
     ("find by expression", 90),
     ("insert", 85),
     ("update", 65),

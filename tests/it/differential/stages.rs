@@ -13,7 +13,9 @@ pub(super) fn chain(dice: &mut Dice) -> (Array, Document) {
     let mut model = Model::stored();
     let mut stages = vec![doc! { "$sort": { "_id": 1 } }];
     for _ in 0..dice.between(1, 5) {
-        stages.push(stage(dice, &mut model));
+        let next = stage(dice, &mut model);
+        apart(&mut stages, &next);
+        stages.push(next);
     }
     if dice.chance(8) {
         stages.push(facet(dice, &mut model));
@@ -24,6 +26,18 @@ pub(super) fn chain(dice: &mut Dice) -> (Array, Document) {
         stages.into_iter().map(Bson::from).collect(),
         model.variables,
     )
+}
+
+/// MongoDB 6.0.5 loses the keys of a group's groups, or fails, where nothing is between.
+fn apart(stages: &mut Vec<Document>, next: &Document) {
+    let groups = |stage: &Document| {
+        stage
+            .keys()
+            .any(|name| matches!(name.as_str(), "$group" | "$sortByCount"))
+    };
+    if stages.last().is_some_and(groups) && groups(next) {
+        stages.push(doc! { "$set": { "between": 1 } });
+    }
 }
 
 fn stage(dice: &mut Dice, model: &mut Model) -> Document {
@@ -302,7 +316,10 @@ fn window(dice: &mut Dice, model: &mut Model) -> Document {
     let name = model.name(kind);
     let output = match dice.below(4) {
         0 => doc! { "$first": value },
-        1 => doc! { "$push": value, "window": { "documents": [-1, 0] } },
+        // What is missing is pushed, as neither null nor nothing.
+        1 => {
+            doc! { "$push": { "$ifNull": [value, Bson::Null] }, "window": { "documents": [-1, 0] } }
+        }
         2 => doc! { "$shift": { "output": value, "by": 1, "default": Bson::Null } },
         _ => doc! { "$last": value, "window": { "documents": ["unbounded", "current"] } },
     };
@@ -348,9 +365,12 @@ fn facet(dice: &mut Dice, model: &mut Model) -> Document {
     let mut facets = Document::new();
     for name in ["set_one", "set_two"] {
         let mut inner = model.clone();
-        let stages: Vec<Bson> = (0..dice.between(1, 2))
-            .map(|_| stage(dice, &mut inner).into())
-            .collect();
+        let mut stages = Vec::new();
+        for _ in 0..dice.between(1, 2) {
+            let next = stage(dice, &mut inner);
+            apart(&mut stages, &next);
+            stages.push(next);
+        }
         model.variables = inner.variables;
         facets.insert(name, stages);
     }
