@@ -1,6 +1,6 @@
 //! Errors of MongoDB, in the user's names and without any stored form.
 
-use super::names::{HIDDEN, Names, is_sealed_value};
+use super::names::{self, HIDDEN, Names, is_sealed_value};
 use super::plan::RefusedStatement;
 use super::{broken, describe, notation};
 use crate::policy::{Collection, Policy};
@@ -37,6 +37,22 @@ pub(super) fn restore(
         return Err(accepted());
     }
     error(splicer, body, Names(collection), refused).map_err(broken)
+}
+
+/// Hides what is sealed in the text of an error, where it is not known of what it tells.
+pub(super) fn hide(splicer: &mut Splicer<'_, '_>, body: Doc<'_>) -> Result {
+    let Some(error) = body.find("errmsg")? else {
+        return Ok(());
+    };
+    let text = error.str().filter(|text| names::tells_sealed(text));
+    let Some(text) = text.and_then(names::hide) else {
+        return Ok(());
+    };
+    let mark = splicer.mark();
+    splicer.replace(error.start, error.end, |out| {
+        Writer::new(out).string(error.key, &text);
+    });
+    splicer.mend_length(body.start(), mark)
 }
 
 /// A statement that MongoDB did not come to has an error before it.

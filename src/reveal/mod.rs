@@ -91,7 +91,7 @@ fn treat(
         _ => match errors::told_of(body, policy).map_err(broken)? {
             Some(collection) => errors::restore(splicer, body, &collection, &[]),
             None if opener.holds_any() => opener.anywhere(splicer, body, 0),
-            None => Ok(()),
+            None => errors::hide(splicer, body).map_err(broken),
         },
     }
 }

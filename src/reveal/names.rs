@@ -110,15 +110,62 @@ pub(super) fn hide(text: &str) -> Option<String> {
         rest = after;
     }
     out.push_str(rest);
-    changed.then_some(out)
+    changed.then(|| merged(out))
 }
 
-/// Whether `0, 3031…)` is of a token's or `143, F5EA1D…)` of a sealed value's form.
+/// A text with [`HIDDEN`] for each document of a sealed value and its tokens.
+fn merged(text: String) -> String {
+    const BEGIN: &str = "c: <sealed>, ";
+    if !text.contains(BEGIN) {
+        return text;
+    }
+    let (mut out, mut rest) = (String::new(), text.as_str());
+    while let Some((before, tokens)) = rest.split_once(BEGIN) {
+        // Expressions write documents without the spaces.
+        let outside = before.trim_end_matches(' ').strip_suffix('{');
+        if let (Some(outside), Some(after)) = (outside, after_tokens(tokens)) {
+            out.push_str(outside);
+            out.push_str(HIDDEN);
+            rest = after;
+        } else {
+            out.push_str(before);
+            out.push_str(BEGIN);
+            rest = tokens;
+        }
+    }
+    out + rest
+}
+
+/// What follows `e1: <sealed> }`.
+fn after_tokens(mut text: &str) -> Option<&str> {
+    loop {
+        let length = text
+            .bytes()
+            .position(|byte| !byte.is_ascii_alphanumeric())?;
+        let (name, value) = text.split_at(length);
+        if !open::is_token(name) {
+            return None;
+        }
+        let after = value.strip_prefix(": ")?.strip_prefix(HIDDEN)?;
+        match after.strip_prefix(", ") {
+            Some(next) => text = next,
+            None => return after.trim_start_matches(' ').strip_prefix('}'),
+        }
+    }
+}
+
+/// Whether a text holds a sealed value in MongoDB's notation.
+pub(super) fn tells_sealed(text: &str) -> bool {
+    text.contains("BinData(143, F5EA1D") || text.contains("BinData(143, \"F5EA1D")
+}
+
+/// Whether `0, 3031…)` is of a token's or `143, F5EA1D…)` of a sealed value's form;
+/// expressions write `0, "3031…")`.
 fn is_stored(value: &str) -> bool {
     let Some((subtype, hex)) = value.split_once(", ") else {
         return false;
     };
-    let hex = hex.trim_end_matches(')');
+    let hex = hex.trim_end_matches(')').trim_matches('"');
     match subtype {
         "0" => matches!(hex.len(), 0 | 32),
         "143" => hex.starts_with("F5EA1D"),

@@ -530,6 +530,29 @@ fn duplicate_keys_are_told_of_in_the_users_names_in_every_kind_of_reply() {
 }
 
 #[test]
+fn no_stored_form_is_in_an_error_of_whatever_request() {
+    let policy = fixture::policy();
+    let error = |text: &str| doc! {"ok": 0.0, "errmsg": text, "code": 40400};
+    let stored = error(
+        "{a: {c: BinData(143, \"F5EA1D01\"), e1: BinData(0, \"07070707070707070707070707070707\")}}",
+    );
+    for plan in [
+        documents(&policy),
+        outcome(&policy, &[]),
+        ReplyPlan::Relay,
+        ReplyPlan::More(7),
+        ReplyPlan::Changes(None),
+    ] {
+        let told = shown(&policy, &plan, &stored);
+        assert_eq!(told, Ok(Some(error("{a: <sealed>}"))), "{plan:?}");
+        let own = error("{a: BinData(0, 07070707070707070707070707070707)}");
+        if matches!(plan, ReplyPlan::Relay | ReplyPlan::More(_)) {
+            assert_eq!(shown(&policy, &plan, &own), Ok(None), "{plan:?}");
+        }
+    }
+}
+
+#[test]
 fn texts_of_errors_name_the_users_paths_and_hold_no_token() {
     let policy = fixture::policy();
     let token = "BinData(0, 07070707070707070707070707070707)";
@@ -547,6 +570,14 @@ fn texts_of_errors_name_the_users_paths_and_hold_no_token() {
             "cannot use '$payment.card'.",
         ),
         ("the field ssn.e1.".into(), "the field ssn."),
+        (
+            "input [{address: BinData(143, \"F5EA1D01\"), ssn: {c: BinData(143, \"F5EA1D01\"), e1: BinData(0, \"07070707070707070707070707070707\")}, a: {c: 1}}] is".into(),
+            "input [{address: <sealed>, ssn: <sealed>, a: {c: 1}}] is",
+        ),
+        (
+            "in element {tags: [ { c: BinData(143, F5EA1D01...), e1: BinData(0, 07070707070707070707070707070707) }, 1 ]}".into(),
+            "in element {tags: [ <sealed>, 1 ]}",
+        ),
     ] {
         let answer = |text: &str| doc! {"ok": 0.0, "errmsg": text, "code": 2};
         let shown = shown(&policy, &outcome(&policy, &[]), &answer(&stored));
