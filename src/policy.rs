@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::keyring::{KeyId, Keyring, Material, NamedKey, State};
 use crate::schema::{CollectionRule, FieldRule, OnPlaintext, Schema, Tree, Types};
-pub use views::{Reaching, Views};
+pub use views::{AskedAt, Reaching, Views};
 
 use crate::raw::kind;
 use crate::seal::{Domain, FieldId, Header, OpenError, SealKey, TokenKey, token_name};

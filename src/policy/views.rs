@@ -7,6 +7,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -20,12 +21,22 @@ const FRESH: Duration = Duration::from_secs(10);
 #[derive(Debug, Default)]
 pub struct Views {
     listings: ArcSwap<HashMap<String, Arc<Listing>>>,
+    /// Counts what was asked for and what was made old.
+    clock: AtomicU64,
+    /// When a command last made listings old. What was asked for before tells of what
+    /// was before, whenever the answer comes.
+    outdated: AtomicU64,
 }
+
+/// When a listing was asked for, by the count of [`Views`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct AskedAt(u64);
 
 #[derive(Debug, Clone, Default)]
 struct Listing {
     /// None while a first listing is being worked through.
     at: Option<Instant>,
+    asked: AskedAt,
     reaching: Reaching,
     collated: HashSet<String>,
     /// Names that commands used when a listing was at hand that was made for them.
@@ -85,6 +96,7 @@ impl Views {
         listings.remove(database);
         Self {
             listings: ArcSwap::from_pointee(listings),
+            ..Self::default()
         }
     }
 
@@ -111,19 +123,39 @@ impl Views {
         });
     }
 
-    /// Takes up a new listing of a database.
-    pub fn learn(&self, database: &str, reaching: Reaching, collated: HashSet<String>) {
-        self.replace(database, |known| Listing {
-            at: Some(Instant::now()),
-            reaching: reaching.clone(),
-            collated: collated.clone(),
-            used: known.map(|known| known.used.clone()).unwrap_or_default(),
+    /// Says that a listing is about to be asked for.
+    pub fn ask(&self) -> AskedAt {
+        AskedAt(self.clock.fetch_add(1, Ordering::SeqCst) + 1)
+    }
+
+    /// Takes up a new listing of a database, unless one is known that was asked for later.
+    pub fn learn(
+        &self,
+        database: &str,
+        asked: AskedAt,
+        reaching: Reaching,
+        collated: HashSet<String>,
+    ) {
+        self.replace(database, |known| {
+            if let Some(later) = known.filter(|known| known.asked > asked) {
+                return later.clone();
+            }
+            let current = asked.0 > self.outdated.load(Ordering::SeqCst);
+            Listing {
+                at: current.then(Instant::now),
+                asked,
+                reaching: reaching.clone(),
+                collated: collated.clone(),
+                used: known.map(|known| known.used.clone()).unwrap_or_default(),
+            }
         });
     }
 
     /// Takes what was listed for old, of one database or of all, because a command has
     /// changed it. It stays known until the next listing.
     pub fn outdate(&self, database: Option<&str>) {
+        let now = self.clock.fetch_add(1, Ordering::SeqCst) + 1;
+        self.outdated.fetch_max(now, Ordering::SeqCst);
         self.listings.rcu(|listings| {
             let mut now = HashMap::clone(listings);
             for (name, listing) in &mut now {
@@ -167,6 +199,25 @@ mod tests {
     use super::*;
 
     #[test]
+    fn an_answer_that_comes_late_does_not_hide_a_view_that_was_made_since() {
+        let views = Views::default();
+        let none = Reaching::new;
+        let made = || Reaching::from([("view".to_owned(), None)]);
+        // Asked for before the view was made, answered afterwards: not to be trusted.
+        let before = views.ask();
+        views.outdate(Some("shop"));
+        views.learn("shop", before, none(), HashSet::new());
+        assert!(!views.fresh("shop"));
+        views.learn("shop", views.ask(), made(), HashSet::new());
+        assert!(views.fresh("shop") && views.reaching("shop", "view"));
+        // Of two answers, the one that was asked for later holds.
+        let (first, second) = (views.ask(), views.ask());
+        views.learn("shop", second, made(), HashSet::new());
+        views.learn("shop", first, none(), HashSet::new());
+        assert!(views.fresh("shop") && views.reaching("shop", "view"));
+    }
+
+    #[test]
     fn what_is_found_while_listing_is_known_at_once_and_what_is_gone_afterwards_is_not() {
         let views = Views::default();
         let set = |names: &[&str]| {
@@ -184,23 +235,28 @@ mod tests {
         assert!(!views.fresh("shop"));
         views.add("shop", &reaching(&["old"]));
         assert!(views.reaching("shop", "old") && !views.fresh("shop"));
-        views.learn("shop", reaching(&["old", "gold"]), set(&["people"]));
+        views.learn(
+            "shop",
+            views.ask(),
+            reaching(&["old", "gold"]),
+            set(&["people"]),
+        );
         assert!(views.reaching("shop", "gold") && views.fresh("shop"));
         views.add("shop", &reaching(&["new"]));
         assert!(views.reaching("shop", "gold") && views.reaching("shop", "new"));
         assert!(views.collated("shop", "people") && !views.collated("shop", "gold"));
-        views.learn("shop", reaching(&["new"]), HashSet::new());
+        views.learn("shop", views.ask(), reaching(&["new"]), HashSet::new());
         assert!(!views.collated("shop", "people"));
         assert!(!views.reaching("shop", "gold"));
         assert!(!views.reaching("other", "new"));
         assert!(!views.used("shop", "people"));
         views.note_used("shop", ["people", "new"].into_iter());
-        views.learn("shop", reaching(&["new"]), HashSet::new());
+        views.learn("shop", views.ask(), reaching(&["new"]), HashSet::new());
         assert!(views.used("shop", "people") && !views.used("other", "people"));
         views.outdate(Some("other"));
         assert!(views.fresh("shop"));
         for database in [Some("shop"), None] {
-            views.learn("shop", reaching(&["new"]), HashSet::new());
+            views.learn("shop", views.ask(), reaching(&["new"]), HashSet::new());
             views.outdate(database);
             assert!(!views.fresh("shop") && views.reaching("shop", "new"));
         }

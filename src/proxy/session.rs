@@ -66,6 +66,8 @@ struct Treatment {
     policy: Arc<Policy>,
     /// What a `hello` offered to compress with.
     compressors: Vec<Compressor>,
+    /// The listings that the request makes old: of one database, or of all.
+    outdates: Option<Option<String>>,
 }
 
 impl Session {
@@ -199,24 +201,33 @@ impl Session {
                     ReplyPlan::More(cursor) => Some(cursor),
                     _ => None,
                 };
-                let outdated = rewrite::views::outdated(&message, &policy)
+                let outdates = rewrite::views::outdated(&message, &policy)
                     .map(|database| database.map(str::to_owned));
                 let treatment = Treatment {
                     plan: self.shared.cursors.settle(self.route, plan, &policy),
                     cursor,
                     policy,
                     compressors,
+                    outdates,
                 };
                 let ended = if asked.wants_reply {
                     self.replies(asked, &treatment).await
                 } else {
                     Ok(())
                 };
-                if let Some(database) = outdated {
-                    treatment.policy.views().outdate(database.as_deref());
+                if ended.is_err() || !asked.wants_reply {
+                    self.outdate(&treatment);
                 }
                 ended
             }
+        }
+    }
+
+    /// Takes for old what the request has changed.
+    fn outdate(&self, treatment: &Treatment) {
+        if let Some(database) = &treatment.outdates {
+            treatment.policy.views().outdate(database.as_deref());
+            self.views.outdate(database.as_deref());
         }
     }
 
@@ -236,6 +247,8 @@ impl Session {
                 return Err(Ended::Answer);
             }
             expected = header.request_id;
+            // Before the client knows, who may use the view by another connection then.
+            self.outdate(treatment);
             let more = self.deliver(asked, treatment, streaming).await?;
             if !more {
                 return Ok(());

@@ -25,11 +25,15 @@ pub(super) async fn list(
     for asking in [Asking::Definitions, Asking::Names] {
         let cleared =
             views::question(database, asking, REQUEST_ID, question).ok_or(Ended::Answer)?;
+        let asked = match asking {
+            Asking::Definitions => policy.views().ask(),
+            Asking::Names => own.ask(),
+        };
         link.send(&cleared, wants_reply).await?;
         if link.reply(reply, wants_reply).await?.response_to != REQUEST_ID {
             return Err(Ended::Answer);
         }
-        match views::learn(policy, own, database, asking, reply) {
+        match views::learn(policy, own, database, asking, asked, reply) {
             Ok(Answer::Listed) => return Ok(Some(asking)),
             Ok(Answer::NotAllowed) => {}
             Ok(Answer::Failed(code)) => return Err(Ended::Views(code)),

@@ -8,7 +8,7 @@ use lists::{holds_null, is_element_matches};
 use super::element_condition::{Asking, Form, Verdict};
 use super::filter::{Purpose, UpsertEquality, is_operators};
 use super::kinds::{Look, Stored, asked};
-use super::scope::{BY_CONTENT, DEEPEST, Scope};
+use super::scope::{DEEPEST, Scope, by_content};
 use crate::policy::{Equality, Field};
 use crate::raw::{Doc, Element, Malformed, Writer, kind};
 use crate::refusal::Refusal;
@@ -269,10 +269,14 @@ impl<'s, 'c, 'm> Parts<'s, 'c, 'm> {
             kind::ARRAY => "comparison with a whole array",
             _ => operator,
         };
+        let advice = match value.kind {
+            kind::REGEX => by_content::PATTERN,
+            _ => by_content::WHOLE,
+        };
         equality
             .key
             .equality(value.kind, value.value())
-            .ok_or_else(|| self.refuse(what, BY_CONTENT))
+            .ok_or_else(|| self.refuse(what, advice))
     }
 
     fn equal(&mut self, value: &Element<'m>, purpose: &mut Purpose<'_, 'm>) -> Result<(), Refusal> {
@@ -315,7 +319,7 @@ impl<'s, 'c, 'm> Parts<'s, 'c, 'm> {
     /// `$not: {…}` is what no document that meets `{…}` does: a `$nor` of one.
     fn not(&mut self, operand: &Element<'m>) -> Result<(), Refusal> {
         if !is_operators(operand)? {
-            return Err(self.refuse("`$not` of a regular expression", BY_CONTENT));
+            return Err(self.refuse("`$not` of a regular expression", by_content::PATTERN));
         }
         let mut inner = self.inner()?;
         inner.operators(&operand.doc()?)?;

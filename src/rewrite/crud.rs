@@ -77,7 +77,8 @@ pub(super) fn find<'m>(
             | "allowPartialResults"
             | "oplogReplay"
             | "showRecordId"
-            | "readOnce" => {}
+            | "readOnce"
+            | "includeQueryStatsMetrics" => {}
             _ => return Ok(false),
         }
         Ok(true)
@@ -131,6 +132,7 @@ fn update_statement<'m>(
                 array_filters::rewrite(splicer, scope, element, change.update.as_ref())?
             }
             "hint" => hint(splicer, scope, element)?,
+            "sort" => sort(scope, element)?,
             "collation" => collation.note(element)?,
             "multi" | "upsert" | "upsertSupplied" | "sampleId" => {}
             _ => return Ok(false),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::command::{Command, is_generic};
 use super::crud::no_sequences;
 use super::options::{Collation, filter, hint};
-use super::scope::{BY_CONTENT, Place, Scope};
+use super::scope::{Place, Scope, by_content};
 use super::shape::{Content, Shape};
 use crate::policy::{Collection, Equality};
 use crate::raw::{Doc, Element, Malformed, Splicer, Writer, kind};
@@ -48,7 +48,8 @@ pub(super) fn rewrite<'m>(
             element: false,
         } if !path.split('.').any(crate::schema::is_position) => {
             let equality = field.equality.as_ref();
-            let equality = equality.ok_or_else(|| scope.refuse(path, "distinct", BY_CONTENT))?;
+            let equality =
+                equality.ok_or_else(|| scope.refuse(path, "distinct", by_content::EQUALITY))?;
             if scope.collection.on_plaintext == crate::schema::OnPlaintext::Allow {
                 return Err(scope.refuse(
                     path,
@@ -63,7 +64,7 @@ pub(super) fn rewrite<'m>(
         Place::Sealed { .. } => {
             Err(scope.refuse(path, "distinct by an array's index", "take the whole array"))
         }
-        Place::Inner(_) => Err(scope.refuse(path, "distinct", BY_CONTENT)),
+        Place::Inner(_) => Err(scope.refuse(path, "distinct", by_content::LOOK)),
     }
 }
 

@@ -4,7 +4,7 @@
 use super::condition::{operator_name, write_tokens};
 use super::filter::is_operators;
 use super::kinds::{Look, Stored, asked};
-use super::scope::{BY_CONTENT, DEEPEST, Scope};
+use super::scope::{DEEPEST, Scope, by_content};
 use crate::policy::{Equality, Field};
 use crate::raw::{Element, Malformed, Writer, kind};
 use crate::refusal::Refusal;
@@ -313,7 +313,7 @@ impl<'c> Asking<'_, 'c> {
             self.scope.refuse(
                 self.path,
                 &format!("{} of a document, an array or a pattern", self.operator),
-                BY_CONTENT,
+                by_content::WHOLE,
             )
         })
     }

@@ -3,7 +3,7 @@
 use super::document::{seal_below, write_field, write_value};
 use super::element_condition::{Asking, Form, Verdict};
 use super::filter::is_operators;
-use super::scope::{BY_CONTENT, Place, Scope};
+use super::scope::{Place, Scope, by_content};
 use super::update::is_number;
 use crate::policy::Field;
 use crate::raw::{Element, Malformed, Splicer, Writer, kind};
@@ -32,7 +32,11 @@ fn each<'m>(
                 for key in modifier.doc()?.elements() {
                     let key = key?;
                     if !matches!(scope.place_from(node, key.key)?, Place::Open) {
-                        return Err(scope.refuse(key.key, "`$sort` in `$push`", BY_CONTENT));
+                        return Err(scope.refuse(
+                            key.key,
+                            "`$sort` in `$push`",
+                            by_content::SORT_ARRAY,
+                        ));
                     }
                 }
             }
@@ -40,7 +44,7 @@ fn each<'m>(
                 return Err(scope.refuse(
                     element.key,
                     &format!("`{other}` in `$push`"),
-                    BY_CONTENT,
+                    by_content::SORT_ARRAY,
                 ));
             }
         }

@@ -13,7 +13,7 @@ use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
 use super::document::{write_field, write_value};
-use super::scope::{BY_CONTENT, DEEPEST, Scope};
+use super::scope::{DEEPEST, Scope, by_content};
 use super::shape::{Content, Shape};
 use crate::policy::{Equality, Field};
 use crate::raw::{Doc, Element, Malformed, Splicer, Writer, kind};
@@ -358,7 +358,7 @@ impl<'s, 'c> Expressions<'s, 'c> {
                                         self.what,
                                         crate::schema::Types::alias_of(element.kind)
                                     ),
-                                    BY_CONTENT,
+                                    by_content::WHOLE,
                                 )
                             })?;
                         writer.binary(key, 0, &token);
@@ -545,7 +545,7 @@ impl<'s, 'c> Expressions<'s, 'c> {
         if let Want::Key(_) | Want::Set(_) | Want::Token(_) = want {
             return Err(self.scope.refuse_command(
                 &format!("{} comparison of a sealed field with a document", self.what),
-                BY_CONTENT,
+                by_content::WHOLE,
             ));
         }
         let mut shape = Shape::closed();
@@ -583,7 +583,7 @@ impl<'s, 'c> Expressions<'s, 'c> {
             self.scope.refuse(
                 &field.path,
                 &format!("{} comparison", self.what),
-                "MongoDB only has its ciphertext; `queries = [\"equality\"]` in the schema adds equality",
+                by_content::EQUALITY,
             )
         })
     }
@@ -619,7 +619,7 @@ impl<'s, 'c> Expressions<'s, 'c> {
                     return Err(self.scope.refuse(
                         &sealed.field.path,
                         &format!("{} asking whether it is true", self.what),
-                        BY_CONTENT,
+                        by_content::TRUTH,
                     ));
                 }
                 Ok(())
@@ -652,7 +652,7 @@ impl<'s, 'c> Expressions<'s, 'c> {
                     "{}, which would look at it,",
                     self.what.trim_end_matches(',')
                 ),
-                BY_CONTENT,
+                by_content::LOOK,
             ),
         }
     }

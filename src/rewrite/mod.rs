@@ -33,6 +33,7 @@ mod projection;
 mod reach;
 mod scope;
 mod shape;
+mod sharding;
 mod table;
 mod update;
 mod upsert;
@@ -217,21 +218,23 @@ fn rewrite<'m>(
             ));
         }
         Family::Never(advice) => return Err(refuse_family(command, "fields are sealed", advice)),
-        Family::OpenNamespace(advice) => {
-            return match command.target.str() {
-                // Internal ones name the collection without its database.
-                Some(namespace)
-                    if policy.collection(namespace).is_none()
-                        && command.collection(policy, namespace).is_none() =>
-                {
-                    Ok(ReplyPlan::Relay)
-                }
-                _ => Err(refuse_family(
+        Family::Chunks(advice) => {
+            let Some(namespace) = command.target.str() else {
+                return Err(refuse_family(
                     command,
-                    "the collection has sealed fields",
+                    "fields are sealed and it names no collection",
                     advice,
-                )),
+                ));
             };
+            // Internal ones name the collection without its database.
+            let by_name = [
+                policy.collection(namespace),
+                command.collection(policy, namespace),
+            ];
+            for collection in by_name.iter().flatten() {
+                sharding::check(command, collection, advice)?;
+            }
+            return Ok(ReplyPlan::Relay);
         }
         Family::Explain => return explain(splicer, policy, command, depth),
         Family::BulkWrite => return bulk_write::bulk_write(splicer, policy, command),

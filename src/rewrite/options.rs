@@ -2,7 +2,7 @@
 
 use super::command::{Command, is_generic};
 use super::filter::{Below, Filter, Purpose, UpsertEquality};
-use super::scope::{BY_CONTENT, DEEPEST, Place, Scope};
+use super::scope::{BY_CONTENT, DEEPEST, Place, Scope, by_content};
 use crate::raw::{Doc, Element, Malformed, Splicer, Writer, kind};
 use crate::refusal::{Refusal, RefusalKind};
 use crate::schema::Tree;
@@ -258,7 +258,7 @@ pub(super) fn index_keys<'m>(
                     return Err(scope.refuse(
                         key.key,
                         "an index neither ascending, descending nor hashed (text, 2d, 2dsphere)",
-                        BY_CONTENT,
+                        by_content::INDEX,
                     ));
                 }
                 sealed = sealed.or(Some(key.key));

@@ -3,7 +3,7 @@
 use super::element_condition::{Asking, Form};
 use super::expression::{Environment, Expressions, Want};
 use super::filter::{Below, Filter, Purpose};
-use super::scope::{BY_CONTENT, DEEPEST, Place, Scope};
+use super::scope::{DEEPEST, Place, Scope, by_content};
 use super::shape::{Content, Shape};
 use crate::policy::Field;
 use crate::raw::{Doc, Element, Malformed, Splicer, Writer, kind};
@@ -194,6 +194,10 @@ fn computed<'m>(
             )?;
             Ok(())
         }
-        _ => Err(scope.refuse(element.key, "a computed value in a projection", BY_CONTENT)),
+        _ => Err(scope.refuse(
+            element.key,
+            "a computed value in a projection",
+            by_content::RENAME,
+        )),
     }
 }

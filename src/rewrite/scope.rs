@@ -190,5 +190,37 @@ impl<'c> Scope<'c> {
     }
 }
 
-/// Why a command's option is refused when it goes by content that is sealed.
-pub(super) const BY_CONTENT: &str = "MongoDB only has its ciphertext";
+/// Why what goes by content is refused on a sealed field, and what to do instead.
+pub(super) mod by_content {
+    /// Of what has no advice of its own.
+    pub(in crate::rewrite) const BY_CONTENT: &str = "MongoDB only has its ciphertext";
+    /// Of what computes a value.
+    pub(in crate::rewrite) const COMPUTE: &str = "MongoDB only has its ciphertext: compute in the service, or keep the result in an open field";
+    /// Of what asks for an order.
+    pub(in crate::rewrite) const ORDER: &str = "MongoDB only has its ciphertext: keep a coarser value (a year, a range) in an open field, and compare that";
+    /// Of what asks for equality, without tokens.
+    pub(in crate::rewrite) const EQUALITY: &str =
+        "MongoDB only has its ciphertext: `queries = [\"equality\"]` in the schema adds equality";
+    /// Of what asks for a part of a string.
+    pub(in crate::rewrite) const PATTERN: &str = "MongoDB only has its ciphertext: ask for whole values, or keep the part that is asked for in an open field";
+    /// Of comparisons with documents and arrays.
+    pub(in crate::rewrite) const WHOLE: &str = "MongoDB only has its ciphertext: compare with single values, of the types that the schema names";
+    /// Of what asks whether a value is true.
+    pub(in crate::rewrite) const TRUTH: &str =
+        "MongoDB only has its ciphertext: compare it with a constant, as in {$eq: [<field>, true]}";
+    /// Of what would look at all that a document holds.
+    pub(in crate::rewrite) const LOOK: &str =
+        "MongoDB only has its ciphertext: name the open fields, or do it in the service";
+    /// Of what a projection computes under a sealed field's name.
+    pub(in crate::rewrite) const RENAME: &str =
+        "MongoDB only has its ciphertext: project it under a name where nothing is sealed";
+    /// Of kinds of indexes that tokens do not fit.
+    pub(in crate::rewrite) const INDEX: &str = "MongoDB only has its ciphertext: index it ascending, descending or hashed, or index an open field";
+    /// Of what sorts an array.
+    pub(in crate::rewrite) const SORT_ARRAY: &str =
+        "MongoDB only has its ciphertext: sort by an open field, or in the service";
+    /// Of places on earth.
+    pub(in crate::rewrite) const PLACE: &str =
+        "MongoDB only has its ciphertext: keep a coarser place in an open field";
+}
+pub(super) use by_content::BY_CONTENT;

@@ -11,8 +11,9 @@ pub(super) enum Family {
     Whole,
     /// Refused where its collection is sealed; passes elsewhere.
     Open(&'static str),
-    /// As `Open`, with `database.collection` in its first value.
-    OpenNamespace(&'static str),
+    /// Names `database.collection`, and bounds parts of it by keys: where the
+    /// collection is sealed, by keys of open fields alone.
+    Chunks(&'static str),
     /// Carries documents for any collection: refused as soon as anything is sealed.
     Never(&'static str),
     /// `insert`
@@ -118,12 +119,13 @@ pub(super) fn family(name: &str) -> Family {
         | "autoSplitVector"
         | "clearJumboFlag"
         | "analyzeShardKey"
+        | "rewriteCollection"
         | "configureQueryAnalyzer"
         | "updateZoneKeyRange"
         | "dataSize"
-        | "datasize" => Family::OpenNamespace(
-            "its keys could be values of sealed fields; run it on MongoDB itself",
-        ),
+        | "datasize" => {
+            Family::Chunks("name keys of open fields alone, or run it on MongoDB itself")
+        }
         // The last is one of MongoDB's own tests: it runs the commands that it is given.
         "applyOps" | "doTxn" | "testInternalTransactions" => Family::Never(ONE_BY_ONE),
         "godinsert"
@@ -139,15 +141,21 @@ pub(super) fn family(name: &str) -> Family {
     }
 }
 
-/// Commands about sessions, users, the server and the cluster, which hold no document of a collection.
+/// Commands about sessions, users, the server and the cluster, which hold no document of a collection;
+/// those that name one move or check it as a whole.
 const PASSES: &[&str] = &[
+    "abortMoveCollection",
     "abortReshardCollection",
+    "abortRewriteCollection",
     "abortShardSplit",
     "abortTransaction",
+    "abortUnshardCollection",
     "addShard",
     "addShardToZone",
     "appendOplogNote",
+    "auditGetOptions",
     "authenticate",
+    "autoCompact",
     "availableQueryOptions",
     "balancerCollectionStatus",
     "balancerStart",
@@ -155,11 +163,15 @@ const PASSES: &[&str] = &[
     "balancerStop",
     "buildInfo",
     "buildinfo",
+    "checkMetadataConsistency",
     "cleanupReshardCollection",
     "clearLog",
     "commitReshardCollection",
+    "commitShardRemoval",
     "commitShardSplit",
     "commitTransaction",
+    "commitTransitionToDedicatedConfigServer",
+    "configureCollectionBalancing",
     "configureFailPoint",
     "connPoolStats",
     "connPoolSync",
@@ -204,6 +216,7 @@ const PASSES: &[&str] = &[
     "getParameter",
     "getShardMap",
     "getShardVersion",
+    "getTransitionToDedicatedConfigServerStatus",
     "getlasterror",
     "getnonce",
     "grantPrivilegesToRole",
@@ -227,8 +240,12 @@ const PASSES: &[&str] = &[
     "logMessage",
     "logRotate",
     "logout",
+    "mergeAllChunksOnShard",
+    "moveCollection",
     "movePrimary",
     "netstat",
+    "oidcListKeys",
+    "oidcRefreshKeys",
     "ping",
     "prepareTransaction",
     "profile",
@@ -238,8 +255,10 @@ const PASSES: &[&str] = &[
     "recipientVoteImportedFiles",
     "refreshLogicalSessionCacheNow",
     "refreshSessions",
+    "releaseMemory",
     "removeShard",
     "removeShardFromZone",
+    "repairShardedCollectionChunksHistory",
     "replSetAbortPrimaryCatchUp",
     "replSetFreeze",
     "replSetGetConfig",
@@ -265,6 +284,7 @@ const PASSES: &[&str] = &[
     "saslContinue",
     "saslStart",
     "serverStatus",
+    "setAllowMigrations",
     "setAuditConfig",
     "setClusterParameter",
     "setCommittedSnapshot",
@@ -275,18 +295,26 @@ const PASSES: &[&str] = &[
     "setProfilingFilterGlobally",
     "setShardVersion",
     "setUserWriteBlockMode",
+    "shardDrainingStatus",
     "shardingState",
     "shutdown",
     "sleep",
     "startRecordingTraffic",
     "startSession",
+    "startShardDraining",
+    "startTransitionToDedicatedConfigServer",
     "stopRecordingTraffic",
+    "stopShardDraining",
+    "stopTransitionToDedicatedConfigServer",
     "testDeprecation",
     "testDeprecationInVersion2",
     "testRemoval",
     "testVersion2",
     "testVersions1And2",
     "top",
+    "transitionFromDedicatedConfigServer",
+    "transitionToDedicatedConfigServer",
+    "unshardCollection",
     "updateRole",
     "updateUser",
     "usersInfo",

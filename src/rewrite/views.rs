@@ -10,7 +10,7 @@ use super::scope::DEEPEST;
 use super::shape::Content;
 use super::table::{Family, family};
 use super::{Cleared, bulk_write};
-use crate::policy::{Collection, Policy, Reaching, Views};
+use crate::policy::{AskedAt, Collection, Policy, Reaching, Views};
 use crate::raw::{Doc, Malformed, Splicer, Writer, kind};
 use crate::refusal::{Refusal, RefusalKind};
 use crate::schema::OnPlaintext;
@@ -305,13 +305,14 @@ fn views_or_collated(writer: &mut Writer<'_>) {
     writer.end(either);
 }
 
-/// Takes up the answer to a question: definitions hold for everyone, names for
-/// the client that was told them.
+/// Takes up the answer to a question that was asked when `asked` says: definitions hold
+/// for everyone, names for the client that was told them.
 pub fn learn(
     policy: &Policy,
     own: &Views,
     database: &str,
     asking: Asking,
+    asked: AskedAt,
     reply: &[u8],
 ) -> Result<Answer, Malformed> {
     const UNAUTHORIZED: i64 = 13;
@@ -367,7 +368,7 @@ pub fn learn(
         Asking::Definitions => policy.views(),
         Asking::Names => own,
     };
-    views.learn(database, reaching, collated);
+    views.learn(database, asked, reaching, collated);
     Ok(Answer::Listed)
 }
 

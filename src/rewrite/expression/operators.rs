@@ -6,6 +6,7 @@ use super::reading::{Variable, plain_name};
 use super::{Environment, Expressions, Result, Want, deep, write_key};
 use crate::policy::{Equality, Field};
 use crate::raw::{Element, Malformed, Writer, kind};
+use crate::rewrite::scope::by_content;
 use crate::rewrite::shape::{Content, Read, Sealed};
 
 /// Writes one operand.
@@ -492,7 +493,7 @@ impl Expressions<'_, '_> {
         Err(self.scope.refuse(
             &path,
             &format!("{} `{operator}`", self.what),
-            super::BY_CONTENT,
+            by_content::COMPUTE,
         ))
     }
 
@@ -611,7 +612,7 @@ impl Expressions<'_, '_> {
                 path => self.scope.refuse(
                     &path,
                     &format!("{} `{}`", self.what, operator.key),
-                    super::BY_CONTENT,
+                    by_content::ORDER,
                 ),
             })
         })?;
@@ -875,7 +876,7 @@ impl Expressions<'_, '_> {
                     self.scope.refuse(
                         &field.path,
                         &format!("{} `{}`", self.what, operator.key),
-                        "MongoDB only has its ciphertext; the schema says which types it may have",
+                        "MongoDB only has its ciphertext: the schema says which types it may have",
                     )
                 })?
             }

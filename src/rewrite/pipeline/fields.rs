@@ -180,7 +180,7 @@ impl Reading<'_> {
             content => Err(self.scope.refuse(
                 &content.sealed_path(),
                 self.what,
-                "a sealed value cannot become the document: MongoDB only has its ciphertext",
+                "MongoDB only has its ciphertext: take the document out in the service",
             )),
         }
     }

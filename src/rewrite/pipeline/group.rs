@@ -8,7 +8,7 @@ use super::{Outcome, Result, Stage};
 use crate::raw::{Doc, Element, Malformed, Splicer, Writer};
 use crate::rewrite::expression::{Expressions, Want};
 use crate::rewrite::options::open_keys;
-use crate::rewrite::scope::BY_CONTENT;
+use crate::rewrite::scope::by_content;
 use crate::rewrite::shape::{Content, Shape};
 
 /// Where the key of a group waits while documents are grouped by its tokens.
@@ -186,7 +186,7 @@ impl Stage<'_> {
         Err(self.scope.refuse(
             &content.sealed_path(),
             &format!("{} `{operator}`", self.what),
-            "MongoDB only has its ciphertext",
+            by_content::COMPUTE,
         ))
     }
 
@@ -429,7 +429,7 @@ impl Stage<'_> {
                     return Err(self.scope.refuse(
                         field.key,
                         &format!("{} a method other than `locf`", self.what),
-                        BY_CONTENT,
+                        by_content::COMPUTE,
                     ));
                 }
                 let want = match &before {

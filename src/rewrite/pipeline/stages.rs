@@ -5,7 +5,7 @@ use crate::raw::{Element, Malformed, Splicer, kind};
 use crate::rewrite::expression::Want;
 use crate::rewrite::filter::{Below, Filter, Purpose};
 use crate::rewrite::options::open_keys;
-use crate::rewrite::scope::DEEPEST;
+use crate::rewrite::scope::{DEEPEST, by_content};
 use crate::rewrite::shape::{Content, Shape};
 
 impl Stage<'_> {
@@ -71,6 +71,8 @@ impl Stage<'_> {
             | "$queryStats"
             | "$querySettings"
             | "$shardedDataDistribution"
+            | "$listCachedAndActiveUsers"
+            | "$listExtensions"
             | "$listClusterCatalog" => Ok(Content::Open.into()),
             _ if self.root.is_open() && known(stage.key) => Ok(Outcome::same()),
             _ => Err(self.scope.refuse_command(
@@ -138,10 +140,7 @@ impl Stage<'_> {
                         0,
                     )?;
                 }
-                "key" => self.open_path(
-                    option.str().unwrap_or_default(),
-                    "MongoDB only has its ciphertext",
-                )?,
+                "key" => self.open_path(option.str().unwrap_or_default(), by_content::PLACE)?,
                 "distanceField" | "includeLocs" => {
                     let name = option.str().unwrap_or_default();
                     self.open_path(name, "put the result in a field of another name")?;

@@ -57,6 +57,33 @@ fn commands_that_treat_documents_as_wholes_pass_on_sealed_collections() {
 }
 
 #[test]
+fn chunks_are_bounded_by_keys_of_open_fields_alone() {
+    for command in [
+        doc! {"shardCollection": "shop.customers", "key": {"plan": "hashed"}, "unique": false},
+        doc! {"split": "shop.customers", "middle": {"plan": 5}},
+        doc! {"clearJumboFlag": "shop.customers", "bounds": [{"plan": 1}, {"plan": 2}]},
+        doc! {"dataSize": "shop.customers", "estimate": true},
+        doc! {"cleanupOrphaned": "shop.customers", "writeConcern": {"w": 1}},
+        doc! {"moveCollection": "shop.customers", "toShard": "s"},
+    ] {
+        passes(command);
+    }
+    for command in [
+        doc! {"dataSize": "shop.customers", "keyPattern": {"ssn": 1}, "min": {"ssn": CANARY}},
+        doc! {"cleanupOrphaned": "shop.customers", "startingFromKey": {"ssn": CANARY}},
+        doc! {"clearJumboFlag": "shop.customers", "bounds": [{"plan": 1}, {"ssn": CANARY}]},
+        doc! {"split": "shop.customers", "find": {"$or": [{"ssn": CANARY}]}},
+        doc! {"split": "shop.customers", "middle": {"contacts": {"home": {"phone": CANARY}}}},
+        doc! {"split": "shop.customers", "middle": {"contacts.home.phone": CANARY}},
+        doc! {"split": "shop.customers", "middle": CANARY},
+        doc! {"split": "shop.customers", "nosuch": {"plan": CANARY}},
+        doc! {"reshardCollection": "shop.customers", "key": {"plan": 1}, "zones": [{"min": {"ssn": CANARY}}]},
+    ] {
+        refused(command, &["open fields"]);
+    }
+}
+
+#[test]
 fn commands_that_cannot_be_right_on_sealed_collections_are_refused() {
     for (command, advice) in [
         (

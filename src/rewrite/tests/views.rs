@@ -7,8 +7,12 @@ use crate::rewrite::views::{Answer, Asking, learn, note_used, outdated, refuse_u
 fn listed(policy: &Policy, asking: Asking, own: &Views, views: &[Document]) {
     let listing = doc! {"cursor": {"id": 0_i64, "ns": "shop.$cmd.listCollections", "firstBatch": views}, "ok": 1.0};
     let frame = crate::wire::testing::reply(&listing);
+    let asked = match asking {
+        Asking::Definitions => policy.views().ask(),
+        Asking::Names => own.ask(),
+    };
     assert_eq!(
-        learn(policy, own, "shop", asking, &frame).unwrap(),
+        learn(policy, own, "shop", asking, asked, &frame).unwrap(),
         Answer::Listed
     );
 }

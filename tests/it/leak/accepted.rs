@@ -195,6 +195,92 @@ pub(super) fn pipelines(canaries: &Canaries) -> Vec<Document> {
     commands
 }
 
+/// Stages that read or write other collections, views, and streams of changes.
+pub(super) fn elsewhere(canaries: &Canaries) -> Vec<Document> {
+    let text = |what: &str| canaries.text(&format!("elsewhere {what}"));
+    let aggregate = |collection: &str, stages: Vec<Document>| doc! { "aggregate": collection, "cursor": {}, "pipeline": stages };
+    let on_people = |stages: Vec<Document>| aggregate("people", stages);
+    let with_let = doc! { "from": "people", "as": "others", "let": { "v": "$ssn" }, "pipeline": [
+        { "$match": { "$expr": { "$and": [{ "$eq": ["$ssn", "$$v"] }, { "$ne": ["$ssn", text("$lookup let")] }] } } },
+        { "$project": { "_id": 1 } },
+    ] };
+    let graph = doc! { "from": "people", "startWith": text("startWith"), "connectFromField": "ssn", "connectToField": "ssn", "as": "others",
+    "restrictSearchWithMatch": { "ssn": { "$nin": [text("restrictSearchWithMatch"), null] } } };
+    vec![
+        on_people(vec![
+            doc! { "$match": { "_id": 1 } },
+            doc! { "$lookup": with_let },
+        ]),
+        on_people(vec![
+            doc! { "$match": { "_id": 1 } },
+            doc! { "$graphLookup": graph },
+        ]),
+        aggregate(
+            "others",
+            vec![
+                doc! { "$unionWith": { "coll": "people", "pipeline": [{ "$match": { "ssn": text("$unionWith") } }] } },
+            ],
+        ),
+        aggregate(
+            "others",
+            vec![
+                doc! { "$lookup": { "from": "people", "as": "people", "pipeline": [{ "$match": { "ssn": text("open $lookup") } }] } },
+            ],
+        ),
+        on_people(vec![
+            doc! { "$match": { "ssn": text("$out") } },
+            doc! { "$project": { "name": 1 } },
+            doc! { "$out": "names" },
+        ]),
+        on_people(vec![
+            doc! { "$match": { "_id": 17 } },
+            doc! { "$project": { "ssn": text("$merge") } },
+            doc! { "$merge": "people" },
+        ]),
+        on_people(vec![
+            doc! { "$match": { "_id": 17 } },
+            doc! { "$project": { "name": 1 } },
+            doc! { "$merge": {
+                "into": "people", "whenMatched": [{ "$set": { "ssn": text("whenMatched") } }],
+            } },
+        ]),
+        doc! { "create": "view", "viewOn": "people", "pipeline": [{ "$project": { "who": "$ssn", "tags": 1 } }] },
+        doc! { "find": "view", "filter": { "who": text("view"), "tags": text("view tag") } },
+        doc! { "count": "view", "query": { "who": { "$ne": text("view count") } } },
+        aggregate(
+            "view",
+            vec![doc! { "$match": { "$expr": { "$eq": ["$who", text("view $expr")] } } }],
+        ),
+        doc! { "create": "upon", "viewOn": "view", "pipeline": [{ "$project": { "again": "$who" } }] },
+        doc! { "find": "upon", "filter": { "again": { "$in": [text("view of a view"), null] } } },
+        aggregate(
+            "others",
+            vec![
+                doc! { "$unionWith": { "coll": "upon", "pipeline": [{ "$match": { "again": text("$unionWith view") } }] } },
+            ],
+        ),
+        doc! { "drop": "upon" },
+        doc! { "drop": "view" },
+        doc! { "find": "people", "filter": { "ssn": text("$jsonSchema"), "$jsonSchema": { "required": ["ssn"], "properties": { "ssn": { "bsonType": "string" } } } } },
+        doc! { "update": "people", "updates": [{ "q": { "ssn": text("$currentDate") }, "u": { "$currentDate": { "born": true } } }] },
+        on_people(vec![
+            doc! { "$changeStream": { "fullDocument": "updateLookup" } },
+            doc! { "$match": { "$or": [{ "fullDocument.ssn": text("change stream") }, { "fullDocument.tags": text("change stream tag") }] } },
+        ]),
+    ]
+}
+
+/// What the proxy seals and MongoDB 6.0 does not know.
+pub(super) fn not_known(canaries: &Canaries, database: &str) -> Document {
+    let text = |what: &str| canaries.text(&format!("bulkWrite {what}"));
+    doc! { "bulkWrite": 1, "nsInfo": [{ "ns": format!("{database}.people") }], "ops": [
+        { "insert": 0, "document": person(canaries, 500, "bulkWrite") },
+        { "update": 0, "filter": { "ssn": text("filter") }, "updateMods": { "$set": { "address": text("$set") } }, "upsert": true },
+        { "update": 0, "filter": { "_id": 1 }, "updateMods": [{ "$set": { "ssn": text("pipeline") } }] },
+        { "delete": 0, "filter": { "tags": text("delete") } },
+    ] }
+}
+
 /// Updates with every operator that sealed fields take.
 pub(super) fn updates(canaries: &Canaries) -> Vec<Document> {
     let text = |operator: &str| canaries.text(&format!("update {operator}"));

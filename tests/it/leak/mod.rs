@@ -233,6 +233,10 @@ async fn workload(
     accept(&people, canaries).await;
     through_the_driver(&client, &people, canaries).await;
     by_frame::accepted(&proxy.addresses()[0], database, canaries).await;
+    let bulk = accepted::not_known(canaries, database);
+    let unknown = client.database("admin").run_command(bulk).await;
+    let told = unknown.unwrap_err().to_string();
+    assert!(told.contains("no such command"), "{told}");
     let not_refused = refuse(&client, database, canaries).await;
     if !schema.is_empty() {
         assert!(not_refused.is_empty(), "{not_refused:#?}");
@@ -285,6 +289,7 @@ async fn accept(people: &Database, canaries: &Canaries) {
         accepted::pipelines(canaries),
         accepted::updates(canaries),
         accepted::changes(canaries),
+        accepted::elsewhere(canaries),
     ];
     for command in commands.into_iter().flatten() {
         let answer = people.run_command(command.clone()).await;

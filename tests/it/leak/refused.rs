@@ -140,6 +140,16 @@ fn updates(canaries: &Canaries) -> Vec<Document> {
         doc! { "update": "people", "updates": [{ "q": { "_id": 1 }, "u": { "$set": { "ssn": text("constants") } }, "nosuch": 1 }] },
         doc! { "findAndModify": "people", "query": { "_id": 1 }, "update": [{ "$set": { "ssn": { "$toUpper": text("findAndModify") } } }] },
         doc! { "findAndModify": "people", "query": { "_id": 1 }, "update": { "$min": { "ssn": text("findAndModify $min") } } },
+        // The others of the batch are done.
+        doc! { "update": "people", "ordered": false, "updates": [
+            { "q": { "_id": 1 }, "u": { "$set": { "ssn": text("batch before") } } },
+            { "q": { "ssn": { "$gt": text("batch filter") } }, "u": { "$set": { "address": text("batch refused") } } },
+            { "q": { "_id": 1, "ssn": text("batch after") }, "u": { "$set": { "name": "x" } } },
+        ] },
+        doc! { "delete": "people", "ordered": false, "deletes": [
+            { "q": { "ssn": text("batch deleted") }, "limit": 0 },
+            { "q": { "ssn": { "$regex": text("batch not deleted") } }, "limit": 0 },
+        ] },
     ]);
     commands
 }
