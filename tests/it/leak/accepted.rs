@@ -205,7 +205,7 @@ pub(super) fn elsewhere(canaries: &Canaries) -> Vec<Document> {
         { "$project": { "_id": 1 } },
     ] };
     let graph = doc! { "from": "people", "startWith": text("startWith"), "connectFromField": "ssn", "connectToField": "ssn", "as": "others",
-    "restrictSearchWithMatch": { "ssn": { "$nin": [text("restrictSearchWithMatch"), null] } } };
+    "restrictSearchWithMatch": { "ssn": { "$ne": null }, "payment.card": { "$ne": text("restrictSearchWithMatch") } } };
     vec![
         on_people(vec![
             doc! { "$match": { "_id": 1 } },

@@ -19,7 +19,7 @@ use crate::support::{Member, Proxy, ProxyOptions, Relay, ReplicaSet, ReplicaSetO
 
 const SCHEMA: &str = r#"
 [collections."leak.people".fields]
-ssn            = { type = "string", queries = ["equality"] }
+ssn            = { type = "string", queries = ["equality"], domain = "person" }
 "payment.card" = { type = "string", queries = ["equality"] }
 tags           = { type = "string", queries = ["equality"] }
 address        = {}
