@@ -691,3 +691,10 @@ fn find_and_modify_plans_to_open_the_document_it_answers() {
         );
     }
 }
+
+#[test]
+fn an_update_chooses_its_document_by_the_order_of_open_fields() {
+    let update = |sort: Document| doc! {"update": "customers", "updates": [{"q": {"plan": 1}, "u": {"$set": {"plan": 2}}, "sort": sort}]};
+    passes(update(doc! {"plan": -1}));
+    refused(update(doc! {"ssn": 1}), &["ssn", "sort"]);
+}
