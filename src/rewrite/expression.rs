@@ -553,6 +553,9 @@ impl<'s, 'c> Expressions<'s, 'c> {
         let open = writer.begin_doc(key);
         for field in element.doc()?.elements() {
             let field = field?;
+            if field.key.starts_with('$') {
+                return Err(Malformed("an operator stands among names of fields").into());
+            }
             let target;
             let inner = match want {
                 Want::Stored(Content::Document(shape)) => {

@@ -549,6 +549,11 @@ impl Expressions<'_, '_> {
         if self.looks_ahead() {
             return Ok(Content::Open);
         }
+        if operator.kind != kind::ARRAY {
+            // Which MongoDB refuses.
+            self.open_operand(operands, operator, operator.key)?;
+            return Ok(Content::Open);
+        }
         let mut sealed = None;
         let mut closed = None;
         let mut open = true;

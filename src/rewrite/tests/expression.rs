@@ -594,3 +594,14 @@ fn a_computed_name_of_a_field_is_an_expression_as_any() {
         stages(doc! {"$eq": ["$$v.e1", ssn("a")]}),
     );
 }
+
+#[test]
+fn what_is_no_expression_does_not_carry_constants_past() {
+    for expression in [
+        doc! {"$expr": {"a": 1, "$eq": ["$ssn", CANARY]}},
+        doc! {"$expr": {"$eq": {"0": "$ssn", "1": CANARY}}},
+        doc! {"$expr": {"$in": {"0": "$ssn", "1": [CANARY]}}},
+    ] {
+        refused(doc! {"find": "customers", "filter": expression}, &[]);
+    }
+}
