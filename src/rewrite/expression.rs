@@ -760,6 +760,25 @@ fn write_key(writer: &mut Writer<'_>, key: &str, path: &str, equality: &Equality
     writer.end(open);
 }
 
+/// Whether the constants of one statement have names that are free.
+pub(super) fn own_constants(scope: &Scope<'_>, element: &Element<'_>) -> Result {
+    for constant in element.object()?.elements() {
+        let name = constant?.key;
+        let known = scope
+            .constants
+            .into_iter()
+            .flat_map(Constants::iter)
+            .any(|known| known.value.key == name);
+        if known || names::INTERNAL_VARIABLES.contains(&name) {
+            return Err(scope.refuse_command(
+                "a constant in `c` that has the name of another variable",
+                "give it another name",
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// Rewrites the `let` of a command: what was compared with sealed fields, or put
 /// into them, does not go to MongoDB.
 pub(super) fn constants<'m>(
@@ -771,7 +790,7 @@ pub(super) fn constants<'m>(
         return Ok(());
     };
     let mark = splicer.mark();
-    for constant in constants.iter().filter(|constant| constant.sealed.get()) {
+    for constant in constants.withheld() {
         if constant.open.get() {
             return Err(scope.refuse_command(
                 "a variable of `let` that stands for a sealed value and is used elsewhere as well",
