@@ -149,7 +149,7 @@ impl<'s, 'c> Expressions<'s, 'c> {
         Ok((content, true))
     }
 
-    /// Rewrites what is put where `before` stands: a constant is sealed as that is.
+    /// Rewrites what is put where `before` stands: constants are sealed as that is.
     pub(super) fn rewrite_at<'m>(
         &self,
         splicer: &mut Splicer<'m, '_>,
@@ -157,9 +157,8 @@ impl<'s, 'c> Expressions<'s, 'c> {
         before: Option<&Content>,
         env: Environment<'_>,
     ) -> Result<Content> {
-        let constant = literal(element)?.is_some() || is_constant(element, 0)?;
         let want = match before {
-            Some(sealed @ Content::Sealed(_)) if constant => Want::Beside(sealed),
+            Some(sealed @ Content::Sealed(_)) => Want::Beside(sealed),
             _ => Want::Value,
         };
         self.rewrite(splicer, element, want, env)

@@ -605,3 +605,30 @@ fn what_is_no_expression_does_not_carry_constants_past() {
         refused(doc! {"find": "customers", "filter": expression}, &[]);
     }
 }
+
+#[test]
+fn constants_in_expressions_for_a_sealed_field_are_sealed() {
+    let set = |one: Bson, other: Bson| {
+        aggregate(vec![
+            doc! {"$set": {"ssn": {"$cond": ["$name", one, other]}}},
+            doc! {"$project": {"x": {"$eq": ["$name", "b"]}}},
+        ])
+    };
+    assert_eq!(
+        sent(set("a".into(), "$city".into())),
+        set(constant("a").into(), "$city".into()),
+    );
+    let field = |value: Bson| {
+        let field = doc! {"field": "ssn", "input": "$$ROOT", "value": value};
+        aggregate(vec![doc! {"$replaceWith": {"$setField": field}}])
+    };
+    assert_eq!(sent(field("a".into())), field(constant("a").into()));
+}
+
+#[test]
+fn nulls_in_an_array_are_not_nothing() {
+    let nulls = doc! {"$map": {"input": "$tags", "in": null}};
+    let update =
+        doc! {"findAndModify": "customers", "query": {}, "update": [{"$set": {"tags": nulls}}]};
+    refused(update, &["tags"]);
+}
