@@ -67,10 +67,12 @@ impl Stage<'_> {
             let mut writer = Writer::new(out);
             let open = writer.begin_doc(KEPT);
             if key.kind == kind::ARRAY {
-                // Without brackets of its own, those of the list would be taken for them.
-                let list = writer.begin_array("$first");
+                // An accumulator takes no list.
+                let first = writer.begin_doc("$first");
+                let list = writer.begin_array("$concatArrays");
                 expressions.write(writer.buffer(), "0", key, Want::Value, env, 0)?;
                 writer.end(list);
+                writer.end(first);
             } else {
                 expressions.write(writer.buffer(), "$first", key, Want::Value, env, 0)?;
             }
@@ -191,7 +193,7 @@ impl Stage<'_> {
         }
     }
 
-    /// MongoDB takes a list of one for what is in it, and refuses longer ones.
+    /// A list, which MongoDB refuses, would be taken for an array.
     fn no_list(&self, expressions: &Expressions<'_, '_>, operator: &Element<'_>) -> Result {
         if operator.kind != kind::ARRAY
             || expressions.look(operator, self.environment())?.0.is_open()

@@ -303,7 +303,10 @@ fn a_key_that_is_a_list_stays_one() {
         .get_document("$group")
         .unwrap()
         .get_document("fieldseal_key");
-    assert_eq!(kept.unwrap(), &doc! {"$first": [["$ssn"]]});
+    assert_eq!(
+        kept.unwrap(),
+        &doc! {"$first": {"$concatArrays": [["$ssn"]]}}
+    );
 }
 
 #[test]
