@@ -3,7 +3,7 @@
 use super::batch::{Batch, Statement};
 use super::command::Command;
 use super::document::seal_document;
-use super::expression::constants;
+use super::expression::{constants, own_constants};
 use super::filter::Purpose;
 use super::options::{
     Collation, array, fields, filter, filter_for, hint, open_keys, sections, sort,
@@ -94,7 +94,7 @@ pub(super) fn update<'m>(
     let batch = Batch::new(Statement::Update);
     let statement = |splicer: &mut Splicer<'m, '_>, doc: Doc<'m>| {
         batch.take(splicer, doc, |splicer, doc| {
-            update_statement(splicer, scope, doc)
+            scope.statement(|| update_statement(splicer, scope, doc))
         })
     };
     let body = |splicer: &mut Splicer<'m, '_>| {
@@ -127,7 +127,7 @@ fn update_statement<'m>(
             "q" => change.filter(splicer, scope, element)?,
             "u" => update::rewrite(splicer, scope, element, &equalities)?,
             // Never compared with what is sealed: an expression knows them only by name.
-            "c" => {}
+            "c" => own_constants(scope, element)?,
             "arrayFilters" => {
                 array_filters::rewrite(splicer, scope, element, change.update.as_ref())?
             }
@@ -214,7 +214,7 @@ pub(super) fn delete<'m>(
     let batch = Batch::new(Statement::Delete);
     let statement = |splicer: &mut Splicer<'m, '_>, doc: Doc<'m>| {
         batch.take(splicer, doc, |splicer, doc| {
-            delete_statement(splicer, scope, doc)
+            scope.statement(|| delete_statement(splicer, scope, doc))
         })
     };
     let body = |splicer: &mut Splicer<'m, '_>| {

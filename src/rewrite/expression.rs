@@ -149,7 +149,7 @@ impl<'s, 'c> Expressions<'s, 'c> {
         Ok((content, true))
     }
 
-    /// Rewrites what is put where `before` stands: a constant is sealed as that is.
+    /// Rewrites what is put where `before` stands: constants are sealed as that is.
     pub(super) fn rewrite_at<'m>(
         &self,
         splicer: &mut Splicer<'m, '_>,
@@ -157,9 +157,8 @@ impl<'s, 'c> Expressions<'s, 'c> {
         before: Option<&Content>,
         env: Environment<'_>,
     ) -> Result<Content> {
-        let constant = literal(element)?.is_some() || is_constant(element, 0)?;
         let want = match before {
-            Some(sealed @ Content::Sealed(_)) if constant => Want::Beside(sealed),
+            Some(sealed @ Content::Sealed(_)) => Want::Beside(sealed),
             _ => Want::Value,
         };
         self.rewrite(splicer, element, want, env)
@@ -553,6 +552,9 @@ impl<'s, 'c> Expressions<'s, 'c> {
         let open = writer.begin_doc(key);
         for field in element.doc()?.elements() {
             let field = field?;
+            if field.key.starts_with('$') {
+                return Err(Malformed("an operator stands among names of fields").into());
+            }
             let target;
             let inner = match want {
                 Want::Stored(Content::Document(shape)) => {
@@ -757,6 +759,25 @@ fn write_key(writer: &mut Writer<'_>, key: &str, path: &str, equality: &Equality
     writer.end(open);
 }
 
+/// Whether the constants of one statement have names that are free.
+pub(super) fn own_constants(scope: &Scope<'_>, element: &Element<'_>) -> Result {
+    for constant in element.object()?.elements() {
+        let name = constant?.key;
+        let known = scope
+            .constants
+            .into_iter()
+            .flat_map(Constants::iter)
+            .any(|known| known.value.key == name);
+        if known || names::INTERNAL_VARIABLES.contains(&name) {
+            return Err(scope.refuse_command(
+                "a constant in `c` that has the name of another variable",
+                "give it another name",
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// Rewrites the `let` of a command: what was compared with sealed fields, or put
 /// into them, does not go to MongoDB.
 pub(super) fn constants<'m>(
@@ -768,7 +789,7 @@ pub(super) fn constants<'m>(
         return Ok(());
     };
     let mark = splicer.mark();
-    for constant in constants.iter().filter(|constant| constant.sealed.get()) {
+    for constant in constants.withheld() {
         if constant.open.get() {
             return Err(scope.refuse_command(
                 "a variable of `let` that stands for a sealed value and is used elsewhere as well",

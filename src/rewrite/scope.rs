@@ -70,6 +70,17 @@ impl<'c> Scope<'c> {
         }
     }
 
+    /// Rewrites one statement of several, which may be refused alone.
+    pub(super) fn statement<R>(
+        &self,
+        rewrite: impl FnOnce() -> Result<R, Refusal>,
+    ) -> Result<R, Refusal> {
+        match self.constants {
+            Some(constants) => constants.used_by(rewrite),
+            None => rewrite(),
+        }
+    }
+
     pub(super) fn tree(&self) -> &'c Tree {
         &self.collection.tree
     }

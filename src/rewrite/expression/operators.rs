@@ -550,6 +550,11 @@ impl Expressions<'_, '_> {
         if self.looks_ahead() {
             return Ok(Content::Open);
         }
+        if operator.kind != kind::ARRAY {
+            // Which MongoDB refuses.
+            self.open_operand(operands, operator, operator.key)?;
+            return Ok(Content::Open);
+        }
         let mut sealed = None;
         let mut closed = None;
         let mut open = true;
@@ -661,6 +666,8 @@ impl Expressions<'_, '_> {
         }
         Writer::new(operands.out).end(open);
         Ok(match operator.key {
+            // Null in an array, which is more than nothing.
+            "$map" if matches!(mapped, Content::Nothing) => Content::Open,
             "$map" => mapped.in_array(),
             _ => items,
         })
@@ -790,8 +797,20 @@ impl Expressions<'_, '_> {
             return self.field_of(operands.env.root, constant);
         }
         let (mut value, mut base) = (Content::Nothing, None);
+        // Where a sealed field stands, a constant is one of its values.
+        let input = match operator.doc()?.find_once("input")? {
+            Some(input) if operator.key == "$setField" => self.look(&input, operands.env)?.0,
+            _ => Content::Open,
+        };
+        let before = match (&input, constant) {
+            (Content::Document(shape), Some(name)) => shape.named(name),
+            _ => Content::Open,
+        };
         self.named(operands, operator, |operands, part| {
             match part.key {
+                "value" if matches!(before, Content::Sealed(_)) => {
+                    value = self.operand(operands, part, Want::Beside(&before))?;
+                }
                 "field" => self.name_of(operands, part, operator.key, constant)?,
                 "value" => value = self.operand(operands, part, Want::Value)?,
                 _ => base = Some(self.operand(operands, part, Want::Value)?),

@@ -31,7 +31,11 @@ pub(in crate::rewrite) struct Variable<'e> {
 
 /// The constants of a command's `let`.
 #[derive(Debug, Default)]
-pub(in crate::rewrite) struct Constants<'m>(Vec<Constant<'m>>);
+pub(in crate::rewrite) struct Constants<'m> {
+    all: Vec<Constant<'m>>,
+    /// Whether a statement was refused, which may have been what a constant was for.
+    refused: Cell<bool>,
+}
 
 /// One of them, and what it is used for.
 #[derive(Debug)]
@@ -65,17 +69,42 @@ impl<'m> Constants<'m> {
                 });
             }
         }
-        Ok(Self(constants))
+        Ok(Self {
+            all: constants,
+            refused: Cell::new(false),
+        })
     }
 
     /// All of them.
     pub(in crate::rewrite) fn iter(&self) -> std::slice::Iter<'_, Constant<'m>> {
-        self.0.iter()
+        self.all.iter()
+    }
+
+    /// Those that do not go to MongoDB.
+    pub(in crate::rewrite) fn withheld(&self) -> impl Iterator<Item = &Constant<'m>> {
+        let refused = self.refused.get();
+        self.iter()
+            .filter(move |constant| constant.sealed.get() || refused && !constant.open.get())
+    }
+
+    /// Rewrites one statement of several. If it is refused, it has used no constant.
+    pub(in crate::rewrite) fn used_by<R>(&self, rewrite: impl FnOnce() -> Result<R>) -> Result<R> {
+        let used = |constant: &Constant<'_>| (constant.sealed.get(), constant.open.get());
+        let before: Vec<_> = self.iter().map(used).collect();
+        let result = rewrite();
+        if result.is_err() {
+            self.refused.set(true);
+            for (constant, (sealed, open)) in self.iter().zip(before) {
+                constant.sealed.set(sealed);
+                constant.open.set(open);
+            }
+        }
+        result
     }
 
     /// Whether there are none.
     pub(in crate::rewrite) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.all.is_empty()
     }
 }
 

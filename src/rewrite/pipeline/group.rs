@@ -5,7 +5,7 @@
 //! document again, as MongoDB itself does.
 
 use super::{Outcome, Result, Stage};
-use crate::raw::{Doc, Element, Malformed, Splicer, Writer};
+use crate::raw::{Doc, Element, Malformed, Splicer, Writer, kind};
 use crate::rewrite::expression::{Expressions, Want};
 use crate::rewrite::options::open_keys;
 use crate::rewrite::scope::by_content;
@@ -66,7 +66,16 @@ impl Stage<'_> {
         if by_tokens {
             let mut writer = Writer::new(out);
             let open = writer.begin_doc(KEPT);
-            expressions.write(writer.buffer(), "$first", key, Want::Value, env, 0)?;
+            if key.kind == kind::ARRAY {
+                // An accumulator takes no list.
+                let first = writer.begin_doc("$first");
+                let list = writer.begin_array("$concatArrays");
+                expressions.write(writer.buffer(), "0", key, Want::Value, env, 0)?;
+                writer.end(list);
+                writer.end(first);
+            } else {
+                expressions.write(writer.buffer(), "$first", key, Want::Value, env, 0)?;
+            }
             writer.end(open);
             // Before what other fields need, so that they find the names as they are.
             more.splice(0..0, restore_key());
@@ -96,6 +105,9 @@ impl Stage<'_> {
         // What else stands there, as the window of a window function.
         for option in field.doc()?.elements().skip(1) {
             let option = option?;
+            if option.key != "window" {
+                return Err(Malformed("a field has more than one accumulator").into());
+            }
             Writer::new(out).value(option.kind, option.key, option.value());
         }
         Writer::new(out).end(open);
@@ -112,6 +124,7 @@ impl Stage<'_> {
         let moved = |out: &mut Vec<u8>, element: &Element<'_>| {
             expressions.write(out, element.key, element, Want::Value, env, 0)
         };
+        self.no_list(expressions, operator)?;
         match operator.key {
             "$first" | "$last" | "$locf" => moved(out, operator),
             "$push" => Ok(moved(out, operator)?.in_array()),
@@ -122,6 +135,11 @@ impl Stage<'_> {
             }
             "$top" | "$bottom" | "$topN" | "$bottomN" | "$firstN" | "$lastN" | "$shift" => {
                 let mut content = Content::Nothing;
+                // A default stands for a value of the same field.
+                let output = match operator.object()?.find_once("output")? {
+                    Some(output) => expressions.look(&output, env)?.0,
+                    None => Content::Nothing,
+                };
                 let mut writer = Writer::new(out);
                 let open = writer.begin_doc(operator.key);
                 for part in operator.object()?.elements() {
@@ -132,7 +150,18 @@ impl Stage<'_> {
                             writer.value(part.kind, part.key, part.value());
                         }
                         "output" | "input" => content = moved(writer.buffer(), &part)?,
-                        "default" => content = content.or(moved(writer.buffer(), &part)?),
+                        "default" => {
+                            let want = Want::Beside(&output);
+                            let default = expressions.write(
+                                writer.buffer(),
+                                part.key,
+                                &part,
+                                want,
+                                env,
+                                0,
+                            )?;
+                            content = content.or(default);
+                        }
                         _ => {
                             self.open_operand(expressions, writer.buffer(), &part, operator.key)?;
                         }
@@ -162,6 +191,19 @@ impl Stage<'_> {
                 "this version does not know it",
             )),
         }
+    }
+
+    /// A list, which MongoDB refuses, would be taken for an array.
+    fn no_list(&self, expressions: &Expressions<'_, '_>, operator: &Element<'_>) -> Result {
+        if operator.kind != kind::ARRAY
+            || expressions.look(operator, self.environment())?.0.is_open()
+        {
+            return Ok(());
+        }
+        Err(self.scope.refuse_command(
+            &format!("{} a list as the operand of `{}`", self.what, operator.key),
+            "write what is in it without brackets",
+        ))
     }
 
     /// What an accumulator computes from: open values only.
@@ -201,6 +243,7 @@ impl Stage<'_> {
         more: &mut Vec<Vec<u8>>,
     ) -> Result<Content> {
         let env = self.environment();
+        self.no_list(expressions, operator)?;
         let (content, _) = expressions.look(operator, env)?;
         if content.is_open() {
             expressions.write(out, operator.key, operator, Want::Value, env, 0)?;

@@ -107,3 +107,50 @@ fn what_is_no_statements_own_fault_refuses_the_whole_batch() {
     });
     whole(doc! {"insert": "customers", "documents": [{"_id": 1}, {"x": sealed}]});
 }
+
+#[test]
+fn constants_of_let_that_a_refused_statement_used_are_not_sent() {
+    let compared = doc! {"ssn": {"$gt": CANARY}, "$expr": {"$eq": ["$ssn", "$$v"]}};
+    let halfway = doc! {"$expr": {"$and": [{"$eq": ["$name", "$$v"]}, {"$gt": ["$ssn", "$$v"]}]}};
+    for filter in [compared, halfway] {
+        for ordered in [true, false] {
+            let update = |first: Document, constant: Bson| {
+                doc! {"update": "customers", "ordered": ordered, "let": {"v": constant, "w": 1}, "updates": [
+                    first, {"q": {"$expr": {"$eq": ["$n", "$$w"]}}, "u": {"$set": {"name": "a"}}},
+                ]}
+            };
+            let refused = doc! {"q": {"$fieldsealRefused": 1}, "u": {}};
+            assert_eq!(
+                batch(update(
+                    doc! {"q": filter.clone(), "u": {"$set": {"n": 1}}},
+                    CANARY.into()
+                )),
+                (update(refused, Bson::Null), vec![(0, 115)]),
+            );
+            let delete = |last: Document, constant: Bson| {
+                doc! {"delete": "customers", "ordered": ordered, "deletes": [
+                    {"q": {"$expr": {"$eq": ["$n", "$$w"]}}, "limit": 1}, last,
+                ], "let": {"w": 1, "v": constant}}
+            };
+            let refused = doc! {"q": {"$fieldsealRefused": 1}, "limit": 1};
+            assert_eq!(
+                batch(delete(
+                    doc! {"q": filter.clone(), "limit": 1},
+                    CANARY.into()
+                )),
+                (delete(refused, Bson::Null), vec![(1, 115)]),
+            );
+        }
+    }
+}
+
+#[test]
+fn the_constants_of_a_statement_have_names_of_their_own() {
+    for (shared, own) in [("v", "v"), ("w", "CURRENT")] {
+        let update = doc! {"q": {"_id": 1}, "u": [{"$set": {"n": {"$eq": ["$ssn", "$$v"]}}}], "c": {own: "b"}};
+        let command = doc! {"update": "customers", "updates": [update], "let": {shared: CANARY}};
+        let (sent, refused) = batch(command);
+        assert_eq!(refused, [(0, 115)]);
+        assert!(!sent.to_string().contains(CANARY), "{sent}");
+    }
+}

@@ -594,3 +594,41 @@ fn a_computed_name_of_a_field_is_an_expression_as_any() {
         stages(doc! {"$eq": ["$$v.e1", ssn("a")]}),
     );
 }
+
+#[test]
+fn what_is_no_expression_does_not_carry_constants_past() {
+    for expression in [
+        doc! {"$expr": {"a": 1, "$eq": ["$ssn", CANARY]}},
+        doc! {"$expr": {"$eq": {"0": "$ssn", "1": CANARY}}},
+        doc! {"$expr": {"$in": {"0": "$ssn", "1": [CANARY]}}},
+    ] {
+        refused(doc! {"find": "customers", "filter": expression}, &[]);
+    }
+}
+
+#[test]
+fn constants_in_expressions_for_a_sealed_field_are_sealed() {
+    let set = |one: Bson, other: Bson| {
+        aggregate(vec![
+            doc! {"$set": {"ssn": {"$cond": ["$name", one, other]}}},
+            doc! {"$project": {"x": {"$eq": ["$name", "b"]}}},
+        ])
+    };
+    assert_eq!(
+        sent(set("a".into(), "$city".into())),
+        set(constant("a").into(), "$city".into()),
+    );
+    let field = |value: Bson| {
+        let field = doc! {"field": "ssn", "input": "$$ROOT", "value": value};
+        aggregate(vec![doc! {"$replaceWith": {"$setField": field}}])
+    };
+    assert_eq!(sent(field("a".into())), field(constant("a").into()));
+}
+
+#[test]
+fn nulls_in_an_array_are_not_nothing() {
+    let nulls = doc! {"$map": {"input": "$tags", "in": null}};
+    let update =
+        doc! {"findAndModify": "customers", "query": {}, "update": [{"$set": {"tags": nulls}}]};
+    refused(update, &["tags"]);
+}

@@ -269,3 +269,57 @@ fn what_a_change_names_by_its_path_is_no_open_field() {
         &["$expr"],
     );
 }
+
+#[test]
+fn a_default_beside_sealed_values_is_sealed_as_they_are() {
+    for after in [false, true] {
+        let window = |default: Bson| {
+            let mut shift = doc! {"by": 1};
+            if after {
+                shift.insert("output", "$ssn");
+            }
+            shift.insert("default", default);
+            shift.insert("output", "$ssn");
+            let output = doc! {"before": {"$shift": shift}};
+            aggregate(vec![
+                doc! {"$setWindowFields": {"sortBy": {"_id": 1}, "output": output}},
+            ])
+        };
+        assert_eq!(
+            sent(window("a".into())),
+            window(doc! {"$literal": queryable("ssn", "a")}.into()),
+        );
+    }
+}
+
+#[test]
+fn a_key_that_is_a_list_stays_one() {
+    let group = aggregate(vec![doc! {"$group": {"_id": ["$ssn"]}}]);
+    let group = sent(group);
+    let stage = group.get_array("pipeline").unwrap()[0]
+        .as_document()
+        .unwrap();
+    let kept = stage
+        .get_document("$group")
+        .unwrap()
+        .get_document("fieldseal_key");
+    assert_eq!(
+        kept.unwrap(),
+        &doc! {"$first": {"$concatArrays": [["$ssn"]]}}
+    );
+}
+
+#[test]
+fn accumulators_have_one_operand_and_one_operator() {
+    for operator in ["$first", "$push", "$addToSet"] {
+        let stage = doc! {"$group": {"_id": null, "x": {operator: ["$ssn"]}}};
+        refused(aggregate(vec![stage]), &["stage 0", operator]);
+    }
+    let two = doc! {"$sum": 1, "$push": {"$eq": ["$ssn", CANARY]}};
+    for stage in [
+        doc! {"$group": {"_id": null, "x": two.clone()}},
+        doc! {"$setWindowFields": {"sortBy": {"_id": 1}, "output": {"x": two}}},
+    ] {
+        refused(aggregate(vec![stage]), &["accumulator"]);
+    }
+}
