@@ -5,6 +5,11 @@
 //! refused. Each expression is written anew with a [`Want`], which is handed down
 //! to the places that decide: fields, variables and constants.
 
+mod branches;
+mod comparing;
+mod constants;
+mod items;
+mod keys;
 mod names;
 mod operators;
 mod reading;
@@ -12,12 +17,14 @@ mod reading;
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
-use super::document::{write_field, write_value};
 use super::scope::{DEEPEST, Scope, by_content};
 use super::shape::{Content, Shape};
 use crate::policy::{Equality, Field};
 use crate::raw::{Doc, Element, Malformed, Splicer, Writer, kind};
 use crate::refusal::Refusal;
+pub(super) use constants::{constants, own_constants};
+use constants::{is_constant, literal};
+use keys::write_key;
 pub(super) use reading::{Constants, Environment, Variable};
 
 type Result<T = ()> = std::result::Result<T, Refusal>;
@@ -108,45 +115,6 @@ impl<'s, 'c> Expressions<'s, 'c> {
         }
         self.changed.set(before || self.changed.get());
         Ok(result)
-    }
-
-    /// Rewrites an expression whose values are only told apart, as a group's key is.
-    /// Returns what it gives, and whether tokens stand for sealed values in it.
-    pub(super) fn write_group_key(
-        &self,
-        out: &mut Vec<u8>,
-        key: &str,
-        element: &Element<'_>,
-        env: Environment<'_>,
-        depth: usize,
-    ) -> Result<(Content, bool)> {
-        deep(depth)?;
-        let (content, met) = self.look(element, env)?;
-        if content.is_open() {
-            self.write(out, key, element, Want::Value, env, depth)?;
-            return Ok((content, false));
-        }
-        let parts = match element.kind {
-            kind::DOCUMENT => !is_operator(element)?,
-            kind => kind == kind::ARRAY,
-        };
-        if parts {
-            let mut writer = Writer::new(out);
-            let open = match element.kind {
-                kind::ARRAY => writer.begin_array(key),
-                _ => writer.begin_doc(key),
-            };
-            for field in element.doc()?.elements() {
-                let field = field?;
-                self.write_group_key(writer.buffer(), field.key, &field, env, depth + 1)?;
-            }
-            writer.end(open);
-            return Ok((content, true));
-        }
-        let field = met.ok_or_else(|| self.refuse_whole(&content))?;
-        let equality = self.equality(&field)?;
-        self.write(out, key, element, Want::Key(equality), env, depth)?;
-        Ok((content, true))
     }
 
     /// Rewrites what is put where `before` stands: constants are sealed as that is.
@@ -322,172 +290,6 @@ impl<'s, 'c> Expressions<'s, 'c> {
         Ok(content)
     }
 
-    /// A constant, which is open whatever it is compared with.
-    fn constant(
-        &self,
-        out: &mut Vec<u8>,
-        key: &str,
-        element: &Element<'_>,
-        want: Want<'_>,
-    ) -> Result<Content> {
-        let mut writer = Writer::new(out);
-        match want {
-            Want::Key(equality) | Want::Set(equality) | Want::Token(equality)
-                if !element.is_null() =>
-            {
-                self.changed.set(true);
-                self.scope.compared.set(true);
-                match element.kind {
-                    kind::ARRAY => {
-                        let open = writer.begin_array(key);
-                        for item in element.doc()?.elements() {
-                            let item = item?;
-                            self.constant(writer.buffer(), item.key, &item, want)?;
-                        }
-                        writer.end(open);
-                    }
-                    _ => {
-                        let token = equality
-                            .key
-                            .equality(element.kind, element.value())
-                            .ok_or_else(|| {
-                                self.scope.refuse_command(
-                                    &format!(
-                                        "{} comparison of a sealed field with {}",
-                                        self.what,
-                                        crate::schema::Types::alias_of(element.kind)
-                                    ),
-                                    by_content::WHOLE,
-                                )
-                            })?;
-                        writer.binary(key, 0, &token);
-                    }
-                }
-            }
-            _ => writer.value(element.kind, key, element.value()),
-        }
-        let holds_none = match want {
-            // It cannot hold what is sealed below.
-            Want::Stored(Content::Document(_)) => {
-                !matches!(element.kind, kind::DOCUMENT | kind::ARRAY)
-            }
-            _ => element.is_null(),
-        };
-        Ok(if holds_none {
-            Content::Nothing
-        } else {
-            Content::Open
-        })
-    }
-
-    /// A constant for a place that is sealed; none if this is no constant or no such place.
-    fn write_constant(
-        &self,
-        out: &mut Vec<u8>,
-        key: &str,
-        element: &Element<'_>,
-        want: Want<'_>,
-        target: &Content,
-    ) -> Result<Option<Content>> {
-        if target.is_open() {
-            return Ok(None);
-        }
-        let constant = match literal(element)? {
-            Some(inner) => inner,
-            None if matches!(target, Content::Sealed(_)) && is_constant(element, 0)? => *element,
-            None => return Ok(None),
-        };
-        self.write_sealed(out, key, &constant, want, target)
-    }
-
-    /// The same of a value that is known to be a constant.
-    fn write_sealed(
-        &self,
-        out: &mut Vec<u8>,
-        key: &str,
-        constant: &Element<'_>,
-        want: Want<'_>,
-        target: &Content,
-    ) -> Result<Option<Content>> {
-        match target {
-            Content::Sealed(_) if constant.is_null() => return Ok(None),
-            Content::Sealed(sealed) => {
-                if let Want::Beside(_) = want
-                    && !may_have(&sealed.field, constant)?
-                {
-                    return Ok(None);
-                }
-                // A stage would take a bare document for names to merge.
-                let literal = Writer::new(out).begin_doc(key);
-                if sealed.field.elements && sealed.arrays == 0 {
-                    write_value(out, self.scope, "$literal", &sealed.field, constant)?;
-                } else {
-                    write_field(out, self.scope, "$literal", &sealed.field, constant)?;
-                }
-                Writer::new(out).end(literal);
-            }
-            Content::Document(shape)
-                if matches!(constant.kind, kind::DOCUMENT | kind::ARRAY)
-                    && matches!(want, Want::Stored(_)) =>
-            {
-                let literal = Writer::new(out).begin_doc(key);
-                self.write_shaped(out, "$literal", constant, shape, 0)?;
-                Writer::new(out).end(literal);
-            }
-            _ => return Ok(None),
-        }
-        self.changed.set(true);
-        Ok(Some(target.clone()))
-    }
-
-    /// A constant document, or an array of them, sealed where `shape` is.
-    fn write_shaped(
-        &self,
-        out: &mut Vec<u8>,
-        key: &str,
-        constant: &Element<'_>,
-        shape: &Shape,
-        depth: usize,
-    ) -> Result {
-        deep(depth)?;
-        let open = match constant.kind {
-            kind::ARRAY => Writer::new(out).begin_array(key),
-            kind::DOCUMENT => Writer::new(out).begin_doc(key),
-            _ => {
-                Writer::new(out).value(constant.kind, key, constant.value());
-                return Ok(());
-            }
-        };
-        for field in constant.doc()?.elements() {
-            let field = field?;
-            if constant.kind == kind::ARRAY {
-                self.write_shaped(out, field.key, &field, shape, depth + 1)?;
-                continue;
-            }
-            if field.key.contains('.') {
-                return Err(self.refuse_dotted());
-            }
-            match shape.named(field.key) {
-                Content::Sealed(sealed) if !field.is_null() => {
-                    write_field(out, self.scope, field.key, &sealed.field, &field)?;
-                }
-                Content::Document(below) => {
-                    self.write_shaped(out, field.key, &field, &below, depth + 1)?;
-                }
-                _ => Writer::new(out).value(field.kind, field.key, field.value()),
-            }
-        }
-        Writer::new(out).end(open);
-        Ok(())
-    }
-
-    fn refuse_dotted(&self) -> Refusal {
-        self.scope.refuse_command(
-            &format!("{} a field name that holds a dot", self.what),
-            "nest documents instead",
-        )
-    }
-
     fn array(
         &self,
         out: &mut Vec<u8>,
@@ -573,38 +375,6 @@ impl<'s, 'c> Expressions<'s, 'c> {
         Ok(Content::Document(shape))
     }
 
-    fn equality<'f>(&self, field: &'f Field) -> Result<&'f Equality> {
-        if self.allows_plaintext() {
-            return Err(self.scope.refuse(
-                &field.path,
-                self.what,
-                "the collection allows plaintext, which a token would not find: end the migration and set on_plaintext = \"reject\"",
-            ));
-        }
-        field.equality.as_ref().ok_or_else(|| {
-            self.scope.refuse(
-                &field.path,
-                &format!("{} comparison", self.what),
-                by_content::EQUALITY,
-            )
-        })
-    }
-
-    fn allows_plaintext(&self) -> bool {
-        self.scope.collection.on_plaintext == crate::schema::OnPlaintext::Allow
-    }
-
-    fn same_domain(&self, equality: &Equality, field: &Field) -> Result {
-        if self.equality(field)?.joins(equality) {
-            return Ok(());
-        }
-        Err(self.scope.refuse(
-            &field.path,
-            &format!("{} comparison with another sealed field", self.what),
-            "only fields of one `domain` can be compared",
-        ))
-    }
-
     fn truth(&self, content: &Content) -> Result {
         match content {
             Content::Nothing | Content::Open | Content::Document(_) => Ok(()),
@@ -683,124 +453,4 @@ pub(super) fn is_operator(element: &Element<'_>) -> Result<bool> {
         None => Ok(true),
         Some(_) => Err(Malformed("an expression has more than one operator").into()),
     }
-}
-
-/// The operand of `$literal`.
-fn literal<'m>(element: &Element<'m>) -> Result<Option<Element<'m>>> {
-    if !is_operator(element)? {
-        return Ok(None);
-    }
-    let first = element.doc()?.first()?;
-    Ok(first.filter(|first| matches!(first.key, "$literal" | "$const")))
-}
-
-/// Whether an expression is a constant as it stands.
-fn is_constant(element: &Element<'_>, depth: usize) -> Result<bool> {
-    deep(depth)?;
-    match element.kind {
-        kind::STRING => Ok(element.str().is_some_and(|text| !text.starts_with('$'))),
-        kind::DOCUMENT | kind::ARRAY => {
-            for item in element.doc()?.elements() {
-                let item = item?;
-                if item.key.starts_with('$') || !is_constant(&item, depth + 1)? {
-                    return Ok(false);
-                }
-            }
-            Ok(true)
-        }
-        _ => Ok(true),
-    }
-}
-
-/// Whether a field may have this value, or, if its arrays are sealed by their
-/// elements, all that is in it.
-fn may_have(field: &Field, constant: &Element<'_>) -> Result<bool> {
-    if constant.kind != kind::ARRAY || !field.elements {
-        return Ok(field.types.allows(constant.kind));
-    }
-    for item in constant.doc()?.elements() {
-        let item = item?;
-        if !item.is_null() && !field.types.allows(item.kind) {
-            return Ok(false);
-        }
-    }
-    Ok(true)
-}
-
-/// Appends the key of what `path` reads: its tokens, in arrays at most so deep.
-fn write_key(writer: &mut Writer<'_>, key: &str, path: &str, equality: &Equality, arrays: usize) {
-    let Some(deeper) = arrays.checked_sub(1) else {
-        // Null and what is missing have no token, and stay what they are.
-        let open = writer.begin_doc(key);
-        let operands = writer.begin_array("$ifNull");
-        writer.string("0", &format!("{path}{}", equality.suffix));
-        writer.string("1", path);
-        writer.end(operands);
-        writer.end(open);
-        return;
-    };
-    let item = format!("fs{arrays}");
-    let open = writer.begin_doc(key);
-    let operands = writer.begin_array("$cond");
-    let is_array = writer.begin_doc("0");
-    let operand = writer.begin_array("$isArray");
-    writer.string("0", path);
-    writer.end(operand);
-    writer.end(is_array);
-    let mapped = writer.begin_doc("1");
-    let map = writer.begin_doc("$map");
-    writer.string("input", path);
-    writer.string("as", &item);
-    write_key(writer, "in", &format!("$${item}"), equality, deeper);
-    writer.end(map);
-    writer.end(mapped);
-    write_key(writer, "2", path, equality, 0);
-    writer.end(operands);
-    writer.end(open);
-}
-
-/// Whether the constants of one statement have names that are free.
-pub(super) fn own_constants(scope: &Scope<'_>, element: &Element<'_>) -> Result {
-    for constant in element.object()?.elements() {
-        let name = constant?.key;
-        let known = scope
-            .constants
-            .into_iter()
-            .flat_map(Constants::iter)
-            .any(|known| known.value.key == name);
-        if known || names::INTERNAL_VARIABLES.contains(&name) {
-            return Err(scope.refuse_command(
-                "a constant in `c` that has the name of another variable",
-                "give it another name",
-            ));
-        }
-    }
-    Ok(())
-}
-
-/// Rewrites the `let` of a command: what was compared with sealed fields, or put
-/// into them, does not go to MongoDB.
-pub(super) fn constants<'m>(
-    splicer: &mut Splicer<'m, '_>,
-    scope: &Scope<'_>,
-    element: &Element<'m>,
-) -> Result {
-    let Some(constants) = scope.constants else {
-        return Ok(());
-    };
-    let mark = splicer.mark();
-    for constant in constants.withheld() {
-        if constant.open.get() {
-            return Err(scope.refuse_command(
-                "a variable of `let` that stands for a sealed value and is used elsewhere as well",
-                "give the value by two variables, one for the sealed field alone",
-            ));
-        }
-        let value = &constant.value;
-        splicer.replace(value.start, value.end, |out| {
-            Writer::new(out).null(value.key);
-        });
-    }
-    splicer.mend_length(element.object()?.start(), mark)?;
-    Ok(())
 }

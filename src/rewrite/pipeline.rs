@@ -8,9 +8,11 @@ mod fields;
 mod group;
 mod joins;
 mod reach;
+mod sets;
 mod stages;
 mod targets;
 mod update;
+mod windows;
 
 use std::cell::Cell;
 use std::sync::Arc;

@@ -1,11 +1,11 @@
 //! Stages that bring documents together: `$group`, `$sortByCount`, `$bucket`,
-//! `$bucketAuto`, `$setWindowFields`, `$fill`, `$densify`.
+//! `$bucketAuto`.
 //!
 //! Documents are grouped by tokens, and a group's key is taken from its first
 //! document again, as MongoDB itself does.
 
 use super::{Outcome, Result, Stage};
-use crate::raw::{Doc, Element, Malformed, Splicer, Writer, kind};
+use crate::raw::{Element, Malformed, Splicer, Writer, kind};
 use crate::rewrite::expression::{Expressions, Want};
 use crate::rewrite::options::open_keys;
 use crate::rewrite::scope::by_content;
@@ -14,7 +14,7 @@ use crate::rewrite::shape::{Content, Shape};
 /// Where the key of a group waits while documents are grouped by its tokens.
 const KEPT: &str = "fieldseal_key";
 
-const SORT_BY: &str = "sort by an open field";
+pub(super) const SORT_BY: &str = "sort by an open field";
 
 impl Stage<'_> {
     /// `$group`.
@@ -194,7 +194,11 @@ impl Stage<'_> {
     }
 
     /// A list, which MongoDB refuses, would be taken for an array.
-    fn no_list(&self, expressions: &Expressions<'_, '_>, operator: &Element<'_>) -> Result {
+    pub(super) fn no_list(
+        &self,
+        expressions: &Expressions<'_, '_>,
+        operator: &Element<'_>,
+    ) -> Result {
         if operator.kind != kind::ARRAY
             || expressions.look(operator, self.environment())?.0.is_open()
         {
@@ -230,49 +234,6 @@ impl Stage<'_> {
             &format!("{} `{operator}`", self.what),
             by_content::COMPUTE,
         ))
-    }
-
-    /// `$addToSet`: sealed values are equal where their tokens are, so all are
-    /// collected with their keys, and one of each is kept in the end.
-    fn add_to_set(
-        &self,
-        expressions: &Expressions<'_, '_>,
-        out: &mut Vec<u8>,
-        name: &str,
-        operator: &Element<'_>,
-        more: &mut Vec<Vec<u8>>,
-    ) -> Result<Content> {
-        let env = self.environment();
-        self.no_list(expressions, operator)?;
-        let (content, _) = expressions.look(operator, env)?;
-        if content.is_open() {
-            expressions.write(out, operator.key, operator, Want::Value, env, 0)?;
-            return Ok(Content::Open);
-        }
-        let mut writer = Writer::new(out);
-        let push = writer.begin_doc("$push");
-        let cond = writer.begin_array("$cond");
-        let missing = writer.begin_doc("0");
-        let equal = writer.begin_array("$eq");
-        let kind = writer.begin_doc("0");
-        let operand = writer.begin_array("$type");
-        expressions.write(writer.buffer(), "0", operator, Want::Value, env, 0)?;
-        writer.end(operand);
-        writer.end(kind);
-        writer.string("1", "missing");
-        writer.end(equal);
-        writer.end(missing);
-        writer.string("1", "$$REMOVE");
-        let pair = writer.begin_doc("2");
-        let boxed = writer.begin_doc("k");
-        expressions.write_group_key(writer.buffer(), "a", operator, env, 0)?;
-        writer.end(boxed);
-        expressions.write(writer.buffer(), "v", operator, Want::Value, env, 0)?;
-        writer.end(pair);
-        writer.end(cond);
-        writer.end(push);
-        more.push(one_of_each(name));
-        Ok(content.in_array())
     }
 
     /// `$sortByCount`, as MongoDB takes it apart: a `$group` and a `$sort`.
@@ -349,7 +310,7 @@ impl Stage<'_> {
         Ok(Content::Document(shape).into())
     }
 
-    fn outputs(
+    pub(super) fn outputs(
         &self,
         expressions: &Expressions<'_, '_>,
         out: &mut Vec<u8>,
@@ -365,154 +326,6 @@ impl Stage<'_> {
             }
         }
         Writer::new(out).end(open);
-        Ok(())
-    }
-
-    /// `$setWindowFields`.
-    pub(super) fn window<'m>(
-        &self,
-        splicer: &mut Splicer<'m, '_>,
-        stage: &Element<'m>,
-    ) -> Result<Outcome> {
-        let expressions = self.expressions();
-        let mut shape = self.shape()?;
-        let options = stage.object()?;
-        expressions.in_place(splicer, stage, |out| {
-            let open = Writer::new(out).begin_doc(stage.key);
-            for option in options.elements() {
-                let option = option?;
-                match option.key {
-                    "partitionBy" => self.partition(&expressions, out, &option)?,
-                    "sortBy" => {
-                        open_keys(self.scope, &option, self.what, SORT_BY)?;
-                        Writer::new(out).value(option.kind, option.key, option.value());
-                    }
-                    "output" => self.outputs(&expressions, out, &option, &mut shape)?,
-                    other => return Err(self.unknown_option(other)),
-                }
-            }
-            Writer::new(out).end(open);
-            Ok(())
-        })?;
-        Ok(Content::Document(shape).into())
-    }
-
-    /// What partitions documents is only told apart, so tokens do.
-    fn partition(
-        &self,
-        expressions: &Expressions<'_, '_>,
-        out: &mut Vec<u8>,
-        option: &Element<'_>,
-    ) -> Result {
-        expressions.write_group_key(out, option.key, option, self.environment(), 0)?;
-        Ok(())
-    }
-
-    /// `$fill`.
-    pub(super) fn fill<'m>(
-        &self,
-        splicer: &mut Splicer<'m, '_>,
-        stage: &Element<'m>,
-    ) -> Result<Outcome> {
-        let expressions = self.expressions();
-        let mut shape = self.shape()?;
-        let options = stage.object()?;
-        expressions.in_place(splicer, stage, |out| {
-            let open = Writer::new(out).begin_doc(stage.key);
-            for option in options.elements() {
-                let option = option?;
-                match option.key {
-                    "partitionBy" => {
-                        self.partition(&expressions, out, &option)?;
-                        continue;
-                    }
-                    "sortBy" => open_keys(self.scope, &option, self.what, SORT_BY)?,
-                    "partitionByFields" => self.open_names(option.array()?)?,
-                    "output" => {
-                        self.filled(&expressions, out, &option, &mut shape)?;
-                        continue;
-                    }
-                    other => return Err(self.unknown_option(other)),
-                }
-                Writer::new(out).value(option.kind, option.key, option.value());
-            }
-            Writer::new(out).end(open);
-            Ok(())
-        })?;
-        Ok(Content::Document(shape).into())
-    }
-
-    fn filled(
-        &self,
-        expressions: &Expressions<'_, '_>,
-        out: &mut Vec<u8>,
-        outputs: &Element<'_>,
-        shape: &mut Shape,
-    ) -> Result {
-        let open = Writer::new(out).begin_doc(outputs.key);
-        for field in outputs.object()?.elements() {
-            let field = field?;
-            let before = match shape.stands(field.key) {
-                Some(Content::Document(below)) if !below.is_open() => None,
-                Some(Content::Mixed) | None => None,
-                before => before,
-            };
-            let Some(before) = before else {
-                return Err(self.scope.refuse(
-                    field.key,
-                    self.what,
-                    "fill the fields in it one by one",
-                ));
-            };
-            let opened = Writer::new(out).begin_doc(field.key);
-            for part in field.object()?.elements() {
-                let part = part?;
-                let linear = part.key == "method" && part.str() != Some("locf");
-                if linear && !before.is_open() {
-                    return Err(self.scope.refuse(
-                        field.key,
-                        &format!("{} a method other than `locf`", self.what),
-                        by_content::COMPUTE,
-                    ));
-                }
-                let want = match &before {
-                    sealed @ Content::Sealed(_) if part.key == "value" => Want::Beside(sealed),
-                    _ => Want::Value,
-                };
-                let content =
-                    expressions.write(out, part.key, &part, want, self.environment(), 0)?;
-                if part.key == "value" {
-                    shape.set(field.key.split('.'), before.clone().or(content));
-                }
-            }
-            Writer::new(out).end(opened);
-        }
-        Writer::new(out).end(open);
-        Ok(())
-    }
-
-    /// `$densify`, which goes by the order of a field.
-    pub(super) fn densify(&self, stage: &Element<'_>) -> Result<Outcome> {
-        for option in stage.object()?.elements() {
-            let option = option?;
-            match option.key {
-                "field" => self.open_path(option.str().unwrap_or_default(), SORT_BY)?,
-                "partitionByFields" => self.open_names(option.array()?)?,
-                "range" => {}
-                other => return Err(self.unknown_option(other)),
-            }
-        }
-        Ok(Outcome::same())
-    }
-
-    fn open_names(&self, names: Doc<'_>) -> Result {
-        for name in names.elements() {
-            let name = name?;
-            let name = name
-                .str()
-                .ok_or(Malformed("a field is not named by a string"))?;
-            self.open_path(name, "use partitionBy with the field's path, `$` before it")?;
-        }
         Ok(())
     }
 
@@ -572,112 +385,4 @@ fn restore_key() -> [Vec<u8>; 2] {
         }),
         document(|writer| writer.string("$unset", KEPT)),
     ]
-}
-
-/// `$set: {name: …}` that keeps, of an array of `{k: key, v: value}`, the first
-/// value of each key: sorted by keys, it is the one after another key.
-fn one_of_each(name: &str) -> Vec<u8> {
-    let list = |writer: &mut Writer<'_>, operator: &str, operands: &[&str]| {
-        let open = writer.begin_array(operator);
-        for (index, operand) in operands.iter().enumerate() {
-            writer.string(&index.to_string(), operand);
-        }
-        writer.end(open);
-    };
-    // {$range: [0, {$size: of}]}
-    let indexes = |writer: &mut Writer<'_>, of: &str| {
-        let input = writer.begin_doc("input");
-        let range = writer.begin_array("$range");
-        writer.int32("0", 0);
-        let size = writer.begin_doc("1");
-        writer.string("$size", of);
-        writer.end(size);
-        writer.end(range);
-        writer.end(input);
-        writer.string("as", "i");
-    };
-    let path = format!("${name}");
-    document(|writer| {
-        let set = writer.begin_doc("$set");
-        let field = writer.begin_doc(name);
-        let bind = writer.begin_doc("$let");
-        let variables = writer.begin_doc("vars");
-        let sorted = writer.begin_doc("sorted");
-        let sort = writer.begin_doc("$sortArray");
-        let input = writer.begin_doc("input");
-        // Each with its index, so that the first stays the first.
-        let numbered = writer.begin_doc("$map");
-        indexes(writer, &path);
-        let inner = writer.begin_doc("in");
-        let merge = writer.begin_array("$mergeObjects");
-        let item = writer.begin_doc("0");
-        list(writer, "$arrayElemAt", &[&path, "$$i"]);
-        writer.end(item);
-        let number = writer.begin_doc("1");
-        writer.string("i", "$$i");
-        writer.end(number);
-        writer.end(merge);
-        writer.end(inner);
-        writer.end(numbered);
-        writer.end(input);
-        let by = writer.begin_doc("sortBy");
-        writer.int32("k", 1);
-        writer.int32("i", 1);
-        writer.end(by);
-        writer.end(sort);
-        writer.end(sorted);
-        writer.end(variables);
-        let within = writer.begin_doc("in");
-        let apart = writer.begin_doc("$let");
-        let variables = writer.begin_doc("vars");
-        writer.string("k", "$$sorted.k");
-        writer.string("v", "$$sorted.v");
-        writer.end(variables);
-        let chosen = writer.begin_doc("in");
-        let map = writer.begin_doc("$map");
-        let input = writer.begin_doc("input");
-        let filter = writer.begin_doc("$filter");
-        indexes(writer, "$$k");
-        let cond = writer.begin_doc("cond");
-        let either = writer.begin_array("$or");
-        let first = writer.begin_doc("0");
-        let equal = writer.begin_array("$eq");
-        writer.string("0", "$$i");
-        writer.int32("1", 0);
-        writer.end(equal);
-        writer.end(first);
-        let differs = writer.begin_doc("1");
-        let unequal = writer.begin_array("$ne");
-        let this = writer.begin_doc("0");
-        list(writer, "$arrayElemAt", &["$$k", "$$i"]);
-        writer.end(this);
-        let before = writer.begin_doc("1");
-        let at = writer.begin_array("$arrayElemAt");
-        writer.string("0", "$$k");
-        let less = writer.begin_doc("1");
-        let subtract = writer.begin_array("$subtract");
-        writer.string("0", "$$i");
-        writer.int32("1", 1);
-        writer.end(subtract);
-        writer.end(less);
-        writer.end(at);
-        writer.end(before);
-        writer.end(unequal);
-        writer.end(differs);
-        writer.end(either);
-        writer.end(cond);
-        writer.end(filter);
-        writer.end(input);
-        writer.string("as", "i");
-        let value = writer.begin_doc("in");
-        list(writer, "$arrayElemAt", &["$$v", "$$i"]);
-        writer.end(value);
-        writer.end(map);
-        writer.end(chosen);
-        writer.end(apart);
-        writer.end(within);
-        writer.end(bind);
-        writer.end(field);
-        writer.end(set);
-    })
 }
