@@ -43,6 +43,7 @@ impl Reading<'_> {
         let mark = splicer.mark();
         for field in fields.elements() {
             let field = field?;
+            no_operator(&field)?;
             let path = format!("{prefix}{}", field.key);
             if field.kind == kind::DOCUMENT && !is_operator(&field)? && !field.doc()?.is_empty() {
                 self.add_below(splicer, field.doc()?, &format!("{path}."), shape, depth + 1)?;
@@ -97,6 +98,7 @@ impl Reading<'_> {
         let mark = splicer.mark();
         for field in fields.elements() {
             let field = field?;
+            no_operator(&field)?;
             let path = format!("{prefix}{}", field.key);
             let done = match asked(&field)? {
                 Asked::Below => {
@@ -225,6 +227,14 @@ impl Reading<'_> {
             _ => Ok(Content::Document(shape).into()),
         }
     }
+}
+
+/// Among names of fields an operator is an error, whatever it holds.
+fn no_operator(field: &Element<'_>) -> Result {
+    if field.key.starts_with('$') {
+        return Err(Malformed("an operator stands among names of fields").into());
+    }
+    Ok(())
 }
 
 /// Whether a value says no, as MongoDB takes it.

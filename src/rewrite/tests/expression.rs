@@ -604,6 +604,10 @@ fn what_is_no_expression_does_not_carry_constants_past() {
     ] {
         refused(doc! {"find": "customers", "filter": expression}, &[]);
     }
+    for stage in ["$project", "$set"] {
+        let fields = doc! {"x": {"a": 1, "$eq": ["$ssn", CANARY]}};
+        refused(aggregate(vec![doc! {stage: fields}]), &["stage 0"]);
+    }
 }
 
 #[test]
