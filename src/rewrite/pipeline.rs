@@ -7,6 +7,7 @@
 mod fields;
 mod group;
 mod joins;
+mod keys;
 mod reach;
 mod sets;
 mod stages;
