@@ -199,7 +199,9 @@ impl Stage<'_> {
         expressions: &Expressions<'_, '_>,
         operator: &Element<'_>,
     ) -> Result {
-        if operator.kind != kind::ARRAY
+        // These do take a list.
+        if operator.key.starts_with("$covariance")
+            || operator.kind != kind::ARRAY
             || expressions.look(operator, self.environment())?.0.is_open()
         {
             return Ok(());

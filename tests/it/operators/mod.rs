@@ -22,7 +22,7 @@ mod write;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::support::{Proxy, ProxyOptions, shared_replica_set, unique_database};
+use crate::support::{Proxy, ProxyOptions, ReplicaSet, ReplicaSetOptions, unique_database};
 use ground::Ground;
 use run::{Found, Outcome};
 use table::{Group, Verdict};
@@ -32,7 +32,8 @@ const LANE: usize = 12;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_row_of_the_table_holds() {
-    let set = shared_replica_set().await;
+    // Of its own: some rows look at all that goes on in a server.
+    let set = &ReplicaSet::start(ReplicaSetOptions::default()).await;
     let (sealed, plain) = (
         unique_database("operators_sealed"),
         unique_database("operators_plain"),
