@@ -5,6 +5,7 @@
 mod batches;
 mod bulk_write;
 mod catalog;
+mod chains;
 mod changes;
 mod expression;
 mod filter;
