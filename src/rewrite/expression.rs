@@ -53,6 +53,12 @@ pub(super) enum Want<'w> {
 /// How often what an expression gives is looked at within looking at it.
 const LOOKS: usize = 64;
 
+/// How many places all that the expressions of one stage read may have.
+const READ: usize = 200_000;
+
+/// How deep in arrays values may stand that are compared.
+const ARRAYS: usize = 32;
+
 /// Rewrites the expressions of one stage or option.
 pub(super) struct Expressions<'s, 'c> {
     scope: &'s Scope<'c>,
@@ -69,6 +75,8 @@ pub(super) struct Expressions<'s, 'c> {
     single: RefCell<Option<String>>,
     /// Whether the value of a `$reduce` is being followed.
     reducing: Cell<bool>,
+    /// How many places what was read had.
+    places: Cell<usize>,
 }
 
 impl<'s, 'c> Expressions<'s, 'c> {
@@ -82,6 +90,7 @@ impl<'s, 'c> Expressions<'s, 'c> {
             met: RefCell::new(None),
             single: RefCell::new(None),
             reducing: Cell::new(false),
+            places: Cell::new(0),
         }
     }
 
@@ -251,6 +260,7 @@ impl<'s, 'c> Expressions<'s, 'c> {
             }
         }
         let mut content = self.read(text, path, env)?;
+        self.bounded(&content)?;
         if let Content::Sealed(sealed) = &mut content
             && self.single.borrow().as_deref() == Some(text)
         {
@@ -270,6 +280,7 @@ impl<'s, 'c> Expressions<'s, 'c> {
             }
             (Want::Key(equality) | Want::Set(equality), Content::Sealed(sealed)) => {
                 self.same_domain(equality, &sealed.field)?;
+                self.shallow(sealed)?;
                 self.changed.set(true);
                 self.scope.compared.set(true);
                 write_key(&mut writer, key, text, equality, sealed.arrays);
@@ -372,7 +383,38 @@ impl<'s, 'c> Expressions<'s, 'c> {
             shape.put(field.key, content);
         }
         writer.end(open);
-        Ok(Content::Document(shape))
+        let content = Content::Document(shape);
+        if !content.is_open() {
+            self.bounded(&content)?;
+        }
+        Ok(content)
+    }
+
+    /// Refuses to follow documents that grow without bounds.
+    fn bounded(&self, content: &Content) -> Result {
+        let places = content.places().map(|places| places + self.places.get());
+        match places.filter(|places| *places <= READ) {
+            Some(places) => {
+                self.places.set(places);
+                Ok(())
+            }
+            None => Err(self.scope.refuse_command(
+                &format!("{} documents of so many fields", self.what),
+                "read the fields that are needed one by one",
+            )),
+        }
+    }
+
+    /// Refuses to compare what may stand too deep in arrays.
+    fn shallow(&self, sealed: &super::shape::Sealed) -> Result {
+        if sealed.arrays <= ARRAYS {
+            return Ok(());
+        }
+        Err(self.scope.refuse(
+            &sealed.field.path,
+            &format!("{} comparison in so many arrays", self.what),
+            "take the arrays apart by $unwind before",
+        ))
     }
 
     fn truth(&self, content: &Content) -> Result {

@@ -112,20 +112,22 @@ pub(super) fn asked(
     path: &str,
     operand: &Element<'_>,
 ) -> Result<Option<Types>, Refusal> {
+    if matches!(operand.kind, kind::NULL | kind::BOOL) {
+        // Says nothing, and is MongoDB's own error.
+        return Ok(None);
+    }
     if operand.kind != kind::ARRAY {
-        return one(scope, path, operand);
+        return one(scope, path, operand).map(Some);
     }
     let mut all = None;
     for item in operand.array()?.elements() {
-        let Some(types) = one(scope, path, &item?)? else {
-            return Ok(None);
-        };
+        let types = one(scope, path, &item?)?;
         all = Some(types.union(all.unwrap_or(Types::NONE)));
     }
     Ok(all)
 }
 
-fn one(scope: &Scope<'_>, path: &str, operand: &Element<'_>) -> Result<Option<Types>, Refusal> {
+fn one(scope: &Scope<'_>, path: &str, operand: &Element<'_>) -> Result<Types, Refusal> {
     let unknown = || {
         Refusal::new(
             RefusalKind::BadValue,
@@ -138,14 +140,12 @@ fn one(scope: &Scope<'_>, path: &str, operand: &Element<'_>) -> Result<Option<Ty
     match operand.kind {
         kind::STRING => {
             let name = operand.str().ok_or(Malformed("a string is not UTF-8"))?;
-            named(name).map(Some).ok_or_else(unknown)
+            named(name).ok_or_else(unknown)
         }
         kind::INT32 | kind::INT64 | kind::DOUBLE => {
             let types = operand.integer().and_then(numbered);
-            types.map(Some).ok_or_else(unknown)
+            types.ok_or_else(unknown)
         }
-        // Says nothing, and is MongoDB's own error.
-        kind::NULL | kind::BOOL => Ok(None),
         _ => Err(unknown()),
     }
 }

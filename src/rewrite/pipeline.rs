@@ -85,6 +85,10 @@ const EVENT: &[&str] = &[
 impl Holds {
     /// What comes out of a stage that gives documents of another shape.
     fn after(self, stage: &Element<'_>) -> Result<Self> {
+        if self == Self::Statistics {
+            // Stored names are in them, whatever else becomes of them.
+            return Ok(self);
+        }
         Ok(match stage.key {
             "$changeStream" => Self::Events,
             "$changeStreamSplitLargeEvent" | "$unset" => self.events(),
@@ -274,6 +278,12 @@ impl<'p> Pipeline<'p> {
                     Writer::new(out).value(kind::DOCUMENT, &(index + added).to_string(), more);
                 });
             }
+            counted(
+                &scope,
+                &what,
+                index,
+                outcome.content.as_ref().unwrap_or(&documents.content),
+            )?;
             if let Some(content) = outcome.content {
                 documents = Documents {
                     holds: documents.holds.after(&operator)?,
@@ -332,6 +342,22 @@ impl<'p> Pipeline<'p> {
             ),
         )
     }
+}
+
+/// Whether a stage is one more than MongoDB takes, or gives documents that are too
+/// large to be followed: a stage can double them.
+fn counted(scope: &Scope<'_>, what: &str, index: usize, documents: &Content) -> Result {
+    const STAGES: usize = 1_000;
+    if index >= STAGES {
+        return Err(scope.refuse_command(what, "MongoDB takes 1000 stages in a pipeline"));
+    }
+    if documents.places().is_none() {
+        return Err(scope.refuse_command(
+            what,
+            "it gives documents of too many fields to be followed: leave out what is not needed",
+        ));
+    }
+    Ok(())
 }
 
 /// The one operator of a stage.

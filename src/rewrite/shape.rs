@@ -8,6 +8,12 @@ use crate::policy::{Collection, Field};
 use crate::raw::kind;
 use crate::schema::{NodeId, OnPlaintext, Step, Tree, is_position};
 
+/// How many places a shape may have. A stage can double them, so they are bounded.
+pub(super) const PLACES: usize = 10_000;
+
+/// How deep places may lie: as deep as MongoDB takes paths.
+const DEEPEST: usize = 200;
+
 /// What may stand at a path, or come of an expression.
 #[derive(Debug, Clone)]
 pub(super) enum Content {
@@ -149,6 +155,28 @@ impl Content {
         }
     }
 
+    /// How many places it has; none if they are more, or lie deeper, than is followed.
+    pub(super) fn places(&self) -> Option<usize> {
+        self.places_below(0)
+    }
+
+    fn places_below(&self, depth: usize) -> Option<usize> {
+        let Self::Document(shape) = self else {
+            return Some(1);
+        };
+        if depth > DEEPEST {
+            return None;
+        }
+        let mut places = 1;
+        for content in shape.contents() {
+            places += content.places_below(depth + 1)?;
+            if places > PLACES {
+                return None;
+            }
+        }
+        Some(places)
+    }
+
     /// An array of it.
     pub(super) fn in_array(self) -> Self {
         match self {
@@ -157,7 +185,6 @@ impl Content {
                 ..sealed.within_arrays(1)
             }),
             // Documents are seen through arrays anyway.
-            Self::Document(shape) => Self::Document(Shape { ..shape }),
             content => content,
         }
     }
@@ -369,6 +396,12 @@ impl Shape {
         self.numbered && is_position(component) && !self.is_open()
     }
 
+    /// Whether something is known of a number among the names. A copy for a second
+    /// number would hold the first, and so on: they would double each time.
+    fn has_position(&self) -> bool {
+        self.named.keys().any(|name| is_position(name))
+    }
+
     /// What documents have at a name, which is no array's index.
     pub(super) fn named(&self, name: &str) -> Content {
         match self.named.get(name).or(self.any.as_deref()) {
@@ -382,18 +415,29 @@ impl Shape {
     /// What stands at a path, apart from the arrays that documents on the way may
     /// be in. None if the path goes inside a sealed value, or of what may be one.
     pub(super) fn stands(&self, path: &str) -> Option<Content> {
-        let mut at = Content::Document(self.clone());
-        for component in path.split('.') {
-            at = match at {
-                Content::Document(shape) => match shape.get(component) {
-                    Some(content) => content.clone(),
-                    None => shape.named(component),
-                },
-                Content::Sealed(_) | Content::Mixed => return None,
-                content => content,
-            };
+        if path.split('.').count() > DEEPEST {
+            return None;
         }
-        Some(at)
+        // No copies on the way: this is asked for every field of a stage.
+        let mut shape = self;
+        let mut components = path.split('.').peekable();
+        while let Some(component) = components.next() {
+            let at = match shape.get(component) {
+                Some(content) => content,
+                None if shape.stays(component) => match components.peek() {
+                    Some(_) => continue,
+                    None => return Some(Content::Document(shape.clone())),
+                },
+                None => return Some(shape.named(component)),
+            };
+            match (at, components.peek()) {
+                (content, None) => return Some(content.clone()),
+                (Content::Document(next), Some(_)) => shape = next,
+                (Content::Sealed(_) | Content::Mixed, Some(_)) => return None,
+                (content, Some(_)) => return Some(content.clone()),
+            }
+        }
+        None
     }
 
     /// Puts `content` at a name.
@@ -403,12 +447,11 @@ impl Shape {
 
     /// Puts `content` at a path. False if the path goes inside a sealed value or
     /// through a place of which too little is known.
-    pub(super) fn set<'p>(
-        &mut self,
-        path: impl IntoIterator<Item = &'p str>,
-        content: Content,
-    ) -> bool {
-        let mut components = path.into_iter().peekable();
+    pub(super) fn set(&mut self, path: &str, content: Content) -> bool {
+        if path.split('.').count() > DEEPEST {
+            return false;
+        }
+        let mut components = path.split('.').peekable();
         let mut at = self;
         while let Some(component) = components.next() {
             if components.peek().is_none() {
@@ -416,6 +459,9 @@ impl Shape {
                 return true;
             }
             if !at.named.contains_key(component) {
+                if at.stays(component) && at.has_position() {
+                    return false;
+                }
                 let now = match at.named(component) {
                     Content::Nothing => Content::Document(Self::closed()),
                     content => content,
@@ -449,6 +495,9 @@ impl Shape {
                 return true;
             }
             if !at.named.contains_key(component) {
+                if at.stays(component) && at.has_position() {
+                    return false;
+                }
                 match at.named(component) {
                     Content::Nothing | Content::Open => return true,
                     content => at.named.insert(component.to_owned(), content),
@@ -472,9 +521,14 @@ impl Shape {
         };
         let names: std::collections::BTreeSet<&String> =
             self.named.keys().chain(other.named.keys()).collect();
+        // Copies of whole documents at every number would grow without bounds.
+        let at = |shape: &Self, name: &str| match shape.get(name) {
+            None if shape.stays(name) => Content::Mixed,
+            _ => shape.named(name),
+        };
         for name in names {
             both.named
-                .insert(name.clone(), self.named(name).or(other.named(name)));
+                .insert(name.clone(), at(&self, name).or(at(&other, name)));
         }
         if self.any.is_some() || other.any.is_some() {
             let rest = |shape: &Self| match &shape.any {

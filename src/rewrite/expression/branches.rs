@@ -3,7 +3,7 @@
 use super::names::INTERNAL_VARIABLES;
 use super::operators::Operands;
 use super::reading::Variable;
-use super::{Environment, Expressions, Result, Want, deep, write_key};
+use super::{Environment, Expressions, Result, Want, write_key};
 use crate::policy::Equality;
 use crate::raw::{Element, Malformed, Writer, kind};
 use crate::rewrite::shape::{Content, Sealed};
@@ -64,6 +64,7 @@ impl Expressions<'_, '_> {
             });
         };
         self.same_domain(equality, &sealed.field)?;
+        self.shallow(&sealed)?;
         self.changed.set(true);
         self.scope.compared.set(true);
         let mut writer = Writer::new(out);
@@ -219,7 +220,7 @@ impl Expressions<'_, '_> {
             let variable = variable?;
             self.check_name(variable.key)?;
             let content = self.operand(operands, &variable, Want::Value)?;
-            bound.push((variable.key, content));
+            bound.push((variable.key, content, false));
         }
         Writer::new(operands.out).end(opened);
         let content = self.within(operands.env, &bound, operands.depth, &mut |env, depth| {
@@ -230,26 +231,21 @@ impl Expressions<'_, '_> {
     }
 
     /// Runs `write` where all of `bound` are variables.
-    pub(in crate::rewrite) fn within(
+    pub(super) fn within(
         &self,
         env: Environment<'_>,
-        bound: &[(&str, Content)],
+        bound: &[(&str, Content, bool)],
         depth: usize,
         write: &mut dyn FnMut(Environment<'_>, usize) -> Result<Content>,
     ) -> Result<Content> {
-        deep(depth)?;
-        match bound.split_first() {
-            None => write(env, depth),
-            Some(((name, content), rest)) => {
-                let variable = Variable {
-                    name,
-                    content: content.clone(),
-                    document: false,
-                    outer: env.variables,
-                };
-                self.within(env.with(&variable), rest, depth + 1, write)
-            }
-        }
+        Variable::bind(bound, env.variables, &mut |variables| {
+            let env = Environment {
+                root: env.root,
+                variables,
+                constants: env.constants,
+            };
+            write(env, depth + 1)
+        })
     }
 
     /// A variable that MongoDB reads paths from would change what they mean.

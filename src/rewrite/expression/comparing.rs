@@ -55,18 +55,19 @@ impl Expressions<'_, '_> {
         let mut null = false;
         // Without constants beside sealed values.
         let mut plain = true;
-        if operator.kind == kind::ARRAY {
-            for item in operator.doc()?.elements() {
-                let item = item?;
-                let (content, met) = self.look(&item, operands.env)?;
-                open &= content.is_open();
-                null |= item.is_null();
-                plain &= !matches!(content, Content::Mixed);
-                if !content.is_open() {
-                    sealed = met.or(sealed);
-                    closed = Some(content);
-                }
+        for item in operator.doc()?.elements() {
+            let item = item?;
+            let (content, met) = self.look(&item, operands.env)?;
+            open &= content.is_open();
+            null |= item.is_null();
+            plain &= !matches!(content, Content::Mixed);
+            if !content.is_open() {
+                sealed = met.or(sealed);
+                closed = Some(content);
             }
+        }
+        if !open {
+            two_operands(operator)?;
         }
         // Null is null, sealed or not.
         let by_presence = null && plain && matches!(operator.key, "$eq" | "$ne");
@@ -103,8 +104,10 @@ impl Expressions<'_, '_> {
                 .doc()?
                 .elements()
                 .any(|item| item.is_ok_and(|item| item.is_null()));
+        let mut open = true;
         self.each(operands, operator, |operands, item, _| {
             let content = self.operand(operands, item, Want::Value)?;
+            open &= content.is_open();
             let after_null = matches!(&content, Content::Sealed(sealed)
                 if !sealed.field.types.allows(kind::MIN_KEY));
             if content.is_open() || with_null && after_null {
@@ -119,6 +122,9 @@ impl Expressions<'_, '_> {
                 ),
             })
         })?;
+        if !open {
+            two_operands(operator)?;
+        }
         Ok(Content::Open)
     }
 
@@ -214,6 +220,15 @@ impl Expressions<'_, '_> {
         writer.end(bind);
         Ok(Content::Open)
     }
+}
+
+/// MongoDB refuses another number of operands, but would have seen what they are.
+fn two_operands(operator: &Element<'_>) -> Result {
+    let takes_more = matches!(operator.key, "$indexOfArray" | "$setEquals");
+    if takes_more || operator.array()?.elements().count() == 2 {
+        return Ok(());
+    }
+    Err(Malformed("a comparison takes two operands").into())
 }
 
 /// The one type of a field's values, if the schema names one.

@@ -77,7 +77,12 @@ impl Expressions<'_, '_> {
         let open = Writer::new(operands.out).begin_doc(operator.key);
         let items = self.array_operand(operands, &input, operator.key)?.item();
         let mut value = self.operand(operands, &initial, Want::Value)?;
-        let bound = |value: &Content| [("this", items.clone()), ("value", value.clone())];
+        let bound = |value: &Content| {
+            [
+                ("this", items.clone(), false),
+                ("value", value.clone(), false),
+            ]
+        };
         let (env, depth) = (operands.env, operands.depth);
         if !(items.is_open() && value.is_open()) {
             let within = self.reducing.replace(true);

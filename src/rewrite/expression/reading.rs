@@ -5,8 +5,11 @@ use std::cell::Cell;
 use super::names::INTERNAL_VARIABLES;
 use super::{Content, Expressions, Result};
 use crate::raw::{Element, Malformed, kind};
-use crate::rewrite::scope::Scope;
+use crate::rewrite::scope::{DEEPEST, Scope};
 use crate::rewrite::shape::Read;
+
+/// How many constants a `let` may have: each use of one goes through them.
+const CONSTANTS: usize = 1_000;
 
 /// Where an expression stands: the document it reads and the variables it sees.
 #[derive(Debug, Clone, Copy)]
@@ -27,6 +30,32 @@ pub(in crate::rewrite) struct Variable<'e> {
     /// Whether it is one document, and no array of them.
     pub(in crate::rewrite) document: bool,
     pub(in crate::rewrite) outer: Option<&'e Variable<'e>>,
+}
+
+impl Variable<'_> {
+    /// Runs `run` where all of `bound` are variables: their names, what they hold, and
+    /// whether that is one document.
+    pub(in crate::rewrite) fn bind<R>(
+        bound: &[(&str, Content, bool)],
+        outer: Option<&Variable<'_>>,
+        run: &mut dyn FnMut(Option<&Variable<'_>>) -> Result<R>,
+    ) -> Result<R> {
+        if bound.len() > DEEPEST {
+            return Err(Malformed("too many variables are bound at once").into());
+        }
+        match bound.split_first() {
+            None => run(outer),
+            Some(((name, content, document), rest)) => {
+                let variable = Variable {
+                    name,
+                    content: content.clone(),
+                    document: *document,
+                    outer,
+                };
+                Self::bind(rest, Some(&variable), run)
+            }
+        }
+    }
 }
 
 /// The constants of a command's `let`.
@@ -57,6 +86,9 @@ impl<'m> Constants<'m> {
             if INTERNAL_VARIABLES.contains(&value.key) {
                 // Paths would be read from it.
                 return Err(Malformed("a variable of let has a name that is MongoDB's own").into());
+            }
+            if constants.len() >= CONSTANTS {
+                return Err(Malformed("let has too many variables").into());
             }
             if constants.iter().any(|known| known.value.key == value.key) {
                 return Err(Malformed("a variable of let is given twice").into());

@@ -5,7 +5,7 @@ use super::{Outcome, Reading, Result};
 use crate::raw::{Doc, Element, Malformed, Splicer, kind};
 use crate::rewrite::expression::{Want, is_operator};
 use crate::rewrite::scope::{DEEPEST, Place};
-use crate::rewrite::shape::{Content, Shape};
+use crate::rewrite::shape::{Content, PLACES, Shape};
 
 /// What a field of `$project` asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,7 +56,7 @@ impl Reading<'_> {
                 before.as_ref(),
                 self.environment(),
             )?;
-            if !shape.set(path.split('.'), content) {
+            if !shape.set(&path, content) {
                 return Err(self.refuse_inside(&path));
             }
         }
@@ -79,10 +79,15 @@ impl Reading<'_> {
             kept.put("_id", before.named("_id"));
             kept
         };
-        self.project_below(splicer, fields, "", &before, &mut projected, 0)?;
+        let mut places = 0;
+        self.project_below(splicer, fields, "", &before, &mut projected, &mut places, 0)?;
         Ok(Content::Document(projected).into())
     }
 
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "what is read and what is made, at every depth"
+    )]
     fn project_below<'m>(
         &self,
         splicer: &mut Splicer<'m, '_>,
@@ -90,6 +95,7 @@ impl Reading<'_> {
         prefix: &str,
         before: &Shape,
         projected: &mut Shape,
+        places: &mut usize,
         depth: usize,
     ) -> Result {
         if depth > DEEPEST {
@@ -108,12 +114,17 @@ impl Reading<'_> {
                         &format!("{path}."),
                         before,
                         projected,
+                        places,
                         depth + 1,
                     )?;
                     true
                 }
                 Asked::Include => match before.stands(&path) {
-                    Some(content) => projected.set(path.split('.'), content),
+                    Some(content) => {
+                        // A number may lead to the same documents again and again.
+                        *places += content.places().unwrap_or(PLACES);
+                        *places <= PLACES && projected.set(&path, content)
+                    }
                     None => false,
                 },
                 Asked::Exclude => projected.unset(&path),
@@ -124,7 +135,7 @@ impl Reading<'_> {
                         before.stands(&path).as_ref(),
                         self.environment(),
                     )?;
-                    projected.set(path.split('.'), content)
+                    projected.set(&path, content)
                 }
             };
             if !done {
@@ -194,7 +205,7 @@ impl Reading<'_> {
             if let Some(index) = stage.doc()?.find_once("includeArrayIndex")? {
                 let name = index.str().unwrap_or_default();
                 self.open_path(name, "put the index in a field of another name")?;
-                shape.set(name.split('.'), Content::Open);
+                shape.set(name, Content::Open);
             }
             stage.doc()?.find_once("path")?
         } else {
@@ -220,7 +231,7 @@ impl Reading<'_> {
                     } else {
                         item
                     };
-                    shape.set(path.split('.'), content);
+                    shape.set(path, content);
                 }
                 Ok(Content::Document(shape).into())
             }
@@ -230,7 +241,7 @@ impl Reading<'_> {
 }
 
 /// Among names of fields an operator is an error, whatever it holds.
-fn no_operator(field: &Element<'_>) -> Result {
+pub(super) fn no_operator(field: &Element<'_>) -> Result {
     if field.key.starts_with('$') {
         return Err(Malformed("an operator stands among names of fields").into());
     }

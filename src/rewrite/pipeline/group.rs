@@ -323,7 +323,7 @@ impl Stage<'_> {
         for field in outputs.object()?.elements() {
             let field = field?;
             let content = self.accumulator(expressions, out, &field, None)?;
-            if !shape.set(field.key.split('.'), content) {
+            if !shape.set(field.key, content) {
                 return Err(self.refuse_inside(field.key));
             }
         }

@@ -140,17 +140,16 @@ impl Stage<'_> {
                 }
                 "pipeline" => {
                     let prefix = format!("{}.", self.inner_prefix("pipeline"));
-                    found =
-                        self.with_variables(&variables, self.scope.variables, &mut |bound| {
-                            self.pipeline.rewrite(
-                                splicer,
-                                option.array()?,
-                                source.clone(),
-                                bound,
-                                &prefix,
-                                self.depth + 1,
-                            )
-                        })?;
+                    found = Variable::bind(&variables, self.scope.variables, &mut |bound| {
+                        self.pipeline.rewrite(
+                            splicer,
+                            option.array()?,
+                            source.clone(),
+                            bound,
+                            &prefix,
+                            self.depth + 1,
+                        )
+                    })?;
                 }
                 other => return Err(self.unknown_option(other)),
             }
@@ -159,7 +158,7 @@ impl Stage<'_> {
         if foreign.compared.get() {
             self.scope.compared.set(true);
         }
-        if !shape.set(name.split('.'), found.content.in_array()) {
+        if !shape.set(name, found.content.in_array()) {
             return Err(self.refuse_inside(name));
         }
         Ok(Content::Document(shape).into())
@@ -228,7 +227,7 @@ impl Stage<'_> {
                 "depthField" => {
                     let name = option.str().unwrap_or_default();
                     if let Content::Document(found) = &mut found
-                        && !found.set(name.split('.'), Content::Open)
+                        && !found.set(name, Content::Open)
                     {
                         return Err(self.refuse_inside(name));
                     }
@@ -255,7 +254,7 @@ impl Stage<'_> {
         }
         let name = options.find_once("as")?.and_then(|name| name.str());
         let name = name.ok_or(Malformed("$graphLookup has no `as`"))?;
-        if !shape.set(name.split('.'), found.in_array()) {
+        if !shape.set(name, found.in_array()) {
             return Err(self.refuse_inside(name));
         }
         Ok(Content::Document(shape).into())
@@ -400,27 +399,6 @@ impl Stage<'_> {
             }
         }
         Ok(bound)
-    }
-
-    /// Runs `run` where all of `bound` are variables.
-    pub(super) fn with_variables<R>(
-        &self,
-        bound: &[(&str, Content, bool)],
-        outer: Option<&Variable<'_>>,
-        run: &mut dyn FnMut(Option<&Variable<'_>>) -> Result<R>,
-    ) -> Result<R> {
-        match bound.split_first() {
-            None => run(outer),
-            Some(((name, content, document), rest)) => {
-                let variable = Variable {
-                    name,
-                    content: content.clone(),
-                    document: *document,
-                    outer,
-                };
-                self.with_variables(rest, Some(&variable), run)
-            }
-        }
     }
 }
 

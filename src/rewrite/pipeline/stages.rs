@@ -6,7 +6,7 @@ use crate::rewrite::expression::Want;
 use crate::rewrite::filter::{Below, Filter, Purpose};
 use crate::rewrite::options::open_keys;
 use crate::rewrite::scope::{DEEPEST, by_content};
-use crate::rewrite::shape::{Content, Shape};
+use crate::rewrite::shape::{Content, PLACES, Shape};
 
 impl Stage<'_> {
     /// Rewrites one stage.
@@ -95,6 +95,7 @@ impl Stage<'_> {
     fn facet<'m>(&self, splicer: &mut Splicer<'m, '_>, stage: &Element<'m>) -> Result<Outcome> {
         let facets = stage.object()?;
         let mut shape = Shape::closed();
+        let mut places = 0;
         let mark = splicer.mark();
         for facet in facets.elements() {
             let facet = facet?;
@@ -107,6 +108,13 @@ impl Stage<'_> {
                 &prefix,
                 self.depth + 1,
             )?;
+            places += documents.content.places().unwrap_or(PLACES);
+            if places > PLACES {
+                return Err(self.scope.refuse_command(
+                    self.what,
+                    "its documents have too many fields to be followed: leave out what is not needed",
+                ));
+            }
             shape.put(facet.key, documents.content.in_array());
         }
         splicer.mend_length(facets.start(), mark)?;
@@ -144,7 +152,7 @@ impl Stage<'_> {
                 "distanceField" | "includeLocs" => {
                     let name = option.str().unwrap_or_default();
                     self.open_path(name, "put the result in a field of another name")?;
-                    shape.set(name.split('.'), Content::Open);
+                    shape.set(name, Content::Open);
                 }
                 "near" | "spherical" | "maxDistance" | "minDistance" | "distanceMultiplier"
                 | "uniqueDocs" | "limit" | "num" => {

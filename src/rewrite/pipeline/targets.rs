@@ -2,7 +2,7 @@
 
 use super::{Outcome, Result, Stage};
 use crate::raw::{Element, Malformed, Splicer, kind};
-use crate::rewrite::expression::Want;
+use crate::rewrite::expression::{Variable, Want};
 use crate::rewrite::scope::Scope;
 use crate::rewrite::shape::{Content, Shape};
 
@@ -77,10 +77,10 @@ impl Stage<'_> {
                 "whenMatched" if option.kind == kind::ARRAY => {
                     let mut documents = super::Documents::of(target.clone());
                     let collection = documents
-                        .collection(self.pipeline.namespace, crate::schema::OnPlaintext::Reject);
+                        .collection(self.pipeline.namespace, self.pipeline.on_plaintext.get());
                     let stages = option.array()?;
                     let mark = splicer.mark();
-                    self.with_variables(&variables, None, &mut |bound| {
+                    Variable::bind(&variables, None, &mut |bound| {
                         let mut scope =
                             Scope::new(self.pipeline.command, &collection, self.pipeline.collated);
                         scope.constants = self.scope.constants;
@@ -144,7 +144,7 @@ impl Stage<'_> {
         }
         Ok(
             match policy.collection(&format!("{database}.{collection}")) {
-                Some(sealed) => Content::Document(Shape::of(&sealed)),
+                Some(sealed) => self.pipeline.stored(&sealed).content,
                 None => Content::Open,
             },
         )

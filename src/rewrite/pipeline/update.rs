@@ -1,6 +1,7 @@
 //! Updates by a pipeline: what is set at a sealed place has to be sealed for it.
 
-use super::{Reading, Result, only};
+use super::fields::no_operator;
+use super::{Reading, Result, counted, only};
 use crate::raw::{Doc, Element, Malformed, Splicer, Writer, kind};
 use crate::rewrite::document::write_field;
 use crate::rewrite::expression::{Want, is_operator};
@@ -100,6 +101,7 @@ pub(super) fn stages<'m>(
             target,
         };
         root = step.rewrite(splicer, &operator)?;
+        counted(scope, &what, index, &root)?;
         splicer.mend_length(stage.start(), mark)?;
     }
     if !root.fits(target) {
@@ -170,6 +172,7 @@ impl Step<'_> {
         let mark = splicer.mark();
         for field in fields.elements() {
             let field = field?;
+            no_operator(&field)?;
             let path = format!("{prefix}{}", field.key);
             let below = match self.target {
                 Content::Document(target) => target.stands(&path),
@@ -210,7 +213,7 @@ impl Step<'_> {
                 reading
                     .expressions()
                     .rewrite(splicer, &field, want, reading.environment())?;
-            if !shape.set(path.split('.'), content) {
+            if !shape.set(&path, content) {
                 return Err(self.inside(&path));
             }
         }

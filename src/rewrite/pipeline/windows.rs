@@ -123,7 +123,7 @@ impl Stage<'_> {
                 let content =
                     expressions.write(out, part.key, &part, want, self.environment(), 0)?;
                 if part.key == "value" {
-                    shape.set(field.key.split('.'), before.clone().or(content));
+                    shape.set(field.key, before.clone().or(content));
                 }
             }
             Writer::new(out).end(opened);

@@ -90,3 +90,69 @@ fn what_is_compared_with_a_moved_field_is_not_sent_in_plain() {
     // A test in which everything is refused would show nothing.
     assert!(forwarded.get() > 1_000, "{}", forwarded.get());
 }
+
+/// Whether a pipeline is refused, without a crash and without using up memory.
+fn is_refused(stages: Vec<Document>) -> bool {
+    let command = doc! {"aggregate": "customers", "pipeline": stages, "cursor": {}};
+    decided(&framed(&command)).is_err()
+}
+
+#[test]
+fn documents_that_grow_from_stage_to_stage_are_followed_to_some_size_only() {
+    let doubled = doc! {"$set": {"x": {"a": "$$ROOT", "b": "$$ROOT"}}};
+    let deeper = doc! {"$replaceWith": {"a": "$$ROOT"}};
+    let in_arrays = doc! {"$set": {"ssn": ["$ssn"]}};
+    for stage in [&doubled, &deeper, &in_arrays] {
+        assert!(!is_refused(vec![stage.clone(); 3]), "{stage}");
+    }
+    assert!(is_refused(vec![doubled; 40]));
+    assert!(is_refused(vec![deeper; 999]));
+    let mut grouped = vec![in_arrays; 60];
+    grouped.push(doc! {"$group": {"_id": "$ssn"}});
+    assert!(is_refused(grouped));
+    assert!(is_refused(vec![doc! {"$skip": 1}; 20_000]));
+
+    let wide: Document = (0..40_000)
+        .map(|n| (format!("a{n}"), "$$ROOT".into()))
+        .collect();
+    assert!(is_refused(vec![doc! {"$set": {"x": wide.clone()}}]));
+    assert!(is_refused(vec![
+        doc! {"$project": {"_id": {"$let": {"vars": wide, "in": "$$a1.ssn"}}}}
+    ]));
+    let numbers: Document = (0..40_000)
+        .map(|n| (format!("contacts.a.{n}"), 1.into()))
+        .collect();
+    let _ = decided(&framed(
+        &doc! {"aggregate": "customers", "pipeline": [{"$project": numbers}], "cursor": {}},
+    ));
+    let long = vec!["a"; 50_000].join(".");
+    assert!(is_refused(vec![doc! {"$set": {long.clone(): "$ssn"}}]));
+    let _ = decided(&framed(
+        &doc! {"aggregate": "customers", "pipeline": [{"$unset": long}], "cursor": {}},
+    ));
+    let facets: Document = (0..20_000)
+        .map(|n| (format!("f{n}"), Vec::<Bson>::new().into()))
+        .collect();
+    assert!(is_refused(vec![doc! {"$facet": facets}]));
+    let variables: Document = (0..40_000).map(|n| (format!("v{n}"), n.into())).collect();
+    let joined = doc! {"from": "orders", "let": variables, "pipeline": [], "as": "x"};
+    assert!(is_refused(vec![doc! {"$lookup": joined}]));
+}
+
+#[test]
+fn comparisons_that_mongodb_would_only_refuse_are_not_sent() {
+    for malformed in [
+        doc! {"$eq": ["$ssn", null, CANARY]},
+        doc! {"$gt": ["$ssn", null, CANARY]},
+        doc! {"$eq": ["$ssn", CANARY, 1]},
+    ] {
+        assert!(is_refused(vec![doc! {"$match": {"$expr": malformed}}]));
+    }
+    for update in [
+        doc! {"$eq": ["$ssn", CANARY]},
+        doc! {"a": {"b": 1, "$eq": ["$ssn", CANARY]}},
+    ] {
+        let command = doc! {"findAndModify": "customers", "update": [{"$set": update}]};
+        assert!(decided(&framed(&command)).is_err(), "{command}");
+    }
+}
