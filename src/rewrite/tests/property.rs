@@ -284,27 +284,29 @@ fn is_sealed(names: &[String]) -> bool {
         .any(|path| leads_into(&path.split('.').collect::<Vec<_>>(), &names, true))
 }
 
-/// Puts canaries wherever the names lead to a sealed field.
-fn baited(value: Bson, names: &mut Vec<String>) -> Bson {
+/// Puts canaries wherever the names lead to a sealed field. In a `stored` document,
+/// what begins with `$` is a name like any other.
+fn baited(value: Bson, names: &mut Vec<String>, stored: bool) -> Bson {
     match value {
         Bson::Document(document) => Bson::Document(
             document
                 .into_iter()
                 .map(|(key, value)| {
-                    if key == "$comment" {
+                    if key == "$comment" && !stored {
                         return (key, value);
                     }
                     // How many, not what.
                     if matches!(key.as_str(), "$size" | "$slice" | "$position")
                         && value.as_i32().is_some()
+                        && !stored
                     {
                         return (key, value);
                     }
-                    let operator = key.starts_with('$');
+                    let operator = key.starts_with('$') && !stored;
                     if !operator {
                         names.push(key.clone());
                     }
-                    let value = baited(value, names);
+                    let value = baited(value, names, stored);
                     // Within a field that is sealed whole, names are values too.
                     let inside = key == "x" && is_sealed(&names[..names.len() - 1]);
                     if !operator {
@@ -316,7 +318,7 @@ fn baited(value: Bson, names: &mut Vec<String>) -> Bson {
         ),
         Bson::Array(items) => items
             .into_iter()
-            .map(|item| baited(item, names))
+            .map(|item| baited(item, names, stored))
             .collect::<Vec<_>>()
             .into(),
         leaf if !is_sealed(names) => leaf,
@@ -349,7 +351,7 @@ fn bait(command: Document) -> Document {
         "$facet",
         "f",
     ];
-    fn inside(value: Bson) -> Bson {
+    fn inside(value: Bson, stored: bool) -> Bson {
         match value {
             Bson::Document(document)
                 if document.keys().any(|key| HOLDERS.contains(&key.as_str())) =>
@@ -362,16 +364,18 @@ fn bait(command: Document) -> Document {
                         .is_some_and(|item| item.keys().any(|key| HOLDERS.contains(&key.as_str())))
                 }) =>
             {
-                items.into_iter().map(inside).collect::<Vec<_>>().into()
+                let items = items.into_iter().map(|item| inside(item, stored));
+                items.collect::<Vec<_>>().into()
             }
-            other => baited(other, &mut Vec::new()),
+            other => baited(other, &mut Vec::new(), stored),
         }
     }
     command
         .into_iter()
         .map(|(key, value)| {
             let value = if HOLDERS.contains(&key.as_str()) {
-                inside(value)
+                let stored = key == "documents";
+                inside(value, stored)
             } else {
                 value
             };
