@@ -41,7 +41,7 @@ static SERIALS: AtomicU64 = AtomicU64::new(0);
 pub struct Collection {
     /// `database.collection`.
     pub namespace: String,
-    /// What a read does with a plain value where a sealed one belongs.
+    /// What becomes of plain values where sealed ones belong.
     pub on_plaintext: OnPlaintext,
     /// The sealed paths; a leaf is an index into [`Collection::field`].
     pub tree: Tree,
@@ -65,6 +65,8 @@ pub struct Field {
     /// Whether null may stand in such an array even if [`Field::is_joined`]: only where
     /// a pipeline or a view has made the array.
     pub beside_null: bool,
+    /// Whether what is written is stored plain: the field is on the way back out.
+    pub stores_plain: bool,
     /// The id in sealed values.
     pub id: FieldId,
     /// What equality is answered by, if the schema asks for it.
@@ -179,6 +181,7 @@ impl Field {
             elements: field.elements || field.equality,
             arrays: usize::from(field.elements || field.equality),
             beside_null: false,
+            stores_plain: rule.on_plaintext == OnPlaintext::Store,
             id,
             equality,
             active: Arc::new(SealKey::derive(active, material, id)),
@@ -493,7 +496,8 @@ pub(crate) mod fixture {
     /// number) with equality; `address` whole; `notes` by its elements;
     /// `visits.note` a string; `contacts.*.phone` a string with equality.
     ///
-    /// `shop.moving`: `ssn` with equality, plaintext allowed. `shop.boxes`: `box.c` whole.
+    /// `shop.moving`: `ssn` with equality, plaintext allowed; `shop.leaving` the same, and
+    /// plaintext is stored. `shop.boxes`: `box.c` whole.
     /// `tenant_*.people`: `ssn`.
     pub(crate) fn policy() -> Policy {
         policy_with(keyring())
@@ -544,6 +548,7 @@ pub(crate) mod fixture {
         let mut rules = vec![
             rule("shop.customers", OnPlaintext::Reject, fields),
             rule("shop.moving", OnPlaintext::Allow, ssn()),
+            rule("shop.leaving", OnPlaintext::Store, ssn()),
             rule(
                 "shop.boxes",
                 OnPlaintext::Reject,

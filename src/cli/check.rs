@@ -80,12 +80,16 @@ fn show(loaded: &Loaded) -> String {
     ];
     let mut text = table(heading, &rows);
     for rule in &schema.rules {
-        if rule.on_plaintext == OnPlaintext::Allow {
-            text.push_str(&format!(
-                "{}: plaintext found on read is passed on (on_plaintext = \"allow\")\n",
-                rule.pattern
-            ));
-        }
+        let what = match rule.on_plaintext {
+            OnPlaintext::Reject => continue,
+            OnPlaintext::Allow => "plaintext found on read is passed on",
+            OnPlaintext::Store => "what is written is stored in plain",
+        };
+        text.push_str(&format!(
+            "{}: {what} (on_plaintext = \"{}\")\n",
+            rule.pattern,
+            rule.on_plaintext.word()
+        ));
     }
     let count = |number: usize, what: &str| {
         format!("{number} {what}{}", if number == 1 { "" } else { "s" })
@@ -137,10 +141,7 @@ fn describe(loaded: &Loaded, warnings: &[String]) -> serde_json::Value {
                 "version": active(keyring, &field.key),
                 "domain": field.domain,
                 "identity": { "collection": rule.identity, "field": field.identity },
-                "on_plaintext": match rule.on_plaintext {
-                    OnPlaintext::Reject => "reject",
-                    OnPlaintext::Allow => "allow",
-                },
+                "on_plaintext": rule.on_plaintext.word(),
             })
         })
         .collect();

@@ -7,7 +7,7 @@ use super::{broken, describe};
 use crate::policy::{Collection, Field, Policy};
 use crate::raw::{Doc, Element, Malformed, Splicer, Writer, kind};
 use crate::refusal::{Refusal, RefusalKind};
-use crate::schema::{NodeId, OnPlaintext, Step, Tree, is_position};
+use crate::schema::{NodeId, Step, Tree, is_position};
 
 type Result<T = ()> = std::result::Result<T, Refusal>;
 
@@ -204,7 +204,7 @@ fn updated(
             splicer.replace(element.start, element.end, |_| {});
             Ok(())
         }
-        Part::Unknown(_) if collection.on_plaintext == OnPlaintext::Allow => Ok(()),
+        Part::Unknown(_) if collection.on_plaintext.is_expected() => Ok(()),
         Part::Unknown(field) => Err(changed_inside(collection, field)),
     }
 }

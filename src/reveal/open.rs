@@ -6,7 +6,7 @@ use super::broken;
 use crate::policy::{Collection, Field, Policy};
 use crate::raw::{Doc, Element, Malformed, Splicer, kind};
 use crate::refusal::{Refusal, RefusalKind};
-use crate::schema::{NodeId, OnPlaintext, Step, Tree};
+use crate::schema::{NodeId, Step, Tree};
 use crate::seal::{Header, NEEDLE, SUBTYPE};
 
 /// Deeper than MongoDB stores, so that its own wrapping still fits.
@@ -255,10 +255,10 @@ impl<'f> Opener<'f> {
             }
             return splicer.mend_length(array.start(), mark).map_err(broken);
         }
-        match collection.on_plaintext {
-            OnPlaintext::Allow => Ok(()),
-            OnPlaintext::Reject => Err(plaintext(collection, field)),
+        if collection.on_plaintext.is_expected() {
+            return Ok(());
         }
+        Err(plaintext(collection, field))
     }
 
     fn replace(

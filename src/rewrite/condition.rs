@@ -250,7 +250,7 @@ impl<'s, 'c, 'm> Parts<'s, 'c, 'm> {
     }
 
     fn no_plaintext(&self, what: &str) -> Result<(), Refusal> {
-        if self.scope.collection.on_plaintext == crate::schema::OnPlaintext::Allow {
+        if self.scope.collection.on_plaintext.is_expected() {
             return Err(self.refuse(
                 what,
                 "the collection allows plaintext, which a token would not find: end the migration and set on_plaintext = \"reject\"",

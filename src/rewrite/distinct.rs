@@ -50,7 +50,7 @@ pub(super) fn rewrite<'m>(
             let equality = field.equality.as_ref();
             let equality =
                 equality.ok_or_else(|| scope.refuse(path, "distinct", by_content::EQUALITY))?;
-            if scope.collection.on_plaintext == crate::schema::OnPlaintext::Allow {
+            if scope.collection.on_plaintext.is_expected() {
                 return Err(scope.refuse(
                     path,
                     "distinct",

@@ -203,6 +203,10 @@ pub(super) fn write_value(
     }
     element.validate(DEEPEST)?;
     let value = element.value();
+    if field.stores_plain {
+        Writer::new(out).value(element.kind, key, value);
+        return Ok(());
+    }
     let Some(equality) = &field.equality else {
         return write_binary(out, key, field, element.kind, value);
     };

@@ -319,7 +319,7 @@ impl<'c> Asking<'_, 'c> {
     }
 
     fn no_plaintext(&self) -> Result<(), Refusal> {
-        if self.scope.collection.on_plaintext == crate::schema::OnPlaintext::Allow {
+        if self.scope.collection.on_plaintext.is_expected() {
             return Err(self.scope.refuse(
                 self.path,
                 self.operator,

@@ -240,7 +240,7 @@ impl<'c> Walk<'_, 'c> {
         look: Look,
         path: &str,
     ) -> Result<(), Refusal> {
-        if self.scope.collection.on_plaintext == crate::schema::OnPlaintext::Allow {
+        if self.scope.collection.on_plaintext.is_expected() {
             return Err(self.refuse(
                 path,
                 keyword.key,

@@ -327,7 +327,7 @@ impl<'p> Pipeline<'p> {
     }
 
     fn stored(&self, collection: &Arc<Collection>) -> Documents {
-        if collection.on_plaintext == OnPlaintext::Allow {
+        if collection.on_plaintext.is_expected() {
             self.on_plaintext.set(OnPlaintext::Allow);
         }
         Documents::stored(collection)

@@ -123,7 +123,7 @@ fn read_collection(
         .and_then(|(at, node)| reader.name(&at, node).map(str::to_owned));
     let on_plaintext = table
         .entry(&place, "on_plaintext")
-        .and_then(|(at, node)| reader.word(&at, node, &["reject", "allow"]));
+        .and_then(|(at, node)| reader.word(&at, node, &["reject", "allow", "store"]));
     let key = table
         .entry(&place, "key")
         .and_then(|(at, node)| read_key_name(reader, &at, node));
@@ -159,6 +159,7 @@ fn read_collection(
             identity,
             on_plaintext: match on_plaintext {
                 Some("allow") => OnPlaintext::Allow,
+                Some("store") => OnPlaintext::Store,
                 _ => OnPlaintext::Reject,
             },
             fields,

@@ -34,7 +34,7 @@ pub struct CollectionRule {
     pub pattern: String,
     /// Stands for the namespace in field ids and tokens, if given.
     pub identity: Option<String>,
-    /// What a read does with a plain value where a sealed one belongs.
+    /// What becomes of plain values where sealed ones belong.
     pub on_plaintext: OnPlaintext,
     /// The sealed fields.
     pub fields: Vec<FieldRule>,
@@ -42,14 +42,32 @@ pub struct CollectionRule {
     pub tree: Tree,
 }
 
-/// What a read does with a plain value where a sealed one belongs.
+/// What becomes of plain values where sealed ones belong.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum OnPlaintext {
-    /// The read fails.
+    /// A read of one fails.
     #[default]
     Reject,
-    /// The value is passed on: a migration is under way.
+    /// They are passed on: a migration is under way.
     Allow,
+    /// They are passed on, and what is written is stored plain: the way back out.
+    Store,
+}
+
+impl OnPlaintext {
+    /// Whether plain values stand beside sealed ones, so that tokens do not find all.
+    pub fn is_expected(self) -> bool {
+        self != Self::Reject
+    }
+
+    /// The word for it in the schema file.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Reject => "reject",
+            Self::Allow => "allow",
+            Self::Store => "store",
+        }
+    }
 }
 
 /// One sealed field.

@@ -65,7 +65,7 @@ impl Expressions<'_, '_> {
     }
 
     pub(super) fn allows_plaintext(&self) -> bool {
-        self.scope.collection.on_plaintext == crate::schema::OnPlaintext::Allow
+        self.scope.collection.on_plaintext.is_expected()
     }
 
     pub(super) fn same_domain(&self, equality: &Equality, field: &Field) -> Result {

@@ -11,7 +11,6 @@ use crate::rewrite::expression::{Variable, Want};
 use crate::rewrite::filter::{Below, Filter, Purpose};
 use crate::rewrite::scope::{Place, Scope};
 use crate::rewrite::shape::Content;
-use crate::schema::OnPlaintext;
 
 const JOIN: &str = "join it with a sealed field of the same `domain`";
 
@@ -377,7 +376,7 @@ impl Stage<'_> {
             }
         }
         match &field.equality {
-            Some(equality) if scope.collection.on_plaintext != OnPlaintext::Allow => {
+            Some(equality) if !scope.collection.on_plaintext.is_expected() => {
                 Ok(Side::Sealed(equality))
             }
             _ => Err(scope.refuse(path, self.what, JOIN)),

@@ -500,7 +500,14 @@ fn what_is_no_filter_is_malformed_and_goes_nowhere() {
 
 #[test]
 fn equality_is_refused_where_plaintext_is_allowed_for_tokens_would_miss_it() {
-    let moving = |filter: Document| doc! {"find": "moving", "filter": filter};
+    for collection in ["moving", "leaving"] {
+        equality_is_refused_in(collection);
+    }
+}
+
+fn equality_is_refused_in(collection: &str) {
+    let moving = |filter: Document| doc! {"find": collection, "filter": filter};
+    let namespace = format!("shop.{collection}");
     for filter in [
         doc! {"ssn": CANARY},
         doc! {"ssn": {"$in": [CANARY, null]}},
@@ -509,7 +516,7 @@ fn equality_is_refused_where_plaintext_is_allowed_for_tokens_would_miss_it() {
         doc! {"ssn": {"$type": "string"}},
         doc! {"ssn": {"$elemMatch": {"$type": "string"}}},
     ] {
-        refused(moving(filter), &["shop.moving", "ssn", "on_plaintext"]);
+        refused(moving(filter), &[&namespace, "ssn", "on_plaintext"]);
     }
     passes(moving(doc! {"ssn": {"$exists": true, "$ne": null}, "x": 1}));
 }

@@ -335,3 +335,26 @@ fn nesting_without_end_is_refused_and_does_no_harm() {
         assert!(decided(&frame).is_err());
     }
 }
+
+#[test]
+fn what_is_on_the_way_back_out_is_stored_plain_and_still_checked() {
+    let documents = vec![doc! {"ssn": "a"}, doc! {"ssn": ["a", null], "x": 1}];
+    let insert = doc! {"insert": "leaving", "documents": documents};
+    assert_eq!(sent(insert.clone()), insert);
+    for update in [
+        doc! {"$set": {"ssn": "a"}},
+        doc! {"$push": {"ssn": {"$each": ["a"]}}},
+        doc! {"ssn": "a"},
+    ] {
+        let update =
+            doc! {"update": "leaving", "updates": [{"q": {"_id": 1}, "u": update, "upsert": true}]};
+        assert_eq!(sent(update.clone()), update);
+    }
+    let stages = vec![doc! {"$set": {"ssn": "a"}}];
+    let update = doc! {"update": "leaving", "updates": [{"q": {"_id": 1}, "u": stages}]};
+    let stages = vec![doc! {"$set": {"ssn": {"$literal": "a"}}}];
+    let expected = doc! {"update": "leaving", "updates": [{"q": {"_id": 1}, "u": stages}]};
+    assert_eq!(sent(update), expected);
+    let wrong = doc! {"insert": "leaving", "documents": [{"ssn": 1}]};
+    refused(wrong, &["shop.leaving", "ssn", "not int"]);
+}
