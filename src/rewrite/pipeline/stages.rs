@@ -57,6 +57,14 @@ impl Stage<'_> {
             "$redact" => self.redact(splicer, stage),
             "$changeStream" => self.change_stream(),
             "$changeStreamSplitLargeEvent" => Ok(Content::Mixed.into()),
+            // Stored names and tokens are in what they say of indexes and plans; the reply
+            // shows those of the service, and no later stage may look at them before.
+            "$indexStats" if !self.root.is_open() => Ok(described(&["key", "spec"])),
+            "$planCacheStats" if !self.root.is_open() => Ok(described(&[
+                "createdFromQuery",
+                "cachedPlan",
+                "creationExecStats",
+            ])),
             "$indexStats"
             | "$collStats"
             | "$planCacheStats"
@@ -230,4 +238,13 @@ fn known(stage: &str) -> bool {
         stage,
         "$search" | "$searchMeta" | "$vectorSearch" | "$rankFusion" | "$scoreFusion" | "$score"
     )
+}
+
+/// Documents about indexes and plans, with stored names and tokens under `names`.
+fn described(names: &[&str]) -> Outcome {
+    let mut shape = Shape::default();
+    for name in names {
+        shape.put(name, Content::Mixed);
+    }
+    Content::Document(shape).into()
 }

@@ -156,3 +156,25 @@ fn comparisons_that_mongodb_would_only_refuse_are_not_sent() {
         assert!(decided(&framed(&command)).is_err(), "{command}");
     }
 }
+
+#[test]
+fn what_mongodb_says_of_indexes_is_shown_and_not_looked_at_by_stages() {
+    let stages = |second: Document| {
+        doc! {"aggregate": "customers", "pipeline": [{"$indexStats": {}}, second], "cursor": {}}
+    };
+    for looks in [
+        doc! {"$match": {"key.ssn": 1}},
+        doc! {"$match": {"spec": {"name": "ssn_1"}}},
+        doc! {"$group": {"_id": "$key"}},
+        doc! {"$match": {"$expr": {"$eq": ["$key.ssn", 1]}}},
+    ] {
+        assert!(decided(&framed(&stages(looks.clone()))).is_err(), "{looks}");
+    }
+    for passed in [
+        doc! {"$match": {"accesses.ops": {"$gt": 1}}},
+        doc! {"$project": {"key": 1, "accesses": 1}},
+        doc! {"$sort": {"accesses.ops": 1}},
+    ] {
+        passes(stages(passed));
+    }
+}
