@@ -1,8 +1,10 @@
 //! The array filters of an update: which elements its paths `a.$[identifier]` mean.
 
+use std::cell::Cell;
+
 use super::filter::{Filter, Purpose};
 use super::scope::{Place, Scope};
-use crate::raw::{Element, Splicer, kind};
+use crate::raw::{Element, Malformed, Splicer, kind};
 use crate::refusal::Refusal;
 
 /// The array filters of an update: conditions on elements, by identifier.
@@ -13,7 +15,11 @@ pub(super) fn rewrite<'m>(
     update: Option<&Element<'m>>,
 ) -> Result<(), Refusal> {
     let array = filters.array()?;
-    let paths = Identifiers { scope, update };
+    let paths = Identifiers {
+        scope,
+        update,
+        looks: Cell::new(MOST_LOOKS),
+    };
     let mark = splicer.mark();
     for filter in array.elements() {
         let filter = filter?.object()?;
@@ -27,10 +33,15 @@ pub(super) fn rewrite<'m>(
     Ok(())
 }
 
+/// How many times the fields of an update are looked at for all its array filters.
+const MOST_LOOKS: usize = 10_000_000;
+
 /// Resolves the identifiers of array filters by the paths `a.$[identifier]` of the update.
 struct Identifiers<'s, 'c, 'e, 'm> {
     scope: &'s Scope<'c>,
     update: Option<&'e Element<'m>>,
+    /// How many more fields of the update may be looked at.
+    looks: Cell<usize>,
 }
 
 impl<'c> super::filter::Paths<'c> for Identifiers<'_, 'c, '_, '_> {
@@ -50,6 +61,9 @@ impl<'c> super::filter::Paths<'c> for Identifiers<'_, 'c, '_, '_> {
         };
         for operator in update.elements() {
             for field in operator?.object()?.elements() {
+                let looks = self.looks.get().checked_sub(1);
+                self.looks
+                    .set(looks.ok_or(Malformed("too many array filters for so large an update"))?);
                 let Some(target) = bound(field?.key, identifier) else {
                     continue;
                 };

@@ -1,6 +1,8 @@
 //! A condition on one element of a sealed array, and what it says of all that an
 //! element can be: a sealed value, null, or the deprecated undefined.
 
+use std::collections::HashSet;
+
 use super::condition::{operator_name, write_tokens};
 use super::filter::is_operators;
 use super::kinds::{Look, Stored, asked};
@@ -33,9 +35,11 @@ impl Tokens {
         match (self.all_but, other.all_but) {
             (true, true) => self.tokens.append(&mut other.tokens),
             (true, false) => return other.and(self),
-            (false, except) => self
-                .tokens
-                .retain(|token| other.tokens.contains(token) != except),
+            (false, except) => {
+                // Either list may be as long as a message.
+                let others: HashSet<Token> = other.tokens.into_iter().collect();
+                self.tokens.retain(|token| others.contains(token) != except);
+            }
         }
         self
     }

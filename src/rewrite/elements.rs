@@ -1,5 +1,7 @@
 //! Updates that add elements to arrays or take them out.
 
+use std::collections::HashSet;
+
 use super::document::{seal_below, write_field, write_value};
 use super::element_condition::{Asking, Form, Verdict};
 use super::filter::is_operators;
@@ -186,17 +188,13 @@ fn add_to_set<'m>(asking: &Asking<'_, '_>, element: &Element<'m>) -> Result<Comp
         }
         added = list.doc()?.elements().collect::<Result<_, _>>()?;
     }
-    let (mut values, mut made) = (Vec::new(), Vec::new());
+    let (mut values, mut made) = (Vec::new(), HashSet::new());
     for value in added {
-        if value.is_null() {
-            made.push(None);
-        } else {
-            made.push(Some(asking.token(&value)?));
-        }
-        let known = made
-            .split_last()
-            .is_some_and(|(last, rest)| rest.contains(last));
-        if !known {
+        let token = match value.is_null() {
+            true => None,
+            false => Some(asking.token(&value)?),
+        };
+        if made.insert(token) {
             values.push(value);
         }
     }

@@ -4,8 +4,11 @@
 use super::document::write_value;
 use super::filter::UpsertEquality;
 use super::scope::{Place, Scope};
-use crate::raw::Doc;
+use crate::raw::{Doc, Malformed};
 use crate::refusal::Refusal;
+
+/// How many fields the filter of an upsert may compare: each is looked for in the update.
+const MOST_EQUALITIES: usize = 1_000;
 
 pub(super) fn write_equalities(
     out: &mut Vec<u8>,
@@ -26,6 +29,9 @@ pub(super) fn not_set<'m>(
     update: Doc<'m>,
     equalities: &[UpsertEquality<'m>],
 ) -> Result<Vec<UpsertEquality<'m>>, Refusal> {
+    if equalities.len() > MOST_EQUALITIES {
+        return Err(Malformed("an upsert compares too many fields").into());
+    }
     let mut missing = Vec::new();
     for (index, equality) in equalities.iter().enumerate() {
         let path = equality.path;
