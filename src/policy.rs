@@ -496,8 +496,8 @@ pub(crate) mod fixture {
     /// number) with equality; `address` whole; `notes` by its elements;
     /// `visits.note` a string; `contacts.*.phone` a string with equality.
     ///
-    /// `shop.moving`: `ssn` with equality, plaintext allowed; `shop.leaving` the same, and
-    /// plaintext is stored. `shop.boxes`: `box.c` whole.
+    /// `shop.moving`: `ssn` with equality, plaintext allowed; `shop.settled` of its
+    /// identity, without; `shop.leaving` the same, and plaintext is stored. `shop.boxes`: `box.c` whole.
     /// `tenant_*.people`: `ssn`.
     pub(crate) fn policy() -> Policy {
         policy_with(keyring())
@@ -549,6 +549,10 @@ pub(crate) mod fixture {
             rule("shop.customers", OnPlaintext::Reject, fields),
             rule("shop.moving", OnPlaintext::Allow, ssn()),
             rule("shop.leaving", OnPlaintext::Store, ssn()),
+            CollectionRule {
+                identity: Some("shop.moving".to_owned()),
+                ..rule("shop.settled", OnPlaintext::Reject, ssn())
+            },
             rule(
                 "shop.boxes",
                 OnPlaintext::Reject,

@@ -142,12 +142,18 @@ impl Stage<'_> {
                 "write to the collection itself",
             ));
         }
-        Ok(
-            match policy.collection(&format!("{database}.{collection}")) {
-                Some(sealed) => self.pipeline.stored(&sealed).content,
-                None => Content::Open,
-            },
-        )
+        let Some(sealed) = policy.collection(&format!("{database}.{collection}")) else {
+            return Ok(Content::Open);
+        };
+        let brings_plaintext = self.pipeline.on_plaintext.get().is_expected();
+        if brings_plaintext && !sealed.on_plaintext.is_expected() && !self.root.is_open() {
+            return Err(self.scope.refuse(
+                &self.root.sealed_path(),
+                self.what,
+                "plaintext is expected in what it reads and not where it writes: set on_plaintext of the one as it is of the other",
+            ));
+        }
+        Ok(self.pipeline.stored(&sealed).content)
     }
 
     fn fits(&self, target: &Content) -> Result {

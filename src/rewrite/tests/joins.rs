@@ -408,3 +408,19 @@ fn upstream_or_errors(command: &Document) -> Result<(), String> {
         None => Ok(()),
     }
 }
+
+#[test]
+fn plaintext_that_is_expected_in_one_collection_is_not_written_into_another() {
+    let from = |collection: &str, into: &str, first: Document| {
+        doc! {"aggregate": collection, "pipeline": [first, {"$merge": {"into": into}}], "cursor": {}}
+    };
+    let all = doc! {"$match": {}};
+    let out = doc! {"aggregate": "moving", "pipeline": [{"$out": "settled"}], "cursor": {}};
+    for command in [from("moving", "settled", all.clone()), out] {
+        refused(command, &["shop.moving", "ssn", "on_plaintext"]);
+    }
+    passes(from("moving", "moving", all.clone()));
+    passes(from("settled", "moving", all.clone()));
+    passes(from("settled", "settled", all));
+    passes(from("moving", "settled", doc! {"$project": {"ssn": 0}}));
+}
