@@ -5,6 +5,7 @@ mod fault;
 mod file;
 mod kdf;
 mod stored;
+mod suite;
 mod unseal;
 
 use std::fmt;
@@ -14,6 +15,7 @@ use zeroize::Zeroizing;
 
 pub use fault::{KeyringError, KeyringFault};
 pub use file::{KeyFile, readable_by_others};
+pub use suite::Suite;
 pub use unseal::{UnsealError, UnsealSecret, UnsealSource};
 
 /// One number for (key name, version); stored in every sealed value.

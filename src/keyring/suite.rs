@@ -1,0 +1,53 @@
+//! The cipher suites of sealed values.
+
+use serde::{Deserialize, Serialize};
+
+/// What a sealed value is sealed with.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Suite {
+    /// AES-256-GCM under a random 12-byte nonce: 2^32 values for one field and key version.
+    #[default]
+    #[serde(rename = "aes-256-gcm")]
+    Aes256Gcm,
+    /// XAES-256-GCM (C2SP) under a random 24-byte nonce: 2^80 values.
+    #[serde(rename = "xaes-256-gcm")]
+    Xaes256Gcm,
+}
+
+impl Suite {
+    /// Every suite's word.
+    pub const WORDS: [&'static str; 2] = [Self::Aes256Gcm.word(), Self::Xaes256Gcm.word()];
+
+    /// The word for it, as the schema and the key file have it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Aes256Gcm => "aes-256-gcm",
+            Self::Xaes256Gcm => "xaes-256-gcm",
+        }
+    }
+
+    /// The suite that `word` names.
+    pub fn named(word: &str) -> Option<Self> {
+        [Self::Aes256Gcm, Self::Xaes256Gcm]
+            .into_iter()
+            .find(|suite| suite.word() == word)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    #[test]
+    fn a_suite_has_one_word_everywhere() {
+        for word in Suite::WORDS {
+            let suite = Suite::named(word).unwrap();
+            assert_eq!(suite.word(), word);
+            assert_eq!(serde_json::to_value(suite).unwrap(), word);
+            assert_eq!(serde_json::from_value::<Suite>(word.into()).unwrap(), suite);
+        }
+        assert_eq!(Suite::named("aes-128-gcm"), None);
+    }
+}
