@@ -118,7 +118,9 @@ pub enum PolicyError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Unopened {
     /// No version of this id is in the keyring.
-    #[error("it is sealed under key id {0}, which is not in the keyring")]
+    #[error(
+        "it is sealed under key id {0}, which is not in the keyring: the key is not loaded; bring this proxy's key file up to date"
+    )]
     UnknownKey(u32),
     /// The version is disabled.
     #[error("it is sealed under key id {0}, which is disabled")]
@@ -458,6 +460,7 @@ pub(crate) mod fixture {
             number,
             created: "2026-01-01T00:00:00Z".to_owned(),
             state,
+            suite: None,
             material: Some(Material::new([u8::try_from(id).unwrap(); 32])),
         };
         Keyring {

@@ -124,7 +124,7 @@ fn rotate(arguments: &Rotate) -> Result<Report, Failure> {
                 .key_names()
                 .contains(name.as_str())
         {
-            file.add(name)?;
+            file.add(name, None)?;
         } else {
             file.rotate(name)?;
         }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::StepError;
 use super::stored::FORMAT;
 
 /// Why a key file was not opened or not written.
@@ -43,6 +44,26 @@ pub enum KeyringFault {
     /// Not as it was written.
     #[error("was edited: its contents do not match its MAC; restore it from a copy")]
     Edited,
+    /// An older one than was seen in its place.
+    #[error(
+        "went back from generation {newest} to {found}: an older copy would bring back what was revoked since; put the newer one back, or, if the older one is meant, remove {}", mark.display()
+    )]
+    WentBack {
+        /// The newest generation that was seen.
+        newest: u64,
+        /// The generation of the file.
+        found: u64,
+        /// Where it is noted.
+        mark: PathBuf,
+    },
+    /// What notes the newest generation cannot be read.
+    #[error(
+        "the newest generation is noted in {}, which is damaged; if this key file is the newest, remove that file", .0.display()
+    )]
+    Mark(PathBuf),
+    /// Would not be read again.
+    #[error("is not written: {0}")]
+    Contradiction(String),
     /// Its derivation parameters are beyond all reason.
     #[error("its `kdf` has parameters out of bounds")]
     Kdf,
@@ -62,6 +83,9 @@ pub enum KeyringFault {
     /// Not in the file.
     #[error("there is no key {0:?}; `fieldseal keys list` shows what there is")]
     UnknownKey(String),
+    /// Not what a version or epoch may become.
+    #[error("{0}")]
+    Step(StepError),
     /// Not a name.
     #[error("{name:?}: {what}")]
     Name {
@@ -73,6 +97,16 @@ pub enum KeyringFault {
     /// The system gives no random numbers.
     #[error("the system's random generator failed: {0}")]
     Random(getrandom::Error),
+}
+
+impl From<StepError> for KeyringFault {
+    fn from(error: StepError) -> Self {
+        match error {
+            StepError::UnknownKey(name) => Self::UnknownKey(name),
+            StepError::Random(error) => Self::Random(error),
+            error => Self::Step(error),
+        }
+    }
 }
 
 impl From<getrandom::Error> for KeyringFault {

@@ -71,6 +71,32 @@ impl Kdf {
         })
     }
 
+    /// The same for another `secret`, or for the same one again: a fresh salt, and for a
+    /// passphrase no weaker parameters than there were.
+    pub(super) fn renewed(&self, secret: &UnsealSecret) -> Result<Self, getrandom::Error> {
+        let mut renewed = Self::suited_to(secret)?;
+        if let (
+            Self::Argon2id {
+                memory_kib,
+                iterations,
+                parallelism,
+                ..
+            },
+            Self::Argon2id {
+                memory_kib: memory_before,
+                iterations: iterations_before,
+                parallelism: parallelism_before,
+                ..
+            },
+        ) = (&mut renewed, self)
+        {
+            *memory_kib = (*memory_kib).max(*memory_before);
+            *iterations = (*iterations).max(*iterations_before);
+            *parallelism = *parallelism_before;
+        }
+        Ok(renewed)
+    }
+
     /// The keys under the root key that `secret` gives.
     pub(super) fn root_keys(&self, secret: &UnsealSecret) -> Result<RootKeys, KdfError> {
         let root = match (self, secret.unsealing()) {
@@ -177,6 +203,24 @@ mod tests {
                 "{kdf:?}"
             );
         }
+    }
+
+    #[test]
+    fn parameters_do_not_weaken_when_a_file_is_resealed() {
+        let renewed = |before: Kdf| match before.renewed(&passphrase()).unwrap() {
+            Kdf::Argon2id {
+                salt,
+                memory_kib,
+                iterations,
+                ..
+            } => (salt != [7; SALT_BYTES], memory_kib, iterations),
+            Kdf::HkdfSha256 { .. } => panic!("a passphrase is stretched"),
+        };
+        assert_eq!(renewed(argon2id(64, 9, 1)), (true, MEMORY_KIB, 9));
+        assert_eq!(
+            renewed(argon2id(MEMORY_KIB + 8, 1, 1)),
+            (true, MEMORY_KIB + 8, ITERATIONS)
+        );
     }
 
     #[test]

@@ -4,17 +4,21 @@ mod check;
 mod fault;
 mod file;
 mod kdf;
+mod life;
+mod mark;
 mod stored;
 mod suite;
 mod unseal;
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 pub use fault::{KeyringError, KeyringFault};
 pub use file::{KeyFile, readable_by_others};
+pub use life::{Part, Step, StepError, Which};
 pub use suite::Suite;
 pub use unseal::{UnsealError, UnsealSecret, UnsealSource};
 
@@ -88,8 +92,22 @@ pub struct KeyVersion {
     pub created: String,
     /// What may be done with it.
     pub state: State,
+    /// What its values are sealed with, where the field does not say; none is the default.
+    /// Epochs have none.
+    pub suite: Option<Suite>,
     /// None once destroyed.
     pub material: Option<Material>,
+}
+
+impl KeyVersion {
+    /// How long ago it was made; none if its date cannot be read. Zero if that lies ahead.
+    pub fn age(&self) -> Option<Duration> {
+        let made = bson::DateTime::parse_rfc3339_str(&self.created).ok()?;
+        let age = bson::DateTime::now()
+            .timestamp_millis()
+            .saturating_sub(made.timestamp_millis());
+        Some(Duration::from_millis(u64::try_from(age).unwrap_or(0)))
+    }
 }
 
 /// A named key.
@@ -158,7 +176,7 @@ impl Keyring {
             keys: Vec::new(),
         };
         for name in names {
-            keyring.add(name)?;
+            keyring.add(name, None)?;
         }
         Ok(keyring)
     }
@@ -176,10 +194,13 @@ impl Keyring {
         })
     }
 
-    /// Adds the key `name`, unless there is one.
-    pub fn add(&mut self, name: &str) -> Result<(), getrandom::Error> {
+    /// Adds the key `name`, whose version has the `suite`, unless there is one.
+    pub fn add(&mut self, name: &str, suite: Option<Suite>) -> Result<(), getrandom::Error> {
         if self.key(name).is_none() {
-            let version = self.fresh(1)?;
+            let version = KeyVersion {
+                suite,
+                ..self.fresh(1)?
+            };
             self.keys.push(NamedKey {
                 name: name.to_owned(),
                 versions: vec![version],
@@ -191,26 +212,6 @@ impl Keyring {
             }
         }
         Ok(())
-    }
-
-    /// Gives the key `name` a new active version; the one before still opens.
-    /// False if there is no such key.
-    pub fn rotate(&mut self, name: &str) -> Result<bool, getrandom::Error> {
-        let Some(index) = self.keys.iter().position(|key| key.name == name) else {
-            return Ok(false);
-        };
-        let last = self.keys.get(index).and_then(|key| key.versions.last());
-        let number = last.map_or(0, |version| version.number).saturating_add(1);
-        let fresh = self.fresh(number)?;
-        if let Some(key) = self.keys.get_mut(index) {
-            for version in &mut key.versions {
-                if version.state == State::Active {
-                    version.state = State::Retired;
-                }
-            }
-            key.versions.push(fresh);
-        }
-        Ok(true)
     }
 
     /// A new active version under an id that no other has.
@@ -230,6 +231,7 @@ impl Keyring {
             number,
             created: now(),
             state: State::Active,
+            suite: None,
             material: Some(Material::random()?),
         })
     }
@@ -268,7 +270,7 @@ mod tests {
         let mut keyring = Keyring::generate(["default", "people"]).unwrap();
         let first = keyring.key("people").unwrap().active().unwrap().id;
         let epoch = keyring.key("people").unwrap().active_epoch().unwrap().id;
-        assert!(keyring.rotate("people").unwrap());
+        assert_eq!(keyring.rotate("people", None), Ok(2));
         let people = keyring.key("people").unwrap();
         let active = people.active().unwrap();
         assert_eq!((active.number, people.versions.len()), (2, 2));
@@ -278,7 +280,7 @@ mod tests {
         assert!(old.state.opens() && old.material.is_some());
         assert_eq!(people.active_epoch().unwrap().id, epoch);
         assert_eq!(keyring.key("default").unwrap().versions.len(), 1);
-        assert!(!keyring.rotate("nobody").unwrap());
+        assert!(keyring.rotate("nobody", None).is_err());
     }
 
     #[test]
@@ -295,6 +297,29 @@ mod tests {
         let date = now();
         assert_eq!(date.len(), "2026-01-01T00:00:00Z".len(), "{date}");
         assert!(date.ends_with('Z'), "{date}");
+    }
+
+    #[test]
+    fn the_age_of_a_version_is_known_from_its_date() {
+        let mut version = Keyring::generate(["a"])
+            .unwrap()
+            .keys
+            .remove(0)
+            .versions
+            .remove(0);
+        assert!(version.age().unwrap() < Duration::from_secs(3600));
+        version.created = "2001-01-01T00:00:00Z".to_owned();
+        assert!(version.age().unwrap() > Duration::from_secs(24 * 365 * 86_400));
+        version.created = "2999-01-01T00:00:00Z".to_owned();
+        assert_eq!(version.age(), Some(Duration::ZERO));
+        version.created = "long ago".to_owned();
+        assert_eq!(version.age(), None);
+    }
+
+    #[test]
+    fn material_is_wiped_when_it_is_dropped() {
+        fn wiped<T: zeroize::ZeroizeOnDrop>(_: &T) {}
+        wiped(&Material::new([1; 32]).0);
     }
 
     #[test]

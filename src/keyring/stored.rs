@@ -8,7 +8,7 @@ use sha2::Sha256;
 use zeroize::Zeroizing;
 
 use super::kdf::{Kdf, RootKeys};
-use super::{KeyId, KeyVersion, Keyring, Material, NamedKey, State};
+use super::{KeyId, KeyVersion, Keyring, Material, NamedKey, State, Suite};
 
 /// What the first key of the file says.
 pub(super) const FORMAT: &str = "fieldseal-keyring/1";
@@ -44,6 +44,8 @@ struct StoredVersion {
     version: u32,
     created: String,
     state: State,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    suite: Option<Suite>,
     #[serde(with = "base64_option")]
     wrapped: Option<Vec<u8>>,
 }
@@ -74,6 +76,7 @@ struct Entry<'s> {
     number: u32,
     created: &'s str,
     state: State,
+    suite: Option<Suite>,
     wrapped: Option<&'s [u8]>,
 }
 
@@ -86,6 +89,7 @@ impl StoredKey {
             number: version.version,
             created: &version.created,
             state: version.state,
+            suite: version.suite,
             wrapped: version.wrapped.as_deref(),
         })
     }
@@ -98,6 +102,7 @@ impl StoredKey {
             number: epoch.epoch,
             created: &epoch.created,
             state: epoch.state,
+            suite: None,
             wrapped: epoch.wrapped.as_deref(),
         })
     }
@@ -132,6 +137,7 @@ impl StoredFile {
                     version: version.number,
                     created: version.created.clone(),
                     state: version.state,
+                    suite: version.suite,
                     wrapped: wrap(&key.name, Role::Version, version, &root.wrap)?,
                 });
             }
@@ -186,6 +192,7 @@ impl StoredFile {
                 number: entry.number,
                 created: entry.created.to_owned(),
                 state: entry.state,
+                suite: entry.suite,
                 material: entry.unwrap(&root.wrap)?,
             })
         };
@@ -236,8 +243,14 @@ impl StoredFile {
                 mac.part(&entry.number.to_be_bytes());
                 mac.part(entry.created.as_bytes());
                 mac.part(entry.state.word().as_bytes());
-                mac.count(usize::from(entry.wrapped.is_some()));
+                // Says what follows. A file without suites has the MAC that it had
+                // before there were any.
+                let suite = entry.suite.map(Suite::word);
+                mac.count(usize::from(entry.wrapped.is_some()) | usize::from(suite.is_some()) << 1);
                 mac.part(entry.wrapped.unwrap_or_default());
+                if let Some(suite) = suite {
+                    mac.part(suite.as_bytes());
+                }
             }
         }
         mac.0

@@ -239,6 +239,10 @@ fn run(words: &[String], timeout: Duration) -> Result<Zeroizing<Vec<u8>>, Unseal
             "did not end within {} seconds",
             timeout.as_secs()
         ))),
+        // It may have been cut off by that, which is not its failure.
+        (Ok(Ok(bytes)), _) if bytes.len() > MAX_BYTES => {
+            Err(fail(format!("wrote more than {MAX_BYTES} bytes")))
+        }
         (Ok(_), Ok(Some(status))) if !status.success() => {
             Err(fail(format!("failed with {status}")))
         }
@@ -374,6 +378,8 @@ mod tests {
             !failed.contains("hush") && !failed.contains("half"),
             "{failed}"
         );
+        let endless = run(&shell("yes"), COMMAND_TIMEOUT).unwrap_err().to_string();
+        assert!(endless.contains("wrote more than 4096 bytes"), "{endless}");
         let missing = UnsealSource::Command(vec!["/no/such/program".into()])
             .read()
             .unwrap_err()
