@@ -43,7 +43,7 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Make, list and rotate keys.
+    /// Make and list keys; stage, promote, rotate, disable, enable and destroy their versions.
     #[command(subcommand)]
     Keys(keys::Command),
     /// A guided tour with a MongoDB of its own.
@@ -223,7 +223,38 @@ mod tests {
             &["fieldseal", "keys"],
             &["fieldseal", "keys", "rotate"],
             &["fieldseal", "keys", "rotate", "a", "--all"],
-            &["fieldseal", "keys", "stage", "a"],
+            &["fieldseal", "keys", "stage"],
+            &["fieldseal", "keys", "stage", "a", "--suite", "rot13"],
+            &[
+                "fieldseal",
+                "keys",
+                "stage",
+                "a",
+                "--epoch",
+                "--suite",
+                "aes-256-gcm",
+            ],
+            &[
+                "fieldseal",
+                "keys",
+                "disable",
+                "a",
+                "--version",
+                "1",
+                "--epoch",
+                "1",
+            ],
+            &["fieldseal", "keys", "disable", "a", "--version"],
+            &["fieldseal", "keys", "reseal"],
+            &[
+                "fieldseal",
+                "keys",
+                "reseal",
+                "--unseal-file",
+                "a",
+                "--unseal-env",
+                "B",
+            ],
         ] {
             assert_eq!(exit_code(usage), 2, "{usage:?}");
         }
@@ -245,6 +276,27 @@ mod tests {
             ],
             &["fieldseal", "keys", "rotate", "a"],
             &["fieldseal", "keys", "rotate", "--all"],
+            &["fieldseal", "keys", "stage", "a", "--epoch"],
+            &["fieldseal", "keys", "promote", "a", "--epoch", "2", "--yes"],
+            &["fieldseal", "keys", "disable", "a", "--epoch"],
+            &[
+                "fieldseal",
+                "keys",
+                "destroy",
+                "a",
+                "--version",
+                "1",
+                "--yes",
+            ],
+            &[
+                "fieldseal",
+                "keys",
+                "reseal",
+                "--unseal-command",
+                "vault",
+                "read",
+                "-f",
+            ],
             &["fieldseal", "demo", "--exit"],
         ] {
             assert_eq!(exit_code(usage), 0, "{usage:?}");
