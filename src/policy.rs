@@ -1,5 +1,7 @@
 //! What the data path needs of schema and keyring, compiled into one snapshot.
 
+mod equality;
+mod indexes;
 mod views;
 
 use std::collections::HashMap;
@@ -8,10 +10,12 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::keyring::{KeyId, Keyring, Material, NamedKey, State};
 use crate::schema::{CollectionRule, FieldRule, OnPlaintext, Schema, Tree, Types};
+pub use equality::{Equality, Tokens};
+pub use indexes::{Indexes, Listed, Shown, has_reserved_name, users_name, with_users_names};
 pub use views::{AskedAt, Reaching, Views};
 
 use crate::raw::kind;
-use crate::seal::{Domain, FieldId, Header, OpenError, SealKey, TokenKey, token_name};
+use crate::seal::{Domain, FieldId, Header, OpenError, SealKey};
 
 /// How many collections that match a pattern are kept compiled.
 const PATTERN_INSTANCES: usize = 4096;
@@ -29,6 +33,7 @@ pub struct Policy {
     matched: Mutex<HashMap<String, Arc<Collection>>>,
     fields: HashMap<FieldId, Arc<Field>>,
     views: Views,
+    indexes: Indexes,
     /// Which of all policies this is.
     serial: u64,
 }
@@ -76,19 +81,6 @@ pub struct Field {
     versions: Arc<[(KeyId, OnceLock<SealKey>)]>,
 }
 
-/// The tokens of one field.
-#[derive(Debug, Clone)]
-pub struct Equality {
-    /// Makes them.
-    pub key: TokenKey,
-    /// Their name in the sealed document: `e1`.
-    pub name: String,
-    /// A dot and their name, to put behind the field's path.
-    pub suffix: String,
-    /// Whether the schema gives the field a `domain`, to join it with others.
-    pub in_domain: bool,
-}
-
 /// Why schema and keyring do not fit together.
 #[derive(Debug, thiserror::Error)]
 pub enum PolicyError {
@@ -133,15 +125,6 @@ pub enum Unopened {
     Value(#[from] OpenError),
 }
 
-impl Equality {
-    /// Whether the tokens of two fields can be compared: one domain, one index epoch.
-    pub fn joins(&self, other: &Self) -> bool {
-        // Keys are compared by what they make of one value.
-        let probe = |equality: &Self| equality.key.equality(kind::BOOL, &[0]);
-        self.name == other.name && probe(self) == probe(other)
-    }
-}
-
 impl Field {
     fn compile(
         rule: &CollectionRule,
@@ -161,22 +144,12 @@ impl Field {
             field.identity.as_deref().unwrap_or(&field.path),
         );
         let (active, material) = active(key, &key.versions, "version")?;
-        let equality = if field.equality {
-            let (_, epoch) = active_epoch(key)?;
-            let domain = field
-                .domain
-                .as_deref()
-                .map_or(Domain::Field(&id.0), Domain::Named);
-            let name = token_name(active_epoch(key)?.0);
-            Some(Equality {
-                key: TokenKey::derive(epoch, domain),
-                suffix: format!(".{name}"),
-                name,
-                in_domain: field.domain.is_some(),
-            })
-        } else {
-            None
-        };
+        let domain = field.domain.as_deref();
+        let equality = field.equality.then(|| {
+            let tokens = domain.map_or(Domain::Field(&id.0), Domain::Named);
+            Equality::compile(key, tokens, domain.is_some())
+        });
+        let equality = equality.transpose()?;
         Ok(Self {
             path: field.path.clone(),
             types: field.types,
@@ -256,17 +229,6 @@ fn active<'k>(
         })
 }
 
-fn active_epoch(key: &NamedKey) -> Result<(u32, &Material), PolicyError> {
-    key.epochs
-        .iter()
-        .find(|epoch| epoch.state == State::Active)
-        .and_then(|epoch| Some((epoch.number, epoch.material.as_ref()?)))
-        .ok_or_else(|| PolicyError::NoActive {
-            key: key.name.clone(),
-            what: "index epoch",
-        })
-}
-
 impl Collection {
     fn compile(
         rule: &CollectionRule,
@@ -338,6 +300,7 @@ impl Policy {
             matched: Mutex::default(),
             fields,
             views: Views::default(),
+            indexes: Indexes::default(),
             serial: SERIALS.fetch_add(1, Ordering::Relaxed),
         })
     }
@@ -364,6 +327,11 @@ impl Policy {
     /// The views that reach sealed collections, as far as MongoDB was asked.
     pub fn views(&self) -> &Views {
         &self.views
+    }
+
+    /// The indexes of sealed collections, as far as MongoDB was asked.
+    pub fn indexes(&self) -> &Indexes {
+        &self.indexes
     }
 
     /// Tells this policy from every other one, before it or after it.
@@ -453,22 +421,29 @@ pub(crate) mod fixture {
     use super::*;
     use crate::keyring::KeyVersion;
 
-    /// A keyring with the key `default`: one version, one epoch, fixed material.
+    /// A keyring with the key `default`: two versions, one epoch, fixed material.
     pub(crate) fn keyring() -> Keyring {
+        keyring_with_epochs(&[State::Active])
+    }
+
+    /// The same with an epoch of each of these states, numbered from 1.
+    pub(crate) fn keyring_with_epochs(states: &[State]) -> Keyring {
         let version = |id: u32, number: u32, state| KeyVersion {
             id: KeyId(id),
             number,
             created: "2026-01-01T00:00:00Z".to_owned(),
             state,
             suite: None,
-            material: Some(Material::new([u8::try_from(id).unwrap(); 32])),
+            material: Some(Material::new([u8::try_from(id).unwrap(); 32]))
+                .filter(|_| state != State::Destroyed),
         };
+        let epochs = (1..).zip(states).map(|(number, state)| version(2 + number, number, *state));
         Keyring {
             generation: 1,
             keys: vec![NamedKey {
                 name: "default".to_owned(),
                 versions: vec![version(1, 1, State::Retired), version(2, 2, State::Active)],
-                epochs: vec![version(3, 1, State::Active)],
+                epochs: epochs.collect(),
             }],
         }
     }

@@ -4,6 +4,7 @@ mod accept;
 mod cursors;
 mod frames;
 mod hello;
+mod indexes;
 mod link;
 mod routes;
 mod session;

@@ -11,7 +11,7 @@ use super::hello::{self, Rewriting};
 use super::link::{Ended, Link};
 use super::stream::Stream;
 use super::upstream::Upstream;
-use super::{Shared, stopped, views};
+use super::{Shared, indexes, stopped, views};
 use crate::policy::{Policy, Views};
 use crate::refusal::{Refusal, RefusalKind};
 use crate::reveal::{self, RefusedStatement, ReplyPlan, Revealed};
@@ -185,6 +185,10 @@ impl Session {
         }
         if let Err(refusal) = rewrite::views::refuse_unknown(&message, &policy, &self.views) {
             return self.refuse(asked, &refusal).await;
+        }
+        for namespace in rewrite::indexes::unlisted(&message, &policy) {
+            let link = &mut self.link;
+            indexes::list(link, &policy, &namespace, asked.wants_reply, built, reply).await?;
         }
         match rewrite::decide(&message, &policy, built) {
             Decision::Refuse(refusal) => self.refuse(asked, &refusal).await,

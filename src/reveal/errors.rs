@@ -189,11 +189,16 @@ fn message(text: &str, key: Option<Element<'_>>, names: Names<'_>) -> Result<Opt
     let Some((before, after)) = text.split_once(KEY) else {
         return Ok(names.text(text));
     };
+    let named = names.indexes(before);
+    let mut own = named.is_some();
+    let before = named.as_deref().unwrap_or(before);
     let Some(key) = key.filter(|key| key.kind == kind::DOCUMENT) else {
         // Without the key as a document, only its text could tell what it is.
-        return Ok(names.text(after).map(|_| format!("{before}{KEY}{HIDDEN}")));
+        return Ok(match names.text(after) {
+            Some(_) => Some(format!("{before}{KEY}{HIDDEN}")),
+            None => own.then(|| format!("{before}{KEY}{after}")),
+        });
     };
-    let mut own = false;
     let mut told = String::from("{");
     for (number, element) in key.doc()?.elements().enumerate() {
         let element = element?;

@@ -1,6 +1,6 @@
 //! The stored form's names and values, and what a client sees in their place.
 
-use crate::policy::Collection;
+use crate::policy::{self, Collection};
 use crate::raw::{Element, kind};
 use crate::schema::{Step, Tree};
 
@@ -57,7 +57,20 @@ impl Names<'_> {
     pub(super) fn text(&self, text: &str) -> Option<String> {
         let hidden = hide(text);
         let named = self.paths(hidden.as_deref().unwrap_or(text));
-        named.or(hidden)
+        let told = named.or(hidden);
+        self.indexes(told.as_deref().unwrap_or(text)).or(told)
+    }
+
+    /// A text with the user's names of indexes.
+    pub(super) fn indexes(&self, text: &str) -> Option<String> {
+        let text = Some(text).filter(|_| self.0.has_tokens());
+        text.and_then(policy::with_users_names)
+    }
+
+    /// The user's name of an index, if it is stored under another.
+    pub(super) fn index<'n>(&self, name: &'n str) -> Option<&'n str> {
+        let users = policy::users_name(name);
+        (users != name && self.0.has_tokens()).then_some(users)
     }
 
     /// A text with the user's paths.

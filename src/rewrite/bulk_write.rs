@@ -11,7 +11,7 @@ use super::document::seal_document;
 use super::options::{Collation, array, fields, filter, hint, sequence, sort};
 use super::scope::Scope;
 use super::{array_filters, positions, reach, refuse_family, update};
-use crate::policy::{Collection, Policy};
+use crate::policy::{Collection, Listed, Policy};
 use crate::raw::{Doc, Element, Malformed, Splicer};
 use crate::refusal::Refusal;
 use crate::reveal::ReplyPlan;
@@ -25,6 +25,8 @@ struct Target {
     sealed: Option<Arc<Collection>>,
     /// Whether MongoDB compares its strings by a collation.
     collated: bool,
+    /// Its indexes, if MongoDB was asked for them.
+    indexes: Option<Arc<Listed>>,
 }
 
 pub(super) fn bulk_write<'m>(
@@ -132,6 +134,7 @@ fn target(policy: &Policy, command: &Command<'_>, namespace: &str) -> Result<Tar
     Ok(Target {
         sealed: policy.collection(namespace),
         collated: policy.views().collated(database, name),
+        indexes: policy.indexes().of(namespace),
     })
 }
 
@@ -149,7 +152,9 @@ fn operation<'m>(
     let Some(collection) = &target.sealed else {
         return Ok(());
     };
-    let scope = &Scope::new(command.name, collection, target.collated);
+    let mut scope = Scope::new(command.name, collection, target.collated);
+    scope.indexes.clone_from(&target.indexes);
+    let scope = &scope;
     match first.key {
         "insert" => fields(splicer, scope, op, 1, |splicer, element| {
             if element.key == "document" {

@@ -6,10 +6,10 @@ use super::options::{
     Collation, array, fields, filter, hint, index_keys, open_keys, sort, validator,
 };
 use super::pipeline::{self, Pipeline};
-use super::projection;
 use super::scope::{Place, Scope};
+use super::{indexes, projection};
 use crate::policy::Policy;
-use crate::raw::{Doc, Element, Malformed, Splicer, kind};
+use crate::raw::{Doc, Element, Malformed, Splicer, Writer, kind};
 use crate::refusal::{Refusal, RefusalKind};
 
 type Result<T = ()> = std::result::Result<T, Refusal>;
@@ -35,49 +35,8 @@ pub(super) fn create_indexes<'m>(
 fn one_index<'m>(splicer: &mut Splicer<'m, '_>, scope: &Scope<'_>, index: Doc<'m>) -> Result {
     let flag =
         |key: &str| -> Result<bool> { Ok(index.find(key)?.is_some_and(|flag| flag.truthy())) };
-    let mut sealed = None;
-    scope.compared.set(false);
-    fields(splicer, scope, index, 0, |splicer, element| {
-        match element.key {
-            "key" => sealed = sealed.or(index_keys(splicer, scope, element.doc()?)?),
-            "partialFilterExpression" => filter(splicer, scope, element)?,
-            "weights" if element.kind == kind::DOCUMENT => open_keys(
-                scope,
-                element,
-                "a text index",
-                "leave it out of the weights",
-            )?,
-            // A path that goes inside a sealed field is refused where it is looked up.
-            "wildcardProjection" => {
-                for path in element.object()?.elements() {
-                    scope.place(path?.key)?;
-                }
-            }
-            "name"
-            | "unique"
-            | "sparse"
-            | "expireAfterSeconds"
-            | "collation"
-            | "hidden"
-            | "background"
-            | "v"
-            | "ns"
-            | "dropDups"
-            | "storageEngine"
-            | "default_language"
-            | "language_override"
-            | "textIndexVersion"
-            | "2dsphereIndexVersion"
-            | "bits"
-            | "min"
-            | "max"
-            | "bucketSize"
-            | "prepareUnique"
-            | "clustered" => {}
-            _ => return Ok(false),
-        }
-        Ok(true)
-    })?;
+    let name = stored_name(scope, index)?;
+    let sealed = index_options(splicer, scope, index, name.as_deref())?;
     if sealed.is_none() && !scope.compared.get() {
         return Ok(());
     }
@@ -109,6 +68,82 @@ fn one_index<'m>(splicer: &mut Splicer<'m, '_>, scope: &Scope<'_>, index: Doc<'m
         ));
     }
     Ok(())
+}
+
+/// The name under which MongoDB keeps an index, if the user gives it one.
+fn stored_name(scope: &Scope<'_>, index: Doc<'_>) -> Result<Option<String>> {
+    let Some(name) = index.find_once("name")?.and_then(|name| name.str()) else {
+        return Ok(None);
+    };
+    let own = Doc::whole(index.bytes())?;
+    let mut out = Vec::new();
+    let mut splicer = Splicer::new(index.bytes(), &mut out);
+    index_options(&mut splicer, scope, own, None)?;
+    let rewritten = match splicer.finish() {
+        true => Doc::whole(&out)?,
+        false => own,
+    };
+    indexes::new_name(scope, name, rewritten).map(Some)
+}
+
+/// The fields of an index that is to be made, under the name `name`. Returns the first
+/// sealed field among its keys.
+fn index_options<'m>(
+    splicer: &mut Splicer<'m, '_>,
+    scope: &Scope<'_>,
+    index: Doc<'m>,
+    name: Option<&str>,
+) -> Result<Option<&'m str>> {
+    let mut sealed = None;
+    scope.compared.set(false);
+    fields(splicer, scope, index, 0, |splicer, element| {
+        match element.key {
+            "key" => sealed = sealed.or(index_keys(splicer, scope, element.doc()?)?),
+            "partialFilterExpression" => filter(splicer, scope, element)?,
+            "weights" if element.kind == kind::DOCUMENT => open_keys(
+                scope,
+                element,
+                "a text index",
+                "leave it out of the weights",
+            )?,
+            // A path that goes inside a sealed field is refused where it is looked up.
+            "wildcardProjection" => {
+                for path in element.object()?.elements() {
+                    scope.place(path?.key)?;
+                }
+            }
+            "name" => {
+                if let Some(name) = name.filter(|name| element.str() != Some(name)) {
+                    splicer.replace(element.start, element.end, |out| {
+                        Writer::new(out).string(element.key, name);
+                    });
+                }
+            }
+            "unique"
+            | "sparse"
+            | "expireAfterSeconds"
+            | "collation"
+            | "hidden"
+            | "background"
+            | "v"
+            | "ns"
+            | "dropDups"
+            | "storageEngine"
+            | "default_language"
+            | "language_override"
+            | "textIndexVersion"
+            | "2dsphereIndexVersion"
+            | "bits"
+            | "min"
+            | "max"
+            | "bucketSize"
+            | "prepareUnique"
+            | "clustered" => {}
+            _ => return Ok(false),
+        }
+        Ok(true)
+    })?;
+    Ok(sealed)
 }
 
 /// The query shapes of the plan cache: as the queries themselves are rewritten.
@@ -156,11 +191,7 @@ pub(super) fn drop_indexes<'m>(
     no_sequences(scope, command)?;
     fields(splicer, scope, command.body, 1, |splicer, element| {
         match element.key {
-            "index" => {
-                if element.kind == kind::DOCUMENT {
-                    index_keys(splicer, scope, element.doc()?)?;
-                }
-            }
+            "index" => indexes::drop_index(splicer, scope, element)?,
             _ => return Ok(false),
         }
         Ok(true)
@@ -243,7 +274,8 @@ fn modify_index<'m>(
             "keyPattern" => {
                 index_keys(splicer, scope, element.doc()?)?;
             }
-            "name" | "hidden" | "expireAfterSeconds" | "prepareUnique" | "unique" => {}
+            "name" => indexes::by_name(splicer, scope, element)?,
+            "hidden" | "expireAfterSeconds" | "prepareUnique" | "unique" => {}
             _ => return Ok(false),
         }
         Ok(true)

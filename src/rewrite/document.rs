@@ -186,7 +186,7 @@ pub(super) fn write_field(
     write_value(out, scope, key, field, element)
 }
 
-/// Appends one value in sealed form: a Binary, or a document of a Binary and its token.
+/// Appends one value in sealed form: a Binary, or a document of a Binary and its tokens.
 pub(super) fn write_value(
     out: &mut Vec<u8>,
     scope: &Scope<'_>,
@@ -210,14 +210,12 @@ pub(super) fn write_value(
     let Some(equality) = &field.equality else {
         return write_binary(out, key, field, element.kind, value);
     };
-    let token = equality
-        .key
-        .equality(element.kind, value)
-        .ok_or_else(|| scope.wrong_type(&field.path, field, element.kind))?;
     let mut writer = Writer::new(out);
     let open = writer.begin_doc(key);
     write_binary(writer.buffer(), "c", field, element.kind, value)?;
-    writer.binary(&equality.name, 0, &token);
+    equality
+        .write(&mut writer, element.kind, value)
+        .ok_or_else(|| scope.wrong_type(&field.path, field, element.kind))?;
     writer.end(open);
     Ok(())
 }

@@ -22,6 +22,7 @@ mod expression;
 mod filter;
 mod forged;
 pub(crate) mod hello;
+pub mod indexes;
 mod json_schema;
 pub mod kill;
 mod kinds;
@@ -300,6 +301,9 @@ fn sealed<'m>(
         };
         let mut scope = Scope::new(command.name, &collection, collated);
         scope.constants = constants;
+        if collection.renames_indexes() {
+            scope.indexes = policy.indexes().of(&collection.namespace);
+        }
         by_family(splicer, policy, command, family, &scope, &collection)
     })
 }
@@ -342,6 +346,14 @@ fn by_family<'m>(
         Family::PlanCache => catalog::plan_cache(splicer, scope, command)?,
         Family::ListIndexes => return Ok(ReplyPlan::Described(Arc::clone(collection))),
         Family::Create | Family::Modify => catalog::create(splicer, scope, command)?,
+        Family::Whole
+            if matches!(
+                command.name,
+                "collStats" | "collstats" | "validate" | "planCacheListFilters"
+            ) =>
+        {
+            return Ok(ReplyPlan::Described(Arc::clone(collection)));
+        }
         Family::Whole => {}
         Family::Open(advice) => {
             return Err(refuse_family(

@@ -214,7 +214,7 @@ pub(super) fn open_keys(
     Ok(())
 }
 
-/// An index by its keys, under the user's names.
+/// An index by its keys or its name, which are the user's.
 pub(super) fn hint<'m>(
     splicer: &mut Splicer<'m, '_>,
     scope: &Scope<'_>,
@@ -222,7 +222,7 @@ pub(super) fn hint<'m>(
 ) -> Result<(), Refusal> {
     match element.kind {
         kind::DOCUMENT => index_keys(splicer, scope, element.doc()?).map(|_| ()),
-        _ => Ok(()),
+        _ => super::indexes::by_name(splicer, scope, element),
     }
 }
 

@@ -1,10 +1,11 @@
 //! What a rewrite of one command knows: whose command, on which collection.
 
 use std::cell::Cell;
+use std::sync::Arc;
 
 use super::expression::{Constants, Variable};
 use super::shape::Content;
-use crate::policy::{Collection, Field};
+use crate::policy::{Collection, Field, Listed};
 use crate::raw::Malformed;
 use crate::refusal::{Refusal, RefusalKind};
 use crate::schema::{NodeId, Step, Tree};
@@ -29,6 +30,8 @@ pub(super) struct Scope<'c> {
     pub(super) compared: Cell<bool>,
     /// Whether MongoDB would compare strings of the collection by a collation.
     pub(super) collated: bool,
+    /// The indexes of the collection, if MongoDB was asked for them.
+    pub(super) indexes: Option<Arc<Listed>>,
     /// The constants of the command's `let`.
     pub(super) constants: Option<&'c Constants<'c>>,
     /// What is known of the documents beyond `collection`, between two stages.
@@ -63,6 +66,7 @@ impl<'c> Scope<'c> {
             collection,
             compared: Cell::new(false),
             collated,
+            indexes: None,
             constants: None,
             root: None,
             variables: None,
@@ -173,7 +177,7 @@ impl<'c> Scope<'c> {
             let token = field
                 .equality
                 .as_ref()
-                .is_some_and(|equality| equality.name == component);
+                .is_some_and(|equality| equality.writes(component));
             if self.stored && token {
                 return Ok(Place::Open);
             }

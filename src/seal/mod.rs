@@ -13,5 +13,5 @@ mod canonical;
 mod token;
 mod value;
 
-pub use token::{Domain, Token, TokenKey, token_name};
+pub use token::{Domain, Token, TokenKey, token_epoch, token_name};
 pub use value::{FieldId, HEADER, Header, MAGIC, NEEDLE, OpenError, SUBTYPE, SealKey, TAG};

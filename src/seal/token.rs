@@ -29,6 +29,12 @@ pub fn token_name(epoch: u32) -> String {
     format!("e{epoch}")
 }
 
+/// The epoch of an equality token of this name: 1 for `e1`.
+pub fn token_epoch(name: &str) -> Option<u32> {
+    let epoch = name.strip_prefix('e')?.parse().ok()?;
+    (token_name(epoch) == name).then_some(epoch)
+}
+
 impl TokenKey {
     /// Derives the token key of a domain from the material of an index epoch.
     ///
@@ -100,6 +106,16 @@ mod tests {
         assert_ne!(token(&key, "a"), token(&key, "a\0"));
         assert_eq!(token(&key, bson::doc! {}), None);
         assert_eq!(token(&key, bson::Bson::Null), None);
+    }
+
+    #[test]
+    fn the_name_of_a_token_tells_its_epoch() {
+        for epoch in [0, 1, 12, u32::MAX] {
+            assert_eq!(token_epoch(&token_name(epoch)), Some(epoch));
+        }
+        for name in ["e", "e+1", "e01", "1", "r1", "e1 ", "e4294967296"] {
+            assert_eq!(token_epoch(name), None, "{name}");
+        }
     }
 
     #[test]

@@ -221,7 +221,7 @@ impl Expressions<'_, '_> {
                 let token = field
                     .equality
                     .as_ref()
-                    .is_some_and(|equality| equality.name == last);
+                    .is_some_and(|equality| equality.writes(last));
                 if self.scope.stored && token {
                     return Ok(Content::Open);
                 }
