@@ -437,7 +437,9 @@ pub(crate) mod fixture {
             material: Some(Material::new([u8::try_from(id).unwrap(); 32]))
                 .filter(|_| state != State::Destroyed),
         };
-        let epochs = (1..).zip(states).map(|(number, state)| version(2 + number, number, *state));
+        let epochs = (1..)
+            .zip(states)
+            .map(|(number, state)| version(2 + number, number, *state));
         Keyring {
             generation: 1,
             keys: vec![NamedKey {

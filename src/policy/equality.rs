@@ -158,11 +158,7 @@ mod tests {
                 (active, active),
                 "{states:?}"
             );
-            assert_eq!(
-                equality.renames_indexes(),
-                states != [Active],
-                "{states:?}"
-            );
+            assert_eq!(equality.renames_indexes(), states != [Active], "{states:?}");
         }
         assert!(equality(&[Staged, Retired]).is_err());
     }
@@ -183,6 +179,9 @@ mod tests {
         };
         assert_eq!(tokens(&before), tokens(&after));
         assert_ne!(tokens(&before)[0], tokens(&before)[1]);
-        assert_eq!(after.key.equality(kind::BOOL, &[1]), Some(tokens(&after)[1]));
+        assert_eq!(
+            after.key.equality(kind::BOOL, &[1]),
+            Some(tokens(&after)[1])
+        );
     }
 }

@@ -93,7 +93,10 @@ impl Collection {
     /// Whether an index may be stored under another name than the user's, or beside
     /// one of another epoch.
     pub fn renames_indexes(&self) -> bool {
-        let mut equalities = self.fields.iter().filter_map(|field| field.equality.as_ref());
+        let mut equalities = self
+            .fields
+            .iter()
+            .filter_map(|field| field.equality.as_ref());
         equalities.any(super::Equality::renames_indexes)
     }
 
@@ -135,7 +138,10 @@ impl Collection {
     fn epochs(&self, index: Doc<'_>) -> Result<Vec<(u32, bool)>> {
         let mut epochs = Vec::new();
         let mut paths = BTreeSet::new();
-        if let Some(keys) = index.find("key")?.filter(|keys| keys.kind == kind::DOCUMENT) {
+        if let Some(keys) = index
+            .find("key")?
+            .filter(|keys| keys.kind == kind::DOCUMENT)
+        {
             for key in keys.doc()?.elements() {
                 let path = key?.key;
                 paths.insert(path);
@@ -253,7 +259,9 @@ impl Listed {
         let mut found = None;
         for index in self.indexes.iter().filter(|index| index.shown) {
             let document = Doc::whole(&index.document)?;
-            let own = document.find("key")?.ok_or(Malformed("an index has no keys"))?;
+            let own = document
+                .find("key")?
+                .ok_or(Malformed("an index has no keys"))?;
             if same_keys(own.doc()?, keys)? {
                 if found.is_some() {
                     return Ok(None);
@@ -345,7 +353,9 @@ mod tests {
     fn stored(index: &Document) -> String {
         let index = bytes(index);
         let index = Doc::whole(&index).unwrap();
-        collection(&[Retired, Active]).stored_name("mine", index).unwrap()
+        collection(&[Retired, Active])
+            .stored_name("mine", index)
+            .unwrap()
     }
 
     #[test]
@@ -354,9 +364,18 @@ mod tests {
             (doc! {"key": {"name": 1}}, "mine"),
             (doc! {"key": {"ssn.e1": 1, "name": 1}}, "mine"),
             (doc! {"key": {"ssn.e2": 1}}, "mine~2"),
-            (doc! {"key": {"name": 1, "age.e2": -1, "tags.e1": 1}}, "mine~2.1"),
-            (doc! {"key": {"contacts.home.phone.e12": "hashed"}}, "mine~12"),
-            (doc! {"key": {"other.e2": 1, "ssn.e02": 1, "visits.note.e2": 1}}, "mine"),
+            (
+                doc! {"key": {"name": 1, "age.e2": -1, "tags.e1": 1}},
+                "mine~2.1",
+            ),
+            (
+                doc! {"key": {"contacts.home.phone.e12": "hashed"}},
+                "mine~12",
+            ),
+            (
+                doc! {"key": {"other.e2": 1, "ssn.e02": 1, "visits.note.e2": 1}},
+                "mine",
+            ),
             (
                 doc! {"key": {"name": 1}, "partialFilterExpression": {"$and": [{"tags.e2": {"$exists": true}}, {"age.e3": 1}]}},
                 "mine~3.2",
@@ -397,10 +416,16 @@ mod tests {
 
     #[test]
     fn an_index_is_shown_on_the_tokens_of_the_active_epoch_alone() {
-        let (first, second) = (collection(&[Active, Staged]), collection(&[Retired, Active]));
+        let (first, second) = (
+            collection(&[Active, Staged]),
+            collection(&[Retired, Active]),
+        );
         let index = |path: &str, name: &str| bytes(&doc! {"v": 2, "key": {path: 1}, "name": name});
         let shown = |collection: &Collection, index: &[u8]| {
-            let shown = collection.shown(Doc::whole(index).unwrap()).unwrap().unwrap();
+            let shown = collection
+                .shown(Doc::whole(index).unwrap())
+                .unwrap()
+                .unwrap();
             (matches!(shown, Shown::As(_)), shown.name().to_owned())
         };
         for (index, name, in_first, in_second) in [
@@ -432,7 +457,10 @@ mod tests {
         assert_eq!(listed.stored("mine"), Some("mine~2"));
         assert_eq!(listed.of_all_epochs("mine"), ["mine~2", "mine"]);
         assert_eq!(listed.of_all_epochs("a"), ["a~2"]);
-        assert_eq!((listed.stored("old"), listed.stored("mine~2")), (None, None));
+        assert_eq!(
+            (listed.stored("old"), listed.stored("mine~2")),
+            (None, None)
+        );
         assert_eq!(listed.of_all_epochs("old"), ["old"]);
         let with_keys = |keys: Document| {
             let keys = bytes(&keys);
@@ -440,7 +468,12 @@ mod tests {
             found.unwrap().map(str::to_owned)
         };
         assert_eq!(with_keys(doc! {"ssn.e2": 1.0}).as_deref(), Some("mine"));
-        for keys in [doc! {"ssn.e2": -1}, doc! {"ssn.e1": 1}, doc! {"age.e2": 1}, doc! {}] {
+        for keys in [
+            doc! {"ssn.e2": -1},
+            doc! {"ssn.e1": 1},
+            doc! {"age.e2": 1},
+            doc! {},
+        ] {
             assert_eq!(with_keys(keys), None);
         }
     }

@@ -71,11 +71,7 @@ fn statistics(
 }
 
 /// A batch, without the indexes on tokens of an epoch that is not active.
-fn batch(
-    splicer: &mut Splicer<'_, '_>,
-    batch: Doc<'_>,
-    names: Names<'_>,
-) -> Result<(), Malformed> {
+fn batch(splicer: &mut Splicer<'_, '_>, batch: Doc<'_>, names: Names<'_>) -> Result<(), Malformed> {
     let mark = splicer.mark();
     let mut left_out = 0;
     for (index, element) in batch.elements().enumerate() {
@@ -102,7 +98,9 @@ fn batch(
 
 /// Whether a document is an index, or tells of one.
 fn is_index(doc: Doc<'_>) -> Result<bool, Malformed> {
-    let keys = doc.find("key")?.is_some_and(|keys| keys.kind == kind::DOCUMENT);
+    let keys = doc
+        .find("key")?
+        .is_some_and(|keys| keys.kind == kind::DOCUMENT);
     Ok(keys && doc.find("name")?.is_some())
 }
 
@@ -248,9 +246,8 @@ fn one(
         });
         return Ok(());
     }
-    let of_index = element.key == "indexName"
-        || around.statistics && element.key == "name"
-        || in_indexes;
+    let of_index =
+        element.key == "indexName" || around.statistics && element.key == "name" || in_indexes;
     let index = element.str().and_then(|text| names.index(text));
     if let Some(name) = index.filter(|_| of_index) {
         splicer.replace(element.start, element.end, |out| {

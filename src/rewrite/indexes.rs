@@ -27,7 +27,9 @@ pub fn unlisted<'m>(message: &'m Message<'m>, policy: &Policy) -> Vec<String> {
     // What is malformed is refused without it.
     let command = Command::of(message).ok();
     let unlisted = command.map(|command| unlisted_for(&command, policy, 0));
-    unlisted.and_then(std::result::Result::ok).unwrap_or_default()
+    unlisted
+        .and_then(std::result::Result::ok)
+        .unwrap_or_default()
 }
 
 fn unlisted_for(
@@ -136,11 +138,7 @@ pub fn question<'f>(
 }
 
 /// Takes up the answer. A client that may not ask is told so where it names an index.
-pub fn learn(
-    policy: &Policy,
-    namespace: &str,
-    reply: &[u8],
-) -> std::result::Result<(), Malformed> {
+pub fn learn(policy: &Policy, namespace: &str, reply: &[u8]) -> std::result::Result<(), Malformed> {
     let body = match Reply::recognise(reply) {
         Ok(reply) => reply.body(),
         Err(_) => return Err(Malformed("MongoDB's reply is not understood")),
@@ -157,14 +155,13 @@ pub fn learn(
     Ok(())
 }
 
-fn listing(
-    cursor: Doc<'_>,
-    collection: &Collection,
-) -> std::result::Result<Listed, Malformed> {
+fn listing(cursor: Doc<'_>, collection: &Collection) -> std::result::Result<Listed, Malformed> {
     let batch = cursor.find("firstBatch")?;
     let batch = batch.ok_or(Malformed("a cursor has no batch"))?.doc()?;
     if cursor.find("id")?.and_then(|id| id.integer()) != Some(0) {
-        return Err(Malformed("MongoDB lists its indexes in more than one batch"));
+        return Err(Malformed(
+            "MongoDB lists its indexes in more than one batch",
+        ));
     }
     let indexes = batch.elements().map(|index| index?.doc());
     Listed::of(collection, indexes)
@@ -244,7 +241,9 @@ pub(super) fn drop_index<'m>(
         (kind::ARRAY, _) => {
             for name in element.doc()?.elements() {
                 let name = name?;
-                let name = name.str().ok_or(Malformed("an index is not named by a string"))?;
+                let name = name
+                    .str()
+                    .ok_or(Malformed("an index is not named by a string"))?;
                 names.push(name.to_owned());
             }
         }

@@ -7,6 +7,7 @@ mod bulk_write;
 mod catalog;
 mod chains;
 mod changes;
+mod epochs;
 mod expression;
 mod filter;
 mod find;
@@ -55,9 +56,13 @@ fn decided(frame: &[u8]) -> Result<Upstream, Refusal> {
 
 /// The decision on a frame; what is forwarded is checked to hold together.
 fn forwarded(frame: &[u8]) -> Result<Upstream, Refusal> {
+    forwarded_under(&POLICY, frame)
+}
+
+fn forwarded_under(policy: &Policy, frame: &[u8]) -> Result<Upstream, Refusal> {
     let message = Message::recognise(frame).unwrap();
     let mut scratch = vec![1, 2, 3];
-    match decide(&message, &POLICY, &mut scratch) {
+    match decide(&message, policy, &mut scratch) {
         Decision::Refuse(refusal) => Err(refusal),
         Decision::Forward { cleared, plan } => {
             let bytes = cleared.bytes();

@@ -411,9 +411,11 @@ fn what_is_forwarded_is_whole_and_holds_no_canary() {
                 baited.set(baited.get() + u32::from(holds_canary(frame)));
                 prop_assert!(!holds_canary(cleared.bytes()));
                 prop_assert!(super::forwarded(frame).is_ok());
+                super::epochs::check_alike(frame)?;
             }
             Decision::Refuse(refusal) => {
-                prop_assert!(!refusal.message.contains(CANARY), "{}", refusal)
+                prop_assert!(!refusal.message.contains(CANARY), "{}", refusal);
+                super::epochs::check_alike(frame)?;
             }
         }
         Ok(())
