@@ -7,6 +7,7 @@ mod cli;
 mod connections;
 mod differential;
 mod encryption_spec;
+mod epochs;
 mod harness;
 mod hello;
 mod leak;

@@ -4,14 +4,20 @@
 use mongodb::bson::{Bson, Document, doc};
 
 use super::commands::Operation;
-use super::sides;
 use super::world::World;
+use super::{EPOCHS, sides_under};
 
 const COLLECTION: &str = "people_catalog";
 
-/// Runs commands one after the other on a collection that `create` makes.
+/// Runs commands one after the other on a collection that `create` makes: under one index epoch and under several.
 async fn all_alike(create: Option<Document>, commands: Vec<Document>) {
-    let (_proxy, mut lanes) = sides(1).await;
+    for keys in [&[], EPOCHS] {
+        all_alike_under(keys, create.clone(), commands.clone()).await;
+    }
+}
+
+async fn all_alike_under(keys: &[&[&str]], create: Option<Document>, commands: Vec<Document>) {
+    let (_proxy, mut lanes) = sides_under(keys, 1).await;
     let [sealed, plain, stored] = lanes.remove(0);
     let mut world = World::new(COLLECTION.to_owned(), sealed, plain, stored);
     let mut wrong = Vec::new();

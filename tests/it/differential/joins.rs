@@ -659,9 +659,18 @@ impl Joins {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_pipelines_bring_together_is_as_on_plaintext() {
+    run(&[], COMMANDS).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_pipelines_bring_together_under_several_index_epochs_is_as_on_plaintext() {
+    run(super::EPOCHS, COMMANDS / 3).await;
+}
+
+async fn run(keys: &[&[&str]], commands: usize) {
     let seed = seed();
     let commands = variable("FIELDSEAL_DIFFERENTIAL_OPS")
-        .map_or(COMMANDS, |commands| usize::try_from(commands).unwrap());
+        .map_or(commands, |commands| usize::try_from(commands).unwrap());
     eprintln!("FIELDSEAL_SEED={seed} FIELDSEAL_DIFFERENTIAL_OPS={commands}");
     let set = shared_replica_set().await;
     let direct = set.client().await;
@@ -673,6 +682,7 @@ async fn what_pipelines_bring_together_is_as_on_plaintext() {
     let options = ProxyOptions {
         schema: &schema,
         log_level: "info",
+        keys,
         ..ProxyOptions::default()
     };
     let proxy = Proxy::start_with(set, options).await;

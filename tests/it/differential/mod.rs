@@ -71,6 +71,11 @@ address = {{}}
 
 /// The three ways to the data, for as many lanes as asked for.
 async fn sides(lanes: usize) -> (Proxy, Vec<[Side; 3]>) {
+    sides_under(&[], lanes).await
+}
+
+/// The same where `fieldseal keys` has done this with the key file.
+async fn sides_under(keys: &[&[&str]], lanes: usize) -> (Proxy, Vec<[Side; 3]>) {
     let set = shared_replica_set().await;
     let direct = set.client().await;
     let (sealed, plain) = (
@@ -81,6 +86,7 @@ async fn sides(lanes: usize) -> (Proxy, Vec<[Side; 3]>) {
     let options = ProxyOptions {
         schema: &schema,
         log_level: "info",
+        keys,
         ..ProxyOptions::default()
     };
     let proxy = Proxy::start_with(set, options).await;
@@ -119,10 +125,10 @@ enum Length {
 }
 
 impl Length {
-    fn of_run() -> Self {
+    fn of_run(seconds: u64) -> Self {
         match number("FIELDSEAL_DIFFERENTIAL_OPS") {
             Some(commands) => Self::Worlds(usize::try_from(commands).unwrap().div_ceil(WORLD)),
-            None => Self::Seconds(number("FIELDSEAL_DIFFERENTIAL_SECONDS").unwrap_or(SECONDS)),
+            None => Self::Seconds(number("FIELDSEAL_DIFFERENTIAL_SECONDS").unwrap_or(seconds)),
         }
     }
 
@@ -142,10 +148,25 @@ fn seed() -> u64 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_accepted_is_answered_as_on_plaintext() {
+    run(&[], Length::of_run(SECONDS)).await;
+}
+
+/// The first index epoch is retired then, the second active and the third staged.
+const EPOCHS: &[&[&str]] = &[
+    &["stage", "default", "--epoch"],
+    &["promote", "default", "--epoch", "--yes"],
+    &["stage", "default", "--epoch"],
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_accepted_under_several_index_epochs_is_answered_as_on_plaintext() {
+    run(EPOCHS, Length::of_run(SECONDS / 3)).await;
+}
+
+async fn run(keys: &[&[&str]], length: Length) {
     let seed = seed();
-    let length = Length::of_run();
     eprintln!("FIELDSEAL_SEED={seed}, {length:?}");
-    let (_proxy, lanes) = sides(LANES).await;
+    let (_proxy, lanes) = sides_under(keys, LANES).await;
     let began = Instant::now();
     let width = lanes.len();
     let mut tasks = Vec::new();

@@ -61,9 +61,15 @@ fn unsealed(value: &Bson, queryable: bool) -> Option<&Bson> {
         Bson::Null | Bson::Undefined => None,
         Bson::Array(items) if queryable => items.iter().find_map(|item| unsealed(item, true)),
         Bson::Document(sealed) if queryable => {
-            let whole = sealed.len() == 2
-                && sealed.get("c").is_some_and(binary)
-                && matches!(sealed.get("e1"), Some(Bson::Binary(token)) if token.bytes.len() == 16);
+            let tokens = || sealed.iter().filter(|(name, _)| *name != "c");
+            let whole = sealed.get("c").is_some_and(binary)
+                && matches!(sealed.len(), 2 | 4)
+                && tokens()
+                    .zip(["e1", "e2", "e3"])
+                    .all(|((name, token), expected)| {
+                        name == expected
+                            && matches!(token, Bson::Binary(token) if token.bytes.len() == 16)
+                    });
             (!whole).then_some(value)
         }
         value if !queryable && binary(value) => None,

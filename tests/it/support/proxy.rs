@@ -22,6 +22,10 @@ pub(crate) struct ProxyOptions<'a> {
     pub(crate) log_level: &'a str,
     /// How many of the members have a route, from the first on.
     pub(crate) routes: usize,
+    /// What `fieldseal keys` does with the new key file, one after the other.
+    pub(crate) keys: &'a [&'a [&'a str]],
+    /// The key file to begin with a copy of, in the place of a new one.
+    pub(crate) key_file: Option<&'a Path>,
 }
 
 impl Default for ProxyOptions<'_> {
@@ -31,6 +35,8 @@ impl Default for ProxyOptions<'_> {
             configuration: "",
             log_level: "trace",
             routes: usize::MAX,
+            keys: &[],
+            key_file: None,
         }
     }
 }
@@ -79,8 +85,13 @@ impl Proxy {
         let directory = new_directory("proxy");
         let upstreams = &upstreams[..upstreams.len().min(options.routes)];
         let configuration = write_configuration(&directory, upstreams, options);
-        let keys = fieldseal(&["keys", "init"], &configuration);
-        assert!(keys.status.success(), "keys init: {}", error_text(&keys));
+        match options.key_file {
+            Some(file) => copy_keys(file, &directory),
+            None => keys(&configuration, &["init"]),
+        }
+        for arguments in options.keys {
+            keys(&configuration, arguments);
+        }
         let mut command = command(&["serve"], &configuration);
         command.current_dir(&directory);
         let mut proxy = Self {
@@ -158,6 +169,37 @@ impl Proxy {
         self.directory().join("fieldseal.toml")
     }
 
+    /// Its key file.
+    pub(crate) fn key_file(&self) -> PathBuf {
+        self.directory().join(KEY_FILE)
+    }
+
+    /// Runs `fieldseal keys` with its files, and waits until it has taken up the keys.
+    ///
+    /// # Panics
+    /// When either fails.
+    pub(crate) async fn keys(&mut self, arguments: &[&str]) {
+        keys(&self.configuration(), arguments);
+        self.take_up_keys().await;
+    }
+
+    /// Gives it a copy of another key file, and waits until it has taken up the keys.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub(crate) async fn take_keys(&mut self, file: &Path) {
+        copy_keys(file, self.directory());
+        self.take_up_keys().await;
+    }
+
+    async fn take_up_keys(&mut self) {
+        let text = fs::read_to_string(self.key_file()).unwrap();
+        let file: serde_json::Value = serde_json::from_str(&text).unwrap();
+        self.process.signal("HUP");
+        let generation = format!("generation={}", file["generation"]);
+        self.wait_for_log(&["taken up anew", &generation]).await;
+    }
+
     /// The process, to signal it or to see whether it has ended.
     pub(crate) fn process_mut(&mut self) -> &mut Process {
         &mut self.process
@@ -195,6 +237,25 @@ impl Proxy {
         }
         addresses
     }
+}
+
+/// The key file that a configuration names.
+const KEY_FILE: &str = "keyring.json";
+
+fn keys(configuration: &Path, arguments: &[&str]) {
+    let done = fieldseal(&[&["keys"], arguments].concat(), configuration);
+    assert!(
+        done.status.success(),
+        "{arguments:?}: {}",
+        error_text(&done)
+    );
+}
+
+/// Puts a copy of a key file in the place of that in `directory`.
+fn copy_keys(file: &Path, directory: &Path) {
+    let copy = directory.join("copied.json");
+    fs::copy(file, &copy).unwrap();
+    fs::rename(copy, directory.join(KEY_FILE)).unwrap();
 }
 
 /// Runs a `fieldseal` command to its end.
