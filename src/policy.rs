@@ -1,6 +1,7 @@
 //! What the data path needs of schema and keyring, compiled into one snapshot.
 
 mod equality;
+mod index_names;
 mod indexes;
 mod views;
 
@@ -11,7 +12,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use crate::keyring::{KeyId, Keyring, Material, NamedKey, State};
 use crate::schema::{CollectionRule, FieldRule, OnPlaintext, Schema, Tree, Types};
 pub use equality::{Equality, Tokens};
-pub use indexes::{Indexes, Listed, Shown, has_reserved_name, users_name, with_users_names};
+pub use index_names::{Shown, has_reserved_name, users_name, with_users_names};
+pub use indexes::{Indexes, Listed};
 pub use views::{AskedAt, Reaching, Views};
 
 use crate::raw::kind;

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod epochs;
+
 use std::sync::Arc;
 
 use bson::spec::BinarySubtype;

@@ -237,7 +237,10 @@ async fn equality_and_uniqueness_hold_while_two_proxies_move_to_another_index_ep
     world.assert_indexes().await;
 
     // It is active here, and only staged there.
-    world.one.keys(&["promote", "default", "--epoch", "--yes"]).await;
+    world
+        .one
+        .keys(&["promote", "default", "--epoch", "--yes"])
+        .await;
     world.assert_right().await;
     world.assert_indexes().await;
     world.follow().await;
@@ -272,7 +275,10 @@ async fn with_both_indexes() -> World {
     let mut world = World::start().await;
     world.one.keys(&["stage", "default", "--epoch"]).await;
     world.fill().await;
-    world.one.keys(&["promote", "default", "--epoch", "--yes"]).await;
+    world
+        .one
+        .keys(&["promote", "default", "--epoch", "--yes"])
+        .await;
     world.follow().await;
     let index = unique_index();
     world.through[0].run_command(index).await.unwrap();
