@@ -5,6 +5,7 @@ mod demo;
 mod embedded;
 mod keys;
 mod load;
+mod reload;
 mod serve;
 mod table;
 

@@ -13,7 +13,7 @@ pub use address::{Address, AddressError};
 use crate::keyring::UnsealSource;
 
 /// One MongoDB member or mongos.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
     /// Where clients connect.
     pub listen: Address,

@@ -1,5 +1,6 @@
 //! The key file: named keys, their versions and index epochs, and what is derived from them.
 
+mod age;
 mod check;
 mod fault;
 mod file;
@@ -11,7 +12,6 @@ mod suite;
 mod unseal;
 
 use std::fmt;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
@@ -97,17 +97,6 @@ pub struct KeyVersion {
     pub suite: Option<Suite>,
     /// None once destroyed.
     pub material: Option<Material>,
-}
-
-impl KeyVersion {
-    /// How long ago it was made; none if its date cannot be read. Zero if that lies ahead.
-    pub fn age(&self) -> Option<Duration> {
-        let made = bson::DateTime::parse_rfc3339_str(&self.created).ok()?;
-        let age = bson::DateTime::now()
-            .timestamp_millis()
-            .saturating_sub(made.timestamp_millis());
-        Some(Duration::from_millis(u64::try_from(age).unwrap_or(0)))
-    }
 }
 
 /// A named key.
@@ -297,23 +286,6 @@ mod tests {
         let date = now();
         assert_eq!(date.len(), "2026-01-01T00:00:00Z".len(), "{date}");
         assert!(date.ends_with('Z'), "{date}");
-    }
-
-    #[test]
-    fn the_age_of_a_version_is_known_from_its_date() {
-        let mut version = Keyring::generate(["a"])
-            .unwrap()
-            .keys
-            .remove(0)
-            .versions
-            .remove(0);
-        assert!(version.age().unwrap() < Duration::from_secs(3600));
-        version.created = "2001-01-01T00:00:00Z".to_owned();
-        assert!(version.age().unwrap() > Duration::from_secs(24 * 365 * 86_400));
-        version.created = "2999-01-01T00:00:00Z".to_owned();
-        assert_eq!(version.age(), Some(Duration::ZERO));
-        version.created = "long ago".to_owned();
-        assert_eq!(version.age(), None);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
@@ -29,8 +29,6 @@ pub(super) struct Accept {
     pub(super) route: usize,
     pub(super) upstream: Address,
     pub(super) shared: Arc<Shared>,
-    /// One for each client that may be connected, over all routes.
-    pub(super) permits: Arc<Semaphore>,
     pub(super) stop: watch::Receiver<bool>,
 }
 
@@ -84,7 +82,7 @@ impl Accept {
     /// Begins a session, unless there are too many: like MongoDB, which closes the
     /// connection at once rather than leaving the client to wait.
     fn admit(&self, client: Stream, sessions: &mut JoinSet<()>) {
-        let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
+        let Some(place) = self.shared.place() else {
             tracing::warn!(client = %client.peer, "too many connections (limits.connections); closed");
             return;
         };
@@ -92,7 +90,7 @@ impl Accept {
         let (upstream, route) = (self.upstream.clone(), self.route);
         sessions.spawn(async move {
             connection(client, &upstream, shared, route, stop).await;
-            drop(permit);
+            drop(place);
         });
     }
 }
@@ -105,7 +103,7 @@ async fn connection(
     mut stop: watch::Receiver<bool>,
 ) {
     let name = client.peer.clone();
-    let within = shared.limits.handshake_timeout;
+    let within = shared.limits.load().handshake_timeout;
     let connected = tokio::select! {
         connected = Upstream::connect(upstream, &name, within) => connected,
         () = stopped(&mut stop) => return,

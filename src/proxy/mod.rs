@@ -15,10 +15,11 @@ mod views;
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use self::accept::Accept;
@@ -30,6 +31,9 @@ use crate::policy::Policy;
 
 /// The policy in force. An operation finishes under the one that it began with.
 pub type PolicyCell = Arc<ArcSwap<Policy>>;
+
+/// The limits in force. A connection keeps those that it began with.
+pub type LimitsCell = Arc<ArcSwap<Limits>>;
 
 /// The first pause before members that did not answer are asked again; each further one doubles it.
 const FIRST_PROBE_PAUSE: Duration = Duration::from_secs(2);
@@ -62,7 +66,30 @@ struct Shared {
     policy: PolicyCell,
     routes: Routes,
     cursors: Cursors,
-    limits: Limits,
+    limits: LimitsCell,
+    /// How many clients are connected, over all routes.
+    clients: AtomicUsize,
+}
+
+/// One of the clients that may be connected at a time; makes room when dropped.
+struct Place(Arc<Shared>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.clients.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl Shared {
+    /// Room for one more client, if the limit leaves any.
+    fn place(self: &Arc<Self>) -> Option<Place> {
+        let most = self.limits.load().connections;
+        let more = |clients: usize| clients.checked_add(1).filter(|more| *more <= most);
+        self.clients
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, more)
+            .ok()?;
+        Some(Place(Arc::clone(self)))
+    }
 }
 
 /// A proxy whose listeners are bound, and whose clients wait until it runs.
@@ -107,7 +134,8 @@ impl Proxy {
                 policy,
                 routes,
                 cursors: Cursors::default(),
-                limits: config.limits.clone(),
+                limits: Arc::new(ArcSwap::from_pointee(config.limits.clone())),
+                clients: AtomicUsize::new(0),
             }),
         })
     }
@@ -122,6 +150,11 @@ impl Proxy {
         &self.advertised
     }
 
+    /// The limits in force, to put others in their place.
+    pub fn limits(&self) -> LimitsCell {
+        Arc::clone(&self.shared.limits)
+    }
+
     /// Serves clients until `shutdown` is done, then lets the operations under way end.
     pub async fn run(self, shutdown: impl Future) {
         let upstreams: Vec<Address> = self
@@ -129,9 +162,6 @@ impl Proxy {
             .iter()
             .map(|(_, upstream)| upstream.clone())
             .collect();
-        let permits = Arc::new(Semaphore::new(
-            self.shared.limits.connections.min(Semaphore::MAX_PERMITS),
-        ));
         let (stopping, stop) = watch::channel(false);
         let mut shutdown = std::pin::pin!(shutdown);
         // So that the first client already hears of all members.
@@ -146,7 +176,6 @@ impl Proxy {
                 route,
                 upstream,
                 shared: Arc::clone(&self.shared),
-                permits: Arc::clone(&permits),
                 stop: stop.clone(),
             };
             tasks.spawn(accept.run());
@@ -303,17 +332,20 @@ mod tests {
         let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let name = upstream.local_addr().unwrap().to_string();
         // The probe is turned away; sessions are kept open.
+        let (began, mut sessions) = tokio::sync::mpsc::unbounded_channel();
         let mongodb = tokio::spawn(async move {
             drop(upstream.accept().await.unwrap());
             let mut kept = Vec::new();
             loop {
                 kept.push(upstream.accept().await.unwrap());
+                began.send(()).unwrap();
             }
         });
         let proxy = Proxy::bind(&config(tcp("127.0.0.1:0"), &name), policy())
             .await
             .unwrap();
         let address = proxy.addresses()[0].clone();
+        let limits = proxy.limits();
         let (stop, stopped) = oneshot::channel::<()>();
         let running = tokio::spawn(proxy.run(stopped));
 
@@ -323,6 +355,24 @@ mod tests {
         }
         let mut third = TcpStream::connect(&address).await.unwrap();
         assert_eq!(third.read(&mut [0]).await.unwrap(), 0);
+        for client in &admitted {
+            let open = client.try_read(&mut [0]).unwrap_err();
+            assert_eq!(open.kind(), io::ErrorKind::WouldBlock);
+        }
+
+        let with = |connections| Limits {
+            connections,
+            ..Limits::clone(&limits.load())
+        };
+        limits.store(Arc::new(with(3)));
+        admitted.push(TcpStream::connect(&address).await.unwrap());
+        for _ in &admitted {
+            sessions.recv().await.unwrap();
+        }
+        // Those that are connected stay, although they are more than are allowed now.
+        limits.store(Arc::new(with(1)));
+        let mut fourth = TcpStream::connect(&address).await.unwrap();
+        assert_eq!(fourth.read(&mut [0]).await.unwrap(), 0);
         for client in &admitted {
             let open = client.try_read(&mut [0]).unwrap_err();
             assert_eq!(open.kind(), io::ErrorKind::WouldBlock);

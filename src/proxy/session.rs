@@ -12,6 +12,7 @@ use super::link::{Ended, Link};
 use super::stream::Stream;
 use super::upstream::Upstream;
 use super::{Shared, indexes, stopped, views};
+use crate::config::Limits;
 use crate::policy::{Policy, Views};
 use crate::refusal::{Refusal, RefusalKind};
 use crate::reveal::{self, RefusedStatement, ReplyPlan, Revealed};
@@ -26,6 +27,8 @@ const OWN_REQUEST: i32 = i32::MIN;
 /// One client and its connection to MongoDB.
 pub(super) struct Session {
     shared: Arc<Shared>,
+    /// Those that were in force when it began: the client was told of them.
+    limits: Arc<Limits>,
     route: usize,
     link: Link,
     stop: watch::Receiver<bool>,
@@ -79,14 +82,16 @@ impl Session {
         route: usize,
         stop: watch::Receiver<bool>,
     ) -> Self {
-        let stall = Some(shared.limits.handshake_timeout);
+        let limits = shared.limits.load_full();
+        let stall = Some(limits.handshake_timeout);
         let link = Link {
-            requests: FrameReader::new(client.read, shared.limits.message_bytes, stall),
+            requests: FrameReader::new(client.read, limits.message_bytes, stall),
             client: client.write,
             upstream,
         };
         Self {
             shared,
+            limits,
             route,
             link,
             stop,
@@ -105,7 +110,7 @@ impl Session {
     }
 
     async fn serve(&mut self) -> Result<std::convert::Infallible, Ended> {
-        let first = timeout(self.shared.limits.handshake_timeout, self.request()).await;
+        let first = timeout(self.limits.handshake_timeout, self.request()).await;
         let mut header = first.map_err(|_| Ended::Handshake)??;
         loop {
             self.operation(header).await?;
@@ -148,7 +153,7 @@ impl Session {
             reply,
         } = &mut self.buffers;
         let (frame, compressor) = if header.opcode == opcode::COMPRESSED {
-            let limit = self.shared.limits.message_bytes;
+            let limit = self.limits.message_bytes;
             let compressor = wire::inflate(request, limit, other)
                 .map_err(|error| Ended::Client(error.into()))?;
             (&*other, Some(compressor))
@@ -282,7 +287,7 @@ impl Session {
                     routes: &self.shared.routes,
                     route: self.route,
                     compressors: &treatment.compressors,
-                    message_bytes: self.shared.limits.message_bytes,
+                    message_bytes: self.limits.message_bytes,
                     // A stream of replies outlives the policy that it began under.
                     sealing: !self.shared.policy.load().is_empty(),
                 };

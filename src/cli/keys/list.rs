@@ -1,6 +1,6 @@
 //! `fieldseal keys list`.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use clap::Args;
 use serde_json::json;
@@ -26,6 +26,7 @@ pub(super) fn run(arguments: &List) -> Result<Report, Failure> {
 }
 
 fn show(keyring: &Keyring) -> String {
+    let now = SystemTime::now();
     let mut rows = Vec::new();
     for key in &keyring.keys {
         let mut row = |kind: &str, version: &KeyVersion, suite: &str| {
@@ -35,7 +36,7 @@ fn show(keyring: &Keyring) -> String {
                 version.id.0.to_string(),
                 version.state.word().to_owned(),
                 version.created.clone(),
-                version.age().map_or_else(|| "-".to_owned(), age),
+                version.age(now).map_or_else(|| "-".to_owned(), age),
                 suite.to_owned(),
             ]);
         };
@@ -65,13 +66,14 @@ fn age(age: Duration) -> String {
 
 /// The keys as JSON, without their material.
 pub(super) fn describe(config: &Config, keyring: &Keyring) -> serde_json::Value {
+    let now = SystemTime::now();
     let entry = |number: &str, version: &KeyVersion| {
         let mut entry = json!({
             "id": version.id.0,
             number: version.number,
             "state": version.state.word(),
             "created": version.created,
-            "age_seconds": version.age().map(|age| age.as_secs()),
+            "age_seconds": version.age(now).map(|age| age.as_secs()),
         });
         if number == "version" {
             entry["suite"] = json!(version.suite.unwrap_or_default().word());

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -10,7 +11,7 @@ use tokio::io::{AsyncReadExt as _, DuplexStream, duplex, split};
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::config::{Address, Limits};
+use crate::config::Address;
 use crate::keyring::Keyring;
 use crate::proxy::routes::Routes;
 use crate::schema::Schema;
@@ -49,11 +50,12 @@ fn shared() -> Shared {
         policy: Arc::new(ArcSwap::from_pointee(policy)),
         routes: Routes::new([member]),
         cursors: crate::proxy::cursors::Cursors::default(),
-        limits: Limits {
+        limits: Arc::new(ArcSwap::from_pointee(Limits {
             message_bytes: MAX_MESSAGE,
             handshake_timeout: Duration::from_millis(200),
             connections: 10,
-        },
+        })),
+        clients: AtomicUsize::new(0),
     }
 }
 

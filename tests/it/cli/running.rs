@@ -13,7 +13,7 @@ use crate::support::{
 };
 
 const TAKEN_UP: &str = "schema and keyring taken up anew";
-const NOT_TAKEN_UP: &str = "not taken up, the old schema and keyring stay";
+const NOT_TAKEN_UP: &str = "not taken up, the old configuration, schema and keyring stay";
 
 /// A proxy with a collection, through it and behind it.
 struct Running {

@@ -1,0 +1,434 @@
+//! Taking up changed files while the proxy runs.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use arc_swap::ArcSwap;
+use tokio::signal::unix::Signal;
+
+use super::serve::LogLevel;
+use super::{Failure, load};
+use crate::config::{Config, KeyringConfig, Log};
+use crate::keyring::{KeyFile, UnsealSource};
+use crate::proxy::{LimitsCell, PolicyCell};
+use crate::schema::files_of;
+
+/// How often the files are looked at.
+const WATCH_PERIOD: Duration = Duration::from_secs(1);
+
+const NOT_TAKEN_UP: &str = "not taken up, the old configuration, schema and keyring stay";
+
+/// What of a running proxy its files can change.
+pub(super) struct Running {
+    /// The configuration file.
+    pub(super) file: PathBuf,
+    /// The configuration in force.
+    pub(super) config: ArcSwap<Config>,
+    pub(super) policy: PolicyCell,
+    pub(super) limits: LimitsCell,
+    pub(super) level: LogLevel,
+}
+
+/// What was taken up.
+#[derive(Debug, PartialEq, Eq)]
+struct TakenUp {
+    /// That of the keyring.
+    generation: u64,
+    /// What of the configuration was changed and is not in force.
+    needs_restart: Vec<&'static str>,
+}
+
+/// The files as they were tried, with or without success.
+struct Attempt {
+    /// Names the files.
+    config: Arc<Config>,
+    seen: Fingerprint,
+    done: Result<TakenUp, Failure>,
+}
+
+impl Running {
+    /// Takes up the files anew on SIGHUP, and when they change.
+    pub(super) async fn watch(self: Arc<Self>, mut seen: Fingerprint, mut hangup: Signal) {
+        let mut period = tokio::time::interval(WATCH_PERIOD);
+        period.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut changing = None;
+        let mut config = self.config.load_full();
+        loop {
+            let asked = tokio::select! {
+                _ = hangup.recv() => true,
+                _ = period.tick() => false,
+            };
+            let now = Fingerprint::of(&self.file, &config);
+            if !asked && !settled(&seen, &now, &mut changing) {
+                continue;
+            }
+            changing = None;
+            let running = Arc::clone(&self);
+            // A passphrase takes its time.
+            match tokio::task::spawn_blocking(move || running.take_up()).await {
+                Ok(attempt) => {
+                    tell(&attempt.done);
+                    (config, seen) = (attempt.config, attempt.seen);
+                }
+                Err(error) => {
+                    tracing::error!(%error, "{NOT_TAKEN_UP}");
+                    seen = now;
+                }
+            }
+        }
+    }
+
+    /// Puts what the files say now in force, all or nothing.
+    fn take_up(&self) -> Attempt {
+        let stamp = Stamp::of(&self.file);
+        let before = self.config.load_full();
+        let (config, needs_restart) = match Config::load(&self.file) {
+            Ok(fresh) => within_reach(&before, fresh),
+            Err(mistakes) => {
+                return Attempt {
+                    seen: Fingerprint::of(&self.file, &before).with(stamp),
+                    config: before,
+                    done: Err(mistakes.into()),
+                };
+            }
+        };
+        let config = Arc::new(config);
+        let seen = Fingerprint::of(&self.file, &config).with(stamp);
+        let done = self.put_in_force(&config).map(|generation| TakenUp {
+            generation,
+            needs_restart,
+        });
+        Attempt { config, seen, done }
+    }
+
+    /// Answers the generation of the keyring.
+    fn put_in_force(&self, config: &Arc<Config>) -> Result<u64, Failure> {
+        let fresh = load::load(config)?.policy;
+        let generation = fresh.generation();
+        let loaded = self.policy.load().generation();
+        if generation < loaded {
+            // An old copy would bring back what was revoked since.
+            return Err(Failure::new(format_args!(
+                "{}: went back from generation {loaded} to {generation}; put the newer file back, or restart the proxy",
+                config.keyring.file.display()
+            )));
+        }
+        // Nothing fails from here on.
+        self.policy.store(Arc::new(fresh));
+        self.limits.store(Arc::new(config.limits.clone()));
+        self.level.set(&config.log);
+        self.config.store(Arc::clone(config));
+        remember(&config.keyring.file, generation);
+        Ok(generation)
+    }
+}
+
+fn tell(done: &Result<TakenUp, Failure>) {
+    match done {
+        Ok(done) => {
+            let generation = done.generation;
+            tracing::info!(
+                generation,
+                "configuration, schema and keyring taken up anew"
+            );
+            for part in &done.needs_restart {
+                tracing::warn!(
+                    "the configuration's `{part}` was changed, which needs a restart; the old one stays in force"
+                );
+            }
+        }
+        Err(failure) => {
+            for line in failure.lines() {
+                tracing::error!("{NOT_TAKEN_UP}: {line}");
+            }
+        }
+    }
+}
+
+/// What of the configuration `fresh` can be put in force without a restart, with the
+/// rest as it was, and the names of what was changed of that rest. A route that waits
+/// for a restart must not keep a revoked key in use until then.
+fn within_reach(before: &Config, fresh: Config) -> (Config, Vec<&'static str>) {
+    let changes = [
+        ("route", before.routes != fresh.routes),
+        ("keyring.file", before.keyring.file != fresh.keyring.file),
+        ("log.format", before.log.format != fresh.log.format),
+    ];
+    let config = Config {
+        routes: before.routes.clone(),
+        keyring: KeyringConfig {
+            file: before.keyring.file.clone(),
+            ..fresh.keyring
+        },
+        log: Log {
+            format: before.log.format,
+            ..fresh.log
+        },
+        ..fresh
+    };
+    let changed = changes.into_iter().filter(|(_, changed)| *changed);
+    (config, changed.map(|(part, _)| part).collect())
+}
+
+/// Keeps an older copy of the key file from being taken up later, also after a restart.
+pub(super) fn remember(key_file: &Path, generation: u64) {
+    if let Err(error) = KeyFile::remember(key_file, generation) {
+        tracing::info!(
+            %error,
+            "the generation of the key file cannot be noted beside it: a restart will not notice if an older copy is put in its place"
+        );
+    }
+}
+
+/// Whether the files changed, and then stayed the same for a period: an editor
+/// may write in several steps.
+fn settled(seen: &Fingerprint, now: &Fingerprint, changing: &mut Option<Fingerprint>) -> bool {
+    if now == seen {
+        *changing = None;
+        return false;
+    }
+    let quiet = changing.as_ref() == Some(now);
+    *changing = Some(now.clone());
+    quiet
+}
+
+/// Which file it is, its length, and when it was written; none if it is not there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Stamp(Option<(u64, u64, SystemTime)>);
+
+impl Stamp {
+    pub(super) fn of(file: &Path) -> Self {
+        use std::os::unix::fs::MetadataExt as _;
+
+        let stamp = |metadata: std::fs::Metadata| {
+            Some((metadata.ino(), metadata.len(), metadata.modified().ok()?))
+        };
+        Self(std::fs::metadata(file).ok().and_then(stamp))
+    }
+}
+
+/// What changes with the files that are taken up, without reading them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Fingerprint {
+    configuration: Stamp,
+    others: Vec<(PathBuf, Stamp)>,
+}
+
+impl Fingerprint {
+    /// Of the configuration `file`, and of the files that it names.
+    pub(super) fn of(file: &Path, config: &Config) -> Self {
+        let schema = files_of(&config.schema).unwrap_or_default();
+        let mut others: Vec<PathBuf> = schema.into_iter().map(|(file, _)| file).collect();
+        others.push(config.keyring.file.clone());
+        if let UnsealSource::File(secret) = &config.keyring.unseal {
+            others.push(secret.clone());
+        }
+        Self {
+            configuration: Stamp::of(file),
+            others: others
+                .into_iter()
+                .map(|file| (Stamp::of(&file), file))
+                .map(|(stamp, file)| (file, stamp))
+                .collect(),
+        }
+    }
+
+    /// With the stamp of the configuration from before it was read.
+    #[must_use]
+    pub(super) fn with(self, configuration: Stamp) -> Self {
+        Self {
+            configuration,
+            ..self
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::super::keys::tests::{Workplace, init, rotate_key};
+    use super::*;
+
+    const SCHEMA: &str = "[collections.\"a.b\".fields]\nx = {}\n";
+
+    fn start(place: &Workplace) -> Running {
+        init(place);
+        let config = Config::load(&place.config()).unwrap();
+        let policy = load::load(&config).unwrap().policy;
+        Running {
+            file: place.config(),
+            policy: Arc::new(ArcSwap::from_pointee(policy)),
+            limits: Arc::new(ArcSwap::from_pointee(config.limits.clone())),
+            config: ArcSwap::from_pointee(config),
+            level: LogLevel::unheard(),
+        }
+    }
+
+    fn taken_up(generation: u64) -> Result<TakenUp, Failure> {
+        Ok(TakenUp {
+            generation,
+            needs_restart: Vec::new(),
+        })
+    }
+
+    fn failure(running: &Running) -> String {
+        running.take_up().done.unwrap_err().lines()[0].clone()
+    }
+
+    fn configure(place: &Workplace, from: &str, to: &str) {
+        let text = std::fs::read_to_string(place.config()).unwrap();
+        assert!(text.contains(from), "{from} in {text}");
+        place.write("fieldseal.toml", &text.replace(from, to));
+    }
+
+    #[test]
+    fn a_rotated_key_and_a_new_schema_are_taken_up() {
+        let place = Workplace::new("reload", SCHEMA);
+        let running = start(&place);
+        rotate_key(&place, "default").unwrap();
+        place.write("schema.toml", "[collections.\"c.d\".fields]\nx = {}\n");
+        assert_eq!(running.take_up().done, taken_up(2));
+        let policy = running.policy.load();
+        assert_eq!(policy.generation(), 2);
+        assert!(policy.may_seal_in("c") && !policy.may_seal_in("a"));
+    }
+
+    #[test]
+    fn limits_another_schema_and_another_secret_are_taken_up_from_the_configuration() {
+        let place = Workplace::new("reload-config", SCHEMA);
+        let running = start(&place);
+        place.write("other.toml", "[collections.\"c.d\".fields]\nx = {}\n");
+        place.write("secret", &"5a".repeat(32));
+        configure(&place, "schema.toml", "other.toml");
+        configure(&place, "\"unseal\"", "\"secret\"");
+        configure(&place, "[keyring]", "[limits]\nconnections = 7\n[keyring]");
+        let attempt = running.take_up();
+        assert_eq!(attempt.done, taken_up(1));
+        assert_eq!(running.limits.load().connections, 7);
+        assert!(running.policy.load().may_seal_in("c"));
+        // From now on the files that are named now are watched.
+        let now = || Fingerprint::of(&running.file, &attempt.config);
+        assert_eq!(now(), attempt.seen);
+        place.write("schema.toml", "");
+        assert_eq!(now(), attempt.seen);
+        place.write("other.toml", SCHEMA);
+        assert_ne!(now(), attempt.seen);
+    }
+
+    #[test]
+    fn what_needs_a_restart_is_told_and_keeps_nothing_else_from_being_taken_up() {
+        let place = Workplace::new("reload-restart", SCHEMA);
+        let running = start(&place);
+        rotate_key(&place, "default").unwrap();
+        configure(&place, "127.0.0.1:1\"", "127.0.0.1:2\"");
+        configure(&place, "keyring.json", "other.json");
+        configure(
+            &place,
+            "[keyring]",
+            "[log]\nformat = \"json\"\nlevel = \"warn\"\n[keyring]",
+        );
+        for _ in 0..2 {
+            let done = running.take_up().done.unwrap();
+            assert_eq!(done.generation, 2);
+            assert_eq!(done.needs_restart, ["route", "keyring.file", "log.format"]);
+        }
+        let config = running.config.load();
+        assert_eq!(config.log.level, tracing::Level::WARN);
+        assert!(config.keyring.file.ends_with("keyring.json"));
+    }
+
+    #[test]
+    fn a_bad_new_file_is_reported_and_all_old_ones_stay() {
+        let place = Workplace::new("reload-bad", SCHEMA);
+        let running = start(&place);
+        rotate_key(&place, "default").unwrap();
+        configure(&place, "[keyring]", "[limits]\nconnections = 7\n[keyring]");
+        place.write(
+            "schema.toml",
+            "[collections.\"a.b\".fields]\nx = { type = \"strng\" }\n",
+        );
+        let line = failure(&running);
+        assert!(line.contains("schema.toml:2"), "{line}");
+        place.write("schema.toml", "[collections.\"c.d\".fields]\nx = {}\n");
+        configure(&place, "connections", "conections");
+        let line = failure(&running);
+        assert!(
+            line.contains("fieldseal.toml:3: limits.conections"),
+            "{line}"
+        );
+        let policy = running.policy.load();
+        assert_eq!(policy.generation(), 1);
+        assert!(policy.may_seal_in("a"));
+        assert_eq!(running.limits.load().connections, 10_000);
+    }
+
+    #[test]
+    fn the_files_of_a_refused_configuration_are_watched_too() {
+        let place = Workplace::new("reload-refused", SCHEMA);
+        let running = start(&place);
+        place.write("other.toml", "collections = 3");
+        configure(&place, "schema.toml", "other.toml");
+        let attempt = running.take_up();
+        assert!(attempt.done.is_err());
+        let now = || Fingerprint::of(&running.file, &attempt.config);
+        assert_eq!(now(), attempt.seen);
+        place.write("other.toml", "[collections.\"c.d\".fields]\nx = {}\n");
+        assert_ne!(now(), attempt.seen);
+        assert_eq!(running.take_up().done, taken_up(1));
+        assert!(running.policy.load().may_seal_in("c"));
+    }
+
+    #[test]
+    fn a_key_file_that_went_back_is_refused() {
+        let place = Workplace::new("reload-back", SCHEMA);
+        let running = start(&place);
+        let old = std::fs::read_to_string(place.path("keyring.json")).unwrap();
+        rotate_key(&place, "default").unwrap();
+        assert_eq!(running.take_up().done, taken_up(2));
+        place.write("keyring.json", &old);
+        for mark in [true, false] {
+            if !mark {
+                std::fs::remove_file(place.path("keyring.json.lock")).unwrap();
+            }
+            let line = failure(&running);
+            assert!(line.contains("went back from generation 2 to 1"), "{line}");
+            assert_eq!(running.policy.load().generation(), 2);
+        }
+    }
+
+    #[test]
+    fn a_change_is_taken_up_once_and_only_when_it_has_settled() {
+        let place = Workplace::new("watch", SCHEMA);
+        let running = start(&place);
+        let now = || Fingerprint::of(&running.file, &running.config.load());
+        let seen = now();
+        let mut changing = None;
+        assert!(!settled(&seen, &now(), &mut changing));
+        place.write("schema.toml", &format!("{SCHEMA}y = {{}}\n"));
+        let first = now();
+        assert!(!settled(&seen, &first, &mut changing));
+        place.write("schema.toml", &format!("{SCHEMA}yy = {{}}\n"));
+        let second = now();
+        assert!(!settled(&seen, &second, &mut changing));
+        assert!(settled(&seen, &second, &mut changing));
+        assert!(!settled(&second, &now(), &mut changing));
+    }
+
+    #[test]
+    fn every_file_that_is_read_changes_the_fingerprint() {
+        let place = Workplace::new("watch-files", SCHEMA);
+        let running = start(&place);
+        let now = || Fingerprint::of(&running.file, &running.config.load());
+        let seen = now();
+        rotate_key(&place, "default").unwrap();
+        let rotated = now();
+        assert_ne!(seen, rotated);
+        place.write("unseal", "another secret that is longer");
+        let unsealed = now();
+        assert_ne!(rotated, unsealed);
+        configure(&place, "[keyring]", "# nothing\n[keyring]");
+        assert_ne!(unsealed, now());
+    }
+}
