@@ -211,8 +211,8 @@ impl Field {
     }
 
     /// How many bytes [`Field::seal`] appends.
-    pub fn sealed_length(length: usize) -> usize {
-        SealKey::sealed_length(length)
+    pub fn sealed_length(&self, length: usize) -> usize {
+        self.active.sealed_length(length)
     }
 }
 

@@ -15,6 +15,9 @@ pub enum Suite {
 }
 
 impl Suite {
+    /// Every suite.
+    pub const ALL: [Self; 2] = [Self::Aes256Gcm, Self::Xaes256Gcm];
+
     /// Every suite's word.
     pub const WORDS: [&'static str; 2] = [Self::Aes256Gcm.word(), Self::Xaes256Gcm.word()];
 
@@ -28,9 +31,20 @@ impl Suite {
 
     /// The suite that `word` names.
     pub fn named(word: &str) -> Option<Self> {
-        [Self::Aes256Gcm, Self::Xaes256Gcm]
-            .into_iter()
-            .find(|suite| suite.word() == word)
+        Self::ALL.into_iter().find(|suite| suite.word() == word)
+    }
+
+    /// The byte for it in sealed values.
+    pub const fn byte(self) -> u8 {
+        match self {
+            Self::Aes256Gcm => 1,
+            Self::Xaes256Gcm => 2,
+        }
+    }
+
+    /// The suite that the byte of a sealed value stands for.
+    pub fn of_byte(byte: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|suite| suite.byte() == byte)
     }
 }
 
@@ -49,5 +63,12 @@ mod tests {
             assert_eq!(serde_json::from_value::<Suite>(word.into()).unwrap(), suite);
         }
         assert_eq!(Suite::named("aes-128-gcm"), None);
+    }
+
+    #[test]
+    fn a_suite_has_one_byte_and_other_bytes_have_none() {
+        let known: Vec<_> = (0..=u8::MAX).filter_map(Suite::of_byte).collect();
+        assert_eq!(known, Suite::ALL);
+        assert_eq!(Suite::ALL.map(Suite::byte), [1, 2]);
     }
 }

@@ -199,7 +199,7 @@ fn what_cannot_be_opened_is_an_error_that_shows_nothing() {
             with(|bytes| bytes[7] = 99),
             "99, which is not in the keyring",
         ),
-        (with(|bytes| bytes[3] = 2), "suite"),
+        (with(|bytes| bytes[3] = 3), "suite"),
         (with(|bytes| bytes.truncate(30)), "cut off"),
     ] {
         for plan in [documents(&policy), ReplyPlan::Relay] {

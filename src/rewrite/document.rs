@@ -227,7 +227,7 @@ fn write_binary(
     kind: u8,
     value: &[u8],
 ) -> Result<(), Refusal> {
-    let length = i32::try_from(Field::sealed_length(value.len())).map_err(|_| {
+    let length = i32::try_from(field.sealed_length(value.len())).map_err(|_| {
         Refusal::new(
             RefusalKind::TooLarge,
             format_args!("the value of `{}` is too large to seal", field.path),

@@ -3,15 +3,16 @@
 //! A sealed value is the payload of a BSON Binary of subtype [`SUBTYPE`]:
 //!
 //! ```text
-//! magic 3 | suite 1 | key id 4 | field id 8 | nonce 12 | ciphertext | tag 16
+//! magic 3 | suite 1 | key id 4 | field id 8 | nonce | ciphertext | tag 16
 //! ```
 //!
-//! Integers are big-endian. The header, magic to nonce, is the associated data;
+//! The nonce has 12 bytes in suite 1 and 24 in suite 2. Integers are big-endian. The header, magic to nonce, is the associated data;
 //! the plaintext is the BSON type byte and the BSON value.
 
 mod canonical;
 mod token;
 mod value;
+mod xaes;
 
 pub use token::{Domain, Token, TokenKey, token_epoch, token_name};
-pub use value::{FieldId, HEADER, Header, MAGIC, NEEDLE, OpenError, SUBTYPE, SealKey, TAG};
+pub use value::{FieldId, Header, MAGIC, NEEDLE, OpenError, SUBTYPE, SealKey, TAG};

@@ -1,4 +1,4 @@
-//! Sealed values: AES-256-GCM under a key of one version and one field.
+//! Sealed values: AES-256-GCM or XAES-256-GCM under a key of one version and one field.
 
 use std::fmt;
 
@@ -7,7 +7,8 @@ use aes_gcm::{Aes256Gcm, KeyInit, Nonce, Tag};
 use rand::RngExt;
 use sha2::{Digest, Sha256};
 
-use crate::keyring::{KeyId, Material};
+use super::xaes::{self, Xaes256Gcm};
+use crate::keyring::{KeyId, Material, Suite};
 
 /// The subtype of the BSON Binary that holds a sealed value.
 pub const SUBTYPE: u8 = 0x8F;
@@ -15,12 +16,13 @@ pub const SUBTYPE: u8 = 0x8F;
 pub const MAGIC: [u8; 3] = [0xF5, 0xEA, 0x1D];
 /// What a message holds wherever it holds a sealed value: subtype, then magic.
 pub const NEEDLE: [u8; 4] = [SUBTYPE, MAGIC[0], MAGIC[1], MAGIC[2]];
-/// Bytes before the ciphertext.
-pub const HEADER: usize = 28;
 /// Bytes after the ciphertext.
 pub const TAG: usize = 16;
 
-const SUITE_AES_256_GCM: u8 = 1;
+/// Bytes before the nonce: magic, suite, key id, field id.
+const NAMES: usize = 16;
+/// Which of them is the suite.
+const SUITE_AT: usize = 3;
 const NONCE: usize = 12;
 
 /// Names a field in sealed values: the first 8 bytes of
@@ -57,7 +59,7 @@ impl fmt::Debug for FieldId {
 /// What a sealed value says about itself, before any key is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header {
-    /// The cipher suite; 1 is AES-256-GCM.
+    /// The cipher suite, by [`Suite::byte`]; of a newer version, perhaps.
     pub suite: u8,
     /// Which version of which key sealed it.
     pub key: KeyId,
@@ -97,11 +99,14 @@ pub enum OpenError {
     Tampered,
 }
 
-/// The cipher of one field under one version of its key, expanded and ready.
+/// The key of one field under one version, expanded for every suite.
 pub struct SealKey {
     id: KeyId,
     field: FieldId,
-    cipher: Aes256Gcm,
+    /// What it seals with; it opens what was sealed with any.
+    suite: Suite,
+    gcm: Aes256Gcm,
+    xaes: Xaes256Gcm,
 }
 
 impl fmt::Debug for SealKey {
@@ -117,8 +122,16 @@ impl SealKey {
         Self {
             id,
             field,
-            cipher: Aes256Gcm::new(key.expose().into()),
+            suite: Suite::default(),
+            gcm: Aes256Gcm::new(key.expose().into()),
+            xaes: Xaes256Gcm::new(key.expose()),
         }
+    }
+
+    /// The same key, sealing with `suite`.
+    #[must_use]
+    pub fn sealing_with(self, suite: Suite) -> Self {
+        Self { suite, ..self }
     }
 
     /// The version that this key belongs to.
@@ -126,54 +139,63 @@ impl SealKey {
         self.id
     }
 
+    /// What it seals with.
+    pub fn suite(&self) -> Suite {
+        self.suite
+    }
+
     /// How many bytes [`SealKey::seal`] appends for a value of `length` bytes.
-    pub fn sealed_length(length: usize) -> usize {
-        HEADER + 1 + length + TAG
+    pub fn sealed_length(&self, length: usize) -> usize {
+        let nonce = match self.suite {
+            Suite::Aes256Gcm => NONCE,
+            Suite::Xaes256Gcm => xaes::NONCE,
+        };
+        NAMES + nonce + 1 + length + TAG
     }
 
     /// Appends the sealed form of a BSON value to `out`, under a fresh random nonce.
     pub fn seal(&self, kind: u8, value: &[u8], out: &mut Vec<u8>) {
+        out.reserve(self.sealed_length(value.len()));
         let start = out.len();
-        out.reserve(Self::sealed_length(value.len()));
         out.extend_from_slice(&MAGIC);
-        out.push(SUITE_AES_256_GCM);
+        out.push(self.suite.byte());
         out.extend_from_slice(&self.id.0.to_be_bytes());
         out.extend_from_slice(&self.field.0);
-        let nonce: [u8; NONCE] = rand::rng().random();
-        out.extend_from_slice(&nonce);
-        out.push(kind);
-        out.extend_from_slice(value);
-        let (header, plaintext) = out[start..].split_at_mut(HEADER);
-        let tag = self
-            .cipher
-            .encrypt_inout_detached(&Nonce::from(nonce), header, plaintext.into())
-            .expect("a message is far below the 64 GiB that GCM can take");
+        let tag = match self.suite {
+            Suite::Aes256Gcm => {
+                let nonce: [u8; NONCE] = rand::rng().random();
+                let (header, text) = append(&nonce, kind, value, start, out);
+                self.gcm
+                    .encrypt_inout_detached(&Nonce::from(nonce), header, text.into())
+                    .expect("a message is far below the 64 GiB that GCM can take")
+            }
+            Suite::Xaes256Gcm => {
+                let nonce: [u8; xaes::NONCE] = rand::rng().random();
+                let (header, text) = append(&nonce, kind, value, start, out);
+                self.xaes.seal(&nonce, header, text)
+            }
+        };
         out.extend_from_slice(&tag);
     }
 
-    /// Opens `payload`: appends the type byte and the BSON value to `out`.
+    /// Opens `payload`, of whichever suite: appends the type byte and the BSON value to `out`.
     ///
     /// On an error nothing is left in `out`.
     pub fn open(&self, payload: &[u8], out: &mut Vec<u8>) -> Result<(), OpenError> {
-        let (header, rest) = payload
-            .split_first_chunk::<HEADER>()
-            .ok_or(OpenError::Truncated)?;
-        let (ciphertext, tag) = rest
-            .split_last_chunk::<TAG>()
-            .filter(|(ciphertext, _)| !ciphertext.is_empty())
-            .ok_or(OpenError::Truncated)?;
-        if header[3] != SUITE_AES_256_GCM {
-            return Err(OpenError::UnknownSuite(header[3]));
-        }
-        let nonce = header.last_chunk::<NONCE>().ok_or(OpenError::Truncated)?;
+        let byte = *payload.get(SUITE_AT).ok_or(OpenError::Truncated)?;
         let start = out.len();
-        out.extend_from_slice(ciphertext);
-        let opened = self.cipher.decrypt_inout_detached(
-            &Nonce::from(*nonce),
-            header,
-            (&mut out[start..]).into(),
-            &Tag::from(*tag),
-        );
+        let opened = match Suite::of_byte(byte).ok_or(OpenError::UnknownSuite(byte))? {
+            Suite::Aes256Gcm => {
+                let (header, nonce, tag, text) = parts::<NONCE>(payload, out)?;
+                let nonce = Nonce::from(*nonce);
+                self.gcm
+                    .decrypt_inout_detached(&nonce, header, text.into(), &tag)
+            }
+            Suite::Xaes256Gcm => {
+                let (header, nonce, tag, text) = parts::<{ xaes::NONCE }>(payload, out)?;
+                self.xaes.open(nonce, header, text, &tag)
+            }
+        };
         opened.map_err(|_| {
             out.truncate(start);
             OpenError::Tampered
@@ -181,87 +203,237 @@ impl SealKey {
     }
 }
 
+/// Ends the header, which begins at `start`, with the nonce, and puts the plaintext behind it.
+fn append<'o>(
+    nonce: &[u8],
+    kind: u8,
+    value: &[u8],
+    start: usize,
+    out: &'o mut Vec<u8>,
+) -> (&'o [u8], &'o mut [u8]) {
+    out.extend_from_slice(nonce);
+    let text = out.len();
+    out.push(kind);
+    out.extend_from_slice(value);
+    let (before, text) = out.split_at_mut(text);
+    (&before[start..], text)
+}
+
+/// Header, nonce and tag of a payload, and its ciphertext as it was put at the end of `out`.
+type Parts<'p, 'o, const NONCE: usize> = (&'p [u8], &'p [u8; NONCE], Tag, &'o mut [u8]);
+
+fn parts<'p, 'o, const NONCE: usize>(
+    payload: &'p [u8],
+    out: &'o mut Vec<u8>,
+) -> Result<Parts<'p, 'o, NONCE>, OpenError> {
+    let (header, rest) = payload
+        .split_at_checked(NAMES + NONCE)
+        .ok_or(OpenError::Truncated)?;
+    let nonce = header.last_chunk().ok_or(OpenError::Truncated)?;
+    let (ciphertext, tag) = rest
+        .split_last_chunk::<TAG>()
+        .filter(|(ciphertext, _)| !ciphertext.is_empty())
+        .ok_or(OpenError::Truncated)?;
+    let start = out.len();
+    out.extend_from_slice(ciphertext);
+    Ok((header, nonce, Tag::from(*tag), &mut out[start..]))
+}
+
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use proptest::prelude::*;
+
     use super::*;
 
-    fn key() -> SealKey {
+    fn derived(id: u32, material: u8, field: &str) -> SealKey {
         SealKey::derive(
-            KeyId(7),
-            &Material::new([1; 32]),
-            FieldId::of("shop.customers", "ssn"),
+            KeyId(id),
+            &Material::new([material; 32]),
+            FieldId::of("shop.customers", field),
         )
+    }
+
+    fn key(suite: Suite) -> SealKey {
+        derived(7, 1, "ssn").sealing_with(suite)
+    }
+
+    fn sealed(suite: Suite, kind: u8, value: &[u8]) -> Vec<u8> {
+        let mut sealed = Vec::new();
+        key(suite).seal(kind, value, &mut sealed);
+        sealed
+    }
+
+    fn opened(key: &SealKey, payload: &[u8]) -> Result<Vec<u8>, OpenError> {
+        let mut out = vec![9];
+        let result = key.open(payload, &mut out);
+        if result.is_err() {
+            assert_eq!(out, [9], "an error leaves nothing behind");
+        }
+        result.map(|()| out)
     }
 
     #[test]
     fn what_was_sealed_opens_to_the_same_type_and_bytes() {
-        let key = key();
-        let mut sealed = Vec::new();
-        key.seal(0x02, b"\x04\0\0\0abc\0", &mut sealed);
-        assert_eq!(sealed.len(), SealKey::sealed_length(8));
-        let mut opened = vec![9];
-        key.open(&sealed, &mut opened).unwrap();
-        assert_eq!(opened, b"\x09\x02\x04\0\0\0abc\0");
+        for suite in Suite::ALL {
+            let payload = sealed(suite, 0x02, b"\x04\0\0\0abc\0");
+            assert_eq!(payload.len(), key(suite).sealed_length(8));
+            // Whatever the key would seal with now.
+            for now in Suite::ALL {
+                let opened = opened(&key(now), &payload);
+                assert_eq!(opened.as_deref(), Ok(&b"\x09\x02\x04\0\0\0abc\0"[..]));
+            }
+        }
     }
 
     #[test]
     fn the_stored_layout_is_the_documented_one() {
-        let mut sealed = Vec::new();
-        key().seal(0x0A, b"", &mut sealed);
-        assert_eq!(&sealed[..4], &[0xF5, 0xEA, 0x1D, 1]);
-        assert_eq!(&sealed[4..8], &[0, 0, 0, 7]);
-        // The first eight bytes of SHA-256("shop.customers\0ssn").
-        let digest = Sha256::digest(b"shop.customers\0ssn");
-        assert_eq!(&sealed[8..16], &digest[..8]);
-        assert_eq!(sealed.len(), 28 + 1 + 16);
+        for (suite, byte, header) in [(Suite::Aes256Gcm, 1, 28), (Suite::Xaes256Gcm, 2, 40)] {
+            let sealed = sealed(suite, 0x0A, b"");
+            assert_eq!(&sealed[..4], &[0xF5, 0xEA, 0x1D, byte]);
+            assert_eq!(&sealed[4..8], &[0, 0, 0, 7]);
+            // The first eight bytes of SHA-256("shop.customers\0ssn").
+            let digest = Sha256::digest(b"shop.customers\0ssn");
+            assert_eq!(&sealed[8..16], &digest[..8]);
+            assert_eq!(sealed.len(), header + 1 + 16);
+            assert_eq!(Header::read(&sealed).unwrap().suite, byte);
+        }
+    }
+
+    #[test]
+    fn a_value_is_opened_by_the_primitive_that_its_suite_names() {
+        let derived = Material::new([1; 32]).derive(&[
+            b"fieldseal/v1/seal",
+            &FieldId::of("shop.customers", "ssn").0,
+        ]);
+        let payload = sealed(Suite::Aes256Gcm, 0x10, &[1, 2, 3, 4]);
+        let (header, rest) = payload.split_at(28);
+        let (text, tag) = rest.split_last_chunk::<TAG>().unwrap();
+        let mut text = text.to_vec();
+        let nonce = Nonce::from(*header.last_chunk::<12>().unwrap());
+        Aes256Gcm::new(derived.expose().into())
+            .decrypt_inout_detached(&nonce, header, text.as_mut_slice().into(), &Tag::from(*tag))
+            .unwrap();
+        assert_eq!(text, [0x10, 1, 2, 3, 4]);
+        let payload = sealed(Suite::Xaes256Gcm, 0x10, &[1, 2, 3, 4]);
+        let (header, rest) = payload.split_at(40);
+        let (text, tag) = rest.split_last_chunk::<TAG>().unwrap();
+        let mut text = text.to_vec();
+        Xaes256Gcm::new(derived.expose())
+            .open(
+                header.last_chunk().unwrap(),
+                header,
+                &mut text,
+                &Tag::from(*tag),
+            )
+            .unwrap();
+        assert_eq!(text, [0x10, 1, 2, 3, 4]);
     }
 
     #[test]
     fn a_change_of_any_bit_is_noticed_and_leaves_no_plaintext() {
-        let key = key();
-        let mut sealed = Vec::new();
-        key.seal(0x10, &[1, 2, 3, 4], &mut sealed);
-        for bit in 0..sealed.len() * 8 {
-            let mut changed = sealed.clone();
-            changed[bit / 8] ^= 1 << (bit % 8);
-            let mut opened = Vec::new();
-            assert!(key.open(&changed, &mut opened).is_err(), "bit {bit}");
-            assert!(opened.is_empty());
+        for suite in Suite::ALL {
+            let sealed = sealed(suite, 0x10, &[1, 2, 3, 4]);
+            for bit in 0..sealed.len() * 8 {
+                let mut changed = sealed.clone();
+                changed[bit / 8] ^= 1 << (bit % 8);
+                assert!(opened(&key(suite), &changed).is_err(), "bit {bit}");
+            }
+            for length in 0..sealed.len() {
+                assert!(opened(&key(suite), &sealed[..length]).is_err());
+            }
         }
-        for length in 0..sealed.len() {
-            assert!(key.open(&sealed[..length], &mut Vec::new()).is_err());
+    }
+
+    #[test]
+    fn a_value_under_the_name_of_another_suite_is_not_opened() {
+        for (suite, other) in [
+            (Suite::Aes256Gcm, Suite::Xaes256Gcm),
+            (Suite::Xaes256Gcm, Suite::Aes256Gcm),
+        ] {
+            let mut payload = sealed(suite, 0x02, &[b'a'; 64]);
+            payload[SUITE_AT] = other.byte();
+            assert_eq!(opened(&key(suite), &payload), Err(OpenError::Tampered));
+            for byte in [0, 3, u8::MAX] {
+                payload[SUITE_AT] = byte;
+                let unknown = Err(OpenError::UnknownSuite(byte));
+                assert_eq!(opened(&key(suite), &payload), unknown);
+            }
         }
     }
 
     #[test]
     fn two_seals_of_one_value_differ() {
-        let (mut one, mut two) = (Vec::new(), Vec::new());
-        key().seal(0x08, &[1], &mut one);
-        key().seal(0x08, &[1], &mut two);
-        assert_ne!(one, two);
+        for suite in Suite::ALL {
+            assert_ne!(sealed(suite, 0x08, &[1]), sealed(suite, 0x08, &[1]));
+        }
     }
 
     #[test]
     fn another_field_or_version_does_not_open_it() {
-        let mut sealed = Vec::new();
-        key().seal(0x08, &[1], &mut sealed);
-        let other = SealKey::derive(
-            KeyId(7),
-            &Material::new([1; 32]),
-            FieldId::of("shop.customers", "card"),
-        );
-        assert_eq!(
-            other.open(&sealed, &mut Vec::new()),
-            Err(OpenError::Tampered)
-        );
-        let other = SealKey::derive(
-            KeyId(7),
-            &Material::new([2; 32]),
-            FieldId::of("shop.customers", "ssn"),
-        );
-        assert_eq!(
-            other.open(&sealed, &mut Vec::new()),
-            Err(OpenError::Tampered)
-        );
+        for suite in Suite::ALL {
+            let payload = sealed(suite, 0x08, &[1]);
+            for other in [derived(7, 1, "card"), derived(7, 2, "ssn")] {
+                assert_eq!(opened(&other, &payload), Err(OpenError::Tampered));
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_sealed_fits_into_the_room_that_its_length_asks_for() {
+        for suite in Suite::ALL {
+            let key = key(suite);
+            let mut payload = Vec::new();
+            key.seal(0x02, &[7; 100], &mut payload);
+            let (mut exact, mut out) = (Vec::with_capacity(payload.len()), Vec::with_capacity(101));
+            let before = (exact.as_ptr(), out.as_ptr());
+            key.seal(0x02, &[7; 100], &mut exact);
+            key.open(&exact, &mut out).unwrap();
+            assert_eq!(before, (exact.as_ptr(), out.as_ptr()));
+        }
+    }
+
+    fn suite() -> impl Strategy<Value = Suite> {
+        prop::sample::select(Suite::ALL.to_vec())
+    }
+
+    proptest! {
+        #[test]
+        fn any_value_comes_back(suite in suite(), kind: u8, value in prop::collection::vec(any::<u8>(), 0..600)) {
+            let payload = sealed(suite, kind, &value);
+            prop_assert_eq!(payload.len(), key(suite).sealed_length(value.len()));
+            let opened = opened(&key(Suite::Aes256Gcm), &payload).unwrap();
+            prop_assert_eq!(&opened[1..2], &[kind]);
+            prop_assert_eq!(&opened[2..], &value);
+        }
+
+        #[test]
+        fn a_changed_payload_is_never_opened(
+            suite in suite(),
+            value in prop::collection::vec(any::<u8>(), 0..80),
+            at: prop::sample::Index,
+            change in 1..=u8::MAX,
+        ) {
+            let mut payload = sealed(suite, 0x05, &value);
+            let at = at.index(payload.len());
+            payload[at] ^= change;
+            prop_assert!(opened(&key(suite), &payload).is_err());
+        }
+
+        #[test]
+        fn random_bytes_are_never_opened(
+            mut payload in prop::collection::vec(any::<u8>(), 0..200),
+            named: bool,
+            suite in 0_u8..4,
+        ) {
+            if named && payload.len() > SUITE_AT {
+                payload[..SUITE_AT].copy_from_slice(&MAGIC);
+                payload[SUITE_AT] = suite;
+            }
+            let header = Header::read(&payload);
+            prop_assert_eq!(header.is_some(), payload.len() >= NAMES && payload.starts_with(&MAGIC));
+            prop_assert!(opened(&key(Suite::Aes256Gcm), &payload).is_err());
+        }
     }
 }
