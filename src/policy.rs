@@ -3,17 +3,20 @@
 mod equality;
 mod index_names;
 mod indexes;
+mod uses;
 mod views;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use crate::keyring::{KeyId, Keyring, Material, NamedKey, State};
+use crate::keyring::{KeyId, Keyring, Material, NamedKey, State, Suite};
 use crate::schema::{CollectionRule, FieldRule, OnPlaintext, Schema, Tree, Types};
 pub use equality::{Equality, Tokens};
 pub use index_names::{Shown, has_reserved_name, users_name, with_users_names};
 pub use indexes::{Indexes, Listed};
+pub use uses::{Aged, Nearness, Use};
+use uses::{Tallies, Tally};
 pub use views::{AskedAt, Reaching, Views};
 
 use crate::raw::kind;
@@ -36,6 +39,8 @@ pub struct Policy {
     fields: HashMap<FieldId, Arc<Field>>,
     views: Views,
     indexes: Indexes,
+    /// Shared with the policies before and after it.
+    tallies: Arc<Tallies>,
     /// Which of all policies this is.
     serial: u64,
 }
@@ -79,6 +84,7 @@ pub struct Field {
     /// What equality is answered by, if the schema asks for it.
     pub equality: Option<Equality>,
     active: Arc<SealKey>,
+    tally: Arc<Tally>,
     /// Every version of the key, derived when a value under it is first met.
     versions: Arc<[(KeyId, OnceLock<SealKey>)]>,
 }
@@ -133,6 +139,7 @@ impl Field {
         field: &FieldRule,
         namespace: &str,
         keyring: &Keyring,
+        tallies: &Tallies,
     ) -> Result<Self, PolicyError> {
         let key = keyring
             .key(&field.key)
@@ -152,6 +159,8 @@ impl Field {
             Equality::compile(key, tokens, domain.is_some())
         });
         let equality = equality.transpose()?;
+        let of_version = key.active().and_then(|version| version.suite);
+        let suite = field.suite.or(of_version).unwrap_or_default();
         Ok(Self {
             path: field.path.clone(),
             types: field.types,
@@ -161,7 +170,8 @@ impl Field {
             stores_plain: rule.on_plaintext == OnPlaintext::Store,
             id,
             equality,
-            active: Arc::new(SealKey::derive(active, material, id)),
+            active: Arc::new(SealKey::derive(active, material, id).sealing_with(suite)),
+            tally: tallies.of(active, id, suite, namespace, &field.path),
             versions: key
                 .versions
                 .iter()
@@ -205,8 +215,14 @@ impl Field {
         }
     }
 
-    /// Appends the sealed form of a value to `out`.
+    /// What new values are sealed with.
+    pub fn suite(&self) -> Suite {
+        self.active.suite()
+    }
+
+    /// Appends the sealed form of a value to `out`, and counts it.
     pub fn seal(&self, kind: u8, value: &[u8], out: &mut Vec<u8>) {
+        self.tally.count();
         self.active.seal(kind, value, out);
     }
 
@@ -236,11 +252,12 @@ impl Collection {
         rule: &CollectionRule,
         namespace: &str,
         keyring: &Keyring,
+        tallies: &Tallies,
     ) -> Result<Self, PolicyError> {
         let fields = rule
             .fields
             .iter()
-            .map(|field| Field::compile(rule, field, namespace, keyring).map(Arc::new))
+            .map(|field| Field::compile(rule, field, namespace, keyring, tallies).map(Arc::new))
             .collect::<Result<_, _>>()?;
         Ok(Self {
             namespace: namespace.to_owned(),
@@ -279,12 +296,30 @@ impl Collection {
 impl Policy {
     /// Compiles `schema` with the keys of `keyring`.
     pub fn compile(schema: Arc<Schema>, keyring: Arc<Keyring>) -> Result<Self, PolicyError> {
+        Self::counting(schema, keyring, Arc::default())
+    }
+
+    /// Compiles what comes after this policy: what was counted is counted on.
+    pub fn renewed(&self, schema: Arc<Schema>, keyring: Arc<Keyring>) -> Result<Self, PolicyError> {
+        Self::counting(schema, keyring, Arc::clone(&self.tallies))
+    }
+
+    fn counting(
+        schema: Arc<Schema>,
+        keyring: Arc<Keyring>,
+        tallies: Arc<Tallies>,
+    ) -> Result<Self, PolicyError> {
         let mut exact = HashMap::new();
         let mut rules = Vec::new();
         let mut fields = HashMap::new();
         for rule in &schema.rules {
             // A pattern is compiled as well, so that a key it lacks is found now.
-            let collection = Arc::new(Collection::compile(rule, &rule.pattern, &keyring)?);
+            let collection = Arc::new(Collection::compile(
+                rule,
+                &rule.pattern,
+                &keyring,
+                &tallies,
+            )?);
             rules.push(Arc::clone(&collection));
             if rule.pattern.contains('*') {
                 continue;
@@ -303,6 +338,7 @@ impl Policy {
             fields,
             views: Views::default(),
             indexes: Indexes::default(),
+            tallies,
             serial: SERIALS.fetch_add(1, Ordering::Relaxed),
         })
     }
@@ -356,11 +392,12 @@ impl Policy {
         if let Some(collection) = matched.get(namespace) {
             return Some(Arc::clone(collection));
         }
-        let collection = Collection::compile(rule, namespace, &self.keyring)
+        let collection = Collection::compile(rule, namespace, &self.keyring, &self.tallies)
             .expect("the same rule was compiled with the same keyring when the policy was made");
         let collection = Arc::new(collection);
         if matched.len() >= PATTERN_INSTANCES {
             matched.clear();
+            self.tallies.forget_unused();
         }
         matched.insert(namespace.to_owned(), Arc::clone(&collection));
         Some(collection)
@@ -461,6 +498,7 @@ pub(crate) mod fixture {
             domain: None,
             identity: None,
             key: "default".to_owned(),
+            suite: None,
         }
     }
 

@@ -1,21 +1,27 @@
 //! `fieldseal check`: what is sealed, how, under which key.
 
 use std::path::Path;
+use std::time::SystemTime;
 
 use serde_json::json;
 
 use super::load::{self, Loaded};
 use super::table::table;
-use super::{Failure, Report};
+use super::{Failure, Report, limits};
 use crate::config::Config;
-use crate::keyring::Keyring;
+use crate::keyring::{Keyring, Suite};
 use crate::raw::kind;
 use crate::schema::{CollectionRule, FieldRule, OnPlaintext, Schema};
 
 pub(super) fn run(file: &Path, as_json: bool) -> Result<Report, Failure> {
     let config = Config::load(file)?;
     let loaded = load::load(&config)?;
-    let warnings = load::warnings(&config);
+    let mut warnings = load::warnings(&config);
+    warnings.extend(limits::ages(
+        config.keyring.max_age,
+        &loaded.policy,
+        SystemTime::now(),
+    ));
     let text = if as_json {
         format!("{:#}\n", describe(&loaded, &warnings))
     } else {
@@ -34,6 +40,11 @@ fn fields(schema: &Schema) -> impl Iterator<Item = (&CollectionRule, &FieldRule)
 /// The number of the version that seals now.
 fn active(keyring: &Keyring, name: &str) -> Option<u32> {
     keyring.key(name)?.active().map(|version| version.number)
+}
+
+/// What new values of the field are sealed with.
+fn suite(field: &FieldRule) -> Suite {
+    field.suite.unwrap_or_default()
 }
 
 fn show(loaded: &Loaded) -> String {
@@ -63,6 +74,7 @@ fn show(loaded: &Loaded) -> String {
                     || field.key.clone(),
                     |version| format!("{} v{version}", field.key),
                 ),
+                suite(field).word().to_owned(),
                 field.domain.clone().unwrap_or_else(dash),
                 identity(rule, field).unwrap_or_else(dash),
             ]
@@ -75,6 +87,7 @@ fn show(loaded: &Loaded) -> String {
         "queries",
         "arrays",
         "key",
+        "suite",
         "domain",
         "identity",
     ];
@@ -139,6 +152,7 @@ fn describe(loaded: &Loaded, warnings: &[String]) -> serde_json::Value {
                 "elements": field.elements,
                 "key": field.key,
                 "version": active(keyring, &field.key),
+                "suite": suite(field).word(),
                 "domain": field.domain,
                 "identity": { "collection": rule.identity, "field": field.identity },
                 "on_plaintext": rule.on_plaintext.word(),
@@ -161,7 +175,7 @@ mod tests {
         on_plaintext = "allow"
         [collections."shop.customers".fields]
         ssn = { type = "string", queries = ["equality"], domain = "people" }
-        address = {}
+        address = { suite = "xaes-256-gcm" }
         name = { type = "string" }
         tags = { type = "string", elements = true, key = "labels" }
     "#;
@@ -185,18 +199,18 @@ mod tests {
                 "queries",
                 "arrays",
                 "key",
+                "suite",
                 "domain",
                 "identity"
             ]
         );
-        let ssn =
-            "shop.customers ssn string equality by element default v1 people old.customers ssn";
+        let ssn = "shop.customers ssn string equality by element default v1 aes-256-gcm people old.customers ssn";
         assert_eq!(lines[1].join(" "), ssn);
-        let address = "shop.customers address any type - whole default v1 - old.customers address";
+        let address = "shop.customers address any type - whole default v1 xaes-256-gcm - old.customers address";
         assert_eq!(lines[2].join(" "), address);
         assert_eq!(
             lines[3].join(" "),
-            "shop.customers name string - refused default v1 - old.customers name"
+            "shop.customers name string - refused default v1 aes-256-gcm - old.customers name"
         );
         assert!(
             lines[4].join(" ").contains("by element labels v1"),
@@ -226,7 +240,9 @@ mod tests {
         assert_eq!(json["fields"][0]["field"], "ssn");
         assert_eq!(json["fields"][0]["type"], json!(["string"]));
         assert_eq!(json["fields"][0]["queries"], json!(["equality"]));
+        assert_eq!(json["fields"][0]["suite"], "aes-256-gcm");
         assert_eq!(json["fields"][1]["type"], json!(null));
+        assert_eq!(json["fields"][1]["suite"], "xaes-256-gcm");
         assert_eq!(json["fields"][3]["key"], "labels");
         assert_eq!(json["fields"][3]["version"], 1);
     }

@@ -126,6 +126,7 @@ impl Stage {
             keyring: KeyringConfig {
                 file: keyring.clone(),
                 unseal: UnsealSource::Env("unused".to_owned()),
+                max_age: None,
             },
             routes: vec![Route {
                 listen: Address::Tcp("127.0.0.1:0".to_owned()),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Failure;
 use crate::config::Config;
 use crate::keyring::{KeyFile, Keyring, readable_by_others};
-use crate::policy::Policy;
+use crate::policy::{Policy, PolicyError};
 use crate::schema::Schema;
 
 /// Schema and keyring, and what they compile to.
@@ -17,6 +17,18 @@ pub(super) struct Loaded {
 
 /// Loads schema and keyring; what is wrong with either is reported together.
 pub(super) fn load(config: &Config) -> Result<Loaded, Failure> {
+    load_with(config, Policy::compile)
+}
+
+/// Loads them for what comes after the policy `before`.
+pub(super) fn load_after(config: &Config, before: &Policy) -> Result<Loaded, Failure> {
+    load_with(config, |schema, keyring| before.renewed(schema, keyring))
+}
+
+fn load_with(
+    config: &Config,
+    compile: impl FnOnce(Arc<Schema>, Arc<Keyring>) -> Result<Policy, PolicyError>,
+) -> Result<Loaded, Failure> {
     let schema = Schema::load(&config.schema).map_err(Failure::from);
     let (schema, keyring) = match (schema, open_keyring(config)) {
         (Ok(schema), Ok(keyring)) => (Arc::new(schema), Arc::new(keyring)),
@@ -24,7 +36,7 @@ pub(super) fn load(config: &Config) -> Result<Loaded, Failure> {
         (Err(failure), Ok(_)) | (Ok(_), Err(failure)) => return Err(failure),
     };
     check_keys(config, &schema, &keyring)?;
-    let policy = Policy::compile(Arc::clone(&schema), Arc::clone(&keyring))?;
+    let policy = compile(Arc::clone(&schema), Arc::clone(&keyring))?;
     Ok(Loaded {
         schema,
         keyring,

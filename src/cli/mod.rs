@@ -4,6 +4,7 @@ mod check;
 mod demo;
 mod embedded;
 mod keys;
+mod limits;
 mod load;
 mod reload;
 mod serve;

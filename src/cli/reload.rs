@@ -104,9 +104,10 @@ impl Running {
 
     /// Answers the generation of the keyring.
     fn put_in_force(&self, config: &Arc<Config>) -> Result<u64, Failure> {
-        let fresh = load::load(config)?.policy;
+        let before = self.policy.load_full();
+        let fresh = load::load_after(config, &before)?.policy;
         let generation = fresh.generation();
-        let loaded = self.policy.load().generation();
+        let loaded = before.generation();
         if generation < loaded {
             // An old copy would bring back what was revoked since.
             return Err(Failure::new(format_args!(

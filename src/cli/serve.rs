@@ -12,7 +12,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::reload::{Fingerprint, Running, Stamp, remember};
-use super::{Failure, load};
+use super::{Failure, limits, load};
 use crate::config::{Config, Log, LogFormat};
 use crate::proxy::{PolicyCell, Proxy};
 
@@ -63,14 +63,15 @@ async fn serve(start: Start<'_>) -> Result<(), Failure> {
         tracing::info!(%address, upstream = %route.upstream, advertise = %advertised, "listening");
     }
     tracing::info!(generation = policy.load().generation(), "serving");
-    let running = Running {
+    let running = Arc::new(Running {
         file: start.file.to_owned(),
         config: ArcSwap::from_pointee(config),
         policy,
         limits: proxy.limits(),
         level: start.level,
-    };
-    let watch = tokio::spawn(Arc::new(running).watch(start.seen, hangup));
+    });
+    let limits = tokio::spawn(limits::watch(Arc::clone(&running)));
+    let watch = tokio::spawn(running.watch(start.seen, hangup));
     let (told, first) = tokio::sync::oneshot::channel::<()>();
     let twice = async {
         stop.asked().await;
@@ -85,6 +86,7 @@ async fn serve(start: Start<'_>) -> Result<(), Failure> {
         () = twice => {}
     }
     watch.abort();
+    limits.abort();
     Ok(())
 }
 

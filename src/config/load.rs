@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::address::host_and_port;
 use super::merge::{PREFIX, merge};
+use super::span::span;
 use super::{Address, Config, ConfigErrors, KeyringConfig, Limits, Log, LogFormat, Route};
 use crate::document::{self, Keys, Node, Place, Reader, Table, Value};
 use crate::keyring::UnsealSource;
@@ -17,7 +18,7 @@ const TOP: Keys = Keys {
 
 const KEYRING: Keys = Keys {
     of: "`keyring`",
-    known: &["file", "unseal"],
+    known: &["file", "unseal", "max_age"],
     later: &[],
 };
 
@@ -150,10 +151,23 @@ impl Checker {
         let unseal = self
             .required(place, table, "unseal")
             .and_then(|(at, node)| self.unseal(&at, node));
+        let max_age = table
+            .entry(place, "max_age")
+            .and_then(|(at, node)| self.span(&at, node));
         Some(KeyringConfig {
             file: file?,
             unseal: unseal?,
+            max_age,
         })
+    }
+
+    fn span(&mut self, place: &Place, node: &Node) -> Option<Duration> {
+        let time = span(self.reader.text(place, node)?);
+        if time.is_none() {
+            let what = "must be a number and `s`, `m`, `h`, `d`, `w` or `y`, such as \"90d\"";
+            self.reader.mistake(place, what);
+        }
+        time
     }
 
     fn unseal(&mut self, place: &Place, node: &Node) -> Option<UnsealSource> {
@@ -423,6 +437,27 @@ upstream = "127.0.0.1:27017"
         assert_eq!(
             (config.log.format, config.log.level),
             (LogFormat::Json, tracing::Level::DEBUG)
+        );
+    }
+
+    #[test]
+    fn the_greatest_age_of_keys_is_a_span_of_time_and_has_no_default() {
+        assert_eq!(parse(LEAST, &[]).unwrap().keyring.max_age, None);
+        let aged = |age: &str| LEAST.replace("[keyring]", &format!("[keyring]\nmax_age = {age}"));
+        let config = parse(&aged("\"90d\""), &[]).unwrap();
+        let days = |days: u64| Some(Duration::from_secs(days * 24 * 3600));
+        assert_eq!(config.keyring.max_age, days(90));
+        let config = parse(LEAST, &[("FIELDSEAL__KEYRING__MAX_AGE", "1y")]).unwrap();
+        assert_eq!(config.keyring.max_age, days(365));
+        one(
+            &mistakes(&aged("\"90 days\"")),
+            "/etc/fieldseal/fieldseal.toml:4: keyring.max_age",
+            "such as \"90d\"",
+        );
+        one(
+            &mistakes(&aged("90")),
+            "/etc/fieldseal/fieldseal.toml:4",
+            "must be a string",
         );
     }
 

@@ -3,6 +3,7 @@
 mod address;
 mod load;
 mod merge;
+mod span;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -58,6 +59,8 @@ pub struct KeyringConfig {
     pub file: PathBuf,
     /// Where the unseal secret is.
     pub unseal: UnsealSource,
+    /// How long a version should seal at most; longer is warned of.
+    pub max_age: Option<Duration>,
 }
 
 /// How log lines look.

@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 /// What a sealed value is sealed with.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
+)]
 pub enum Suite {
     /// AES-256-GCM under a random 12-byte nonce: 2^32 values for one field and key version.
     #[default]
@@ -39,6 +41,15 @@ impl Suite {
         match self {
             Self::Aes256Gcm => 1,
             Self::Xaes256Gcm => 2,
+        }
+    }
+
+    /// How many values it should seal for one field under one key version, if that can be reached:
+    /// then two of them have the same nonce with a chance of 2^-33.
+    pub const fn most_seals(self) -> Option<u64> {
+        match self {
+            Self::Aes256Gcm => Some(1 << 32),
+            Self::Xaes256Gcm => None,
         }
     }
 

@@ -263,6 +263,7 @@ mod tests {
             keyring: KeyringConfig {
                 file: PathBuf::new(),
                 unseal: UnsealSource::Env(String::new()),
+                max_age: None,
             },
             log: Log::default(),
             routes: vec![Route {

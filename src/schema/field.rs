@@ -2,18 +2,19 @@
 
 use super::{FieldRule, Types};
 use crate::document::{Keys, Node, Place, Reader, Table, Value, nearest};
-use crate::keyring;
+use crate::keyring::{self, Suite};
 
 pub(super) const FIELD: Keys = Keys {
     of: "a sealed field",
-    known: &["type", "queries", "elements", "domain", "identity", "key"],
+    known: &[
+        "type", "queries", "elements", "domain", "identity", "key", "suite",
+    ],
     later: &[
         "mask",
         "read",
         "write",
         "normalize",
         "bind",
-        "suite",
         "padding",
         "audit",
     ],
@@ -106,6 +107,9 @@ pub(super) fn read_field(
     let key = table
         .entry(place, "key")
         .and_then(|(at, node)| read_key_name(reader, &at, node));
+    let suite = table
+        .entry(place, "suite")
+        .and_then(|(at, node)| Suite::named(reader.word(&at, node, &Suite::WORDS)?));
     check_types(reader, place, types.as_ref(), equality);
     check_elements(reader, types.as_ref(), elements.as_ref(), equality);
     check_domain(reader, place, table, equality);
@@ -117,6 +121,7 @@ pub(super) fn read_field(
         domain,
         identity,
         key: key.unwrap_or_else(|| default_key.to_owned()),
+        suite,
     }
 }
 
@@ -298,6 +303,7 @@ fn check_domain(reader: &mut Reader, place: &Place, table: Table<'_>, equality: 
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
 
+    use crate::keyring::Suite;
     use crate::schema::{Format, Schema};
 
     /// The mistakes in one field of the collection `a.b`, as `line: path: what`.
@@ -388,7 +394,6 @@ mod tests {
             "write",
             "normalize",
             "bind",
-            "suite",
             "padding",
             "audit",
         ] {
@@ -409,6 +414,19 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn a_suite_is_one_of_those_that_there_are() {
+        for word in Suite::WORDS {
+            assert!(field(&format!("a = {{ suite = \"{word}\" }}")).is_empty());
+        }
+        one(
+            &field("a = { suite = \"xaes-256-gmc\" }"),
+            "s.toml:2: collections.\"a.b\".fields.a.suite",
+            "did you mean \"xaes-256-gcm\"?",
+        );
+        one(&field("a = { suite = 2 }"), "s.toml:2", "must be a string");
     }
 
     #[test]

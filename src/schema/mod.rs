@@ -16,6 +16,8 @@ pub(crate) use tree::is_position;
 pub use tree::{NodeId, Step, Tree, TreeError};
 pub use types::Types;
 
+use crate::keyring::Suite;
+
 /// What is sealed, in every collection that the schema names.
 #[derive(Debug, Default)]
 pub struct Schema {
@@ -87,6 +89,8 @@ pub struct FieldRule {
     pub identity: Option<String>,
     /// The name of the key in the keyring.
     pub key: String,
+    /// What new values are sealed with, if the field says so; else it is the key version's.
+    pub suite: Option<Suite>,
 }
 
 /// The name of the key that seals fields which name none.
