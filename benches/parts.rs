@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bson::spec::BinarySubtype;
 use bson::{Binary, Document, doc};
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use fieldseal::keyring::{KeyId, Keyring, Material};
+use fieldseal::keyring::{KeyId, Keyring, Material, Suite};
 use fieldseal::policy::Policy;
 use fieldseal::reveal::{ReplyPlan, reveal};
 use fieldseal::rewrite::{Decision, decide};
@@ -113,6 +113,34 @@ fn seal_and_open(c: &mut Criterion) {
     group.finish();
 }
 
+/// Both suites side by side.
+fn suites(c: &mut Criterion) {
+    let field = FieldId::of("shop.customers", "ssn");
+    for length in [16, 1024] {
+        let mut group = c.benchmark_group(format!("suite/{length}"));
+        let value = vec![b'v'; length];
+        for suite in Suite::ALL {
+            let key = SealKey::derive(KeyId(1), &Material::new([1; 32]), field).sealing_with(suite);
+            let mut out = Vec::with_capacity(length + 64);
+            group.bench_function(BenchmarkId::new("seal", suite.word()), |b| {
+                b.iter(|| {
+                    out.clear();
+                    key.seal(2, black_box(&value), &mut out);
+                });
+            });
+            let mut sealed = Vec::new();
+            key.seal(2, &value, &mut sealed);
+            group.bench_function(BenchmarkId::new("open", suite.word()), |b| {
+                b.iter(|| {
+                    out.clear();
+                    key.open(black_box(&sealed), &mut out).unwrap();
+                });
+            });
+        }
+        group.finish();
+    }
+}
+
 fn tokens(c: &mut Criterion) {
     let key = TokenKey::derive(&Material::new([2; 32]), Domain::Named("bench"));
     let string = |length: usize| {
@@ -197,5 +225,12 @@ fn frames(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, seal_and_open, tokens, requests_and_replies, frames);
+criterion_group!(
+    benches,
+    seal_and_open,
+    suites,
+    tokens,
+    requests_and_replies,
+    frames
+);
 criterion_main!(benches);

@@ -1,4 +1,4 @@
-//! Warnings of key versions that have sealed for long, or much.
+//! Warnings of key versions that seal and are old, or have sealed much.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -50,7 +50,7 @@ pub(super) fn ages(max_age: Option<Duration>, policy: &Policy, now: SystemTime) 
     };
     let line = |Aged { key, version, age }| {
         format!(
-            "version {version} of the key {key:?} has been sealing for {}, longer than the {} of `max_age`; run `fieldseal keys rotate {key}`",
+            "version {version} of the key {key:?} is {} old, more than the {} of `max_age`; run `fieldseal keys rotate {key}`",
             span(age),
             span(most)
         )
@@ -107,7 +107,7 @@ mod tests {
         assert_eq!(
             lines(Some(365 * DAY)),
             [
-                "version 2 of the key \"default\" has been sealing for 400 days, longer than the 365 days of `max_age`; run `fieldseal keys rotate default`"
+                "version 2 of the key \"default\" is 400 days old, more than the 365 days of `max_age`; run `fieldseal keys rotate default`"
             ]
         );
     }

@@ -285,6 +285,22 @@ mod tests {
     }
 
     #[test]
+    fn what_was_sealed_before_a_reload_is_still_counted_after_it() {
+        let place = Workplace::new("reload-counts", SCHEMA);
+        let running = start(&place);
+        let seal = || {
+            let collection = running.policy.load().collection("a.b").unwrap();
+            collection.field(0).seal(0x08, &[1], &mut Vec::new());
+        };
+        seal();
+        running.take_up().done.unwrap();
+        seal();
+        let uses = running.policy.load().uses(SystemTime::now());
+        assert_eq!(uses.len(), 1);
+        assert_eq!((uses[0].path.as_str(), uses[0].seals), ("x", 2));
+    }
+
+    #[test]
     fn a_rotated_key_and_a_new_schema_are_taken_up() {
         let place = Workplace::new("reload", SCHEMA);
         let running = start(&place);

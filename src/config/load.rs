@@ -451,12 +451,12 @@ upstream = "127.0.0.1:27017"
         assert_eq!(config.keyring.max_age, days(365));
         one(
             &mistakes(&aged("\"90 days\"")),
-            "/etc/fieldseal/fieldseal.toml:4: keyring.max_age",
+            ":4: keyring.max_age",
             "such as \"90d\"",
         );
         one(
             &mistakes(&aged("90")),
-            "/etc/fieldseal/fieldseal.toml:4",
+            ":4: keyring.max_age",
             "must be a string",
         );
     }

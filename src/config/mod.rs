@@ -59,7 +59,7 @@ pub struct KeyringConfig {
     pub file: PathBuf,
     /// Where the unseal secret is.
     pub unseal: UnsealSource,
-    /// How long a version should seal at most; longer is warned of.
+    /// How old the versions that seal should be at most; older ones are warned of.
     pub max_age: Option<Duration>,
 }
 

@@ -61,7 +61,7 @@ pub enum Nearness {
     Past,
 }
 
-/// An active version that seals for longer than it should.
+/// An active version that is older than it should be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Aged {
     /// The name of the key.

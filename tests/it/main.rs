@@ -14,6 +14,7 @@ mod leak;
 mod operators;
 mod replies;
 mod rust_driver;
+mod suites;
 mod support;
 mod untouched;
 mod views;

@@ -61,10 +61,10 @@ fn schema(database: &str) -> String {
 [collections."{database}.people_*".fields]
 ssn = {{ type = "string", queries = ["equality"] }}
 "payment.card" = {{ type = "string", queries = ["equality"] }}
-tags = {{ type = "string", queries = ["equality"] }}
+tags = {{ type = "string", queries = ["equality"], suite = "xaes-256-gcm" }}
 age = {{ type = "number", queries = ["equality"] }}
 address = {{}}
-"visits.note" = {{ type = "string" }}
+"visits.note" = {{ type = "string", suite = "xaes-256-gcm" }}
 "#
     )
 }
