@@ -2,7 +2,6 @@
 
 use argon2::{Algorithm, Argon2, Params, Version};
 use serde::{Deserialize, Serialize};
-use zeroize::Zeroizing;
 
 use super::unseal::Unsealing;
 use super::{Material, UnsealSecret};
@@ -143,11 +142,13 @@ fn stretch(
     }
     let params =
         Params::new(memory, iterations, lanes, Some(32)).map_err(|_| KdfError::OutOfBounds)?;
-    let mut root = Zeroizing::new([0; 32]);
-    Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
-        .hash_password_into(passphrase, salt, root.as_mut_slice())
-        .map_err(|_| KdfError::OutOfBounds)?;
-    Ok(Material::new(*root))
+    let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+    let mut done = Ok(());
+    let root = Material::filled(|root| {
+        done = argon2.hash_password_into(passphrase, salt, root);
+    });
+    done.map_err(|_| KdfError::OutOfBounds)?;
+    Ok(root)
 }
 
 #[cfg(test)]

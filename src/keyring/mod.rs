@@ -27,8 +27,16 @@ pub use unseal::{UnsealError, UnsealSecret, UnsealSource};
 pub struct KeyId(pub u32);
 
 /// 32 secret bytes. Cannot be printed.
-#[derive(Clone)]
-pub struct Material(Zeroizing<[u8; 32]>);
+///
+/// They have a place of their own, so that moving a material, or a list of them that
+/// grows, leaves no copy behind that nobody wipes.
+pub struct Material(Box<Zeroizing<[u8; 32]>>);
+
+impl Clone for Material {
+    fn clone(&self) -> Self {
+        Self::filled(|bytes| bytes.copy_from_slice(self.expose()))
+    }
+}
 
 impl fmt::Debug for Material {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -39,14 +47,22 @@ impl fmt::Debug for Material {
 impl Material {
     /// Takes 32 bytes that came from a random generator or another key.
     pub fn new(bytes: [u8; 32]) -> Self {
-        Self(Zeroizing::new(bytes))
+        let bytes = Zeroizing::new(bytes);
+        Self::filled(|place| place.copy_from_slice(bytes.as_slice()))
+    }
+
+    /// Bytes that `fill` writes where they stay.
+    fn filled(fill: impl FnOnce(&mut [u8; 32])) -> Self {
+        let mut material = Self(Box::new(Zeroizing::new([0; 32])));
+        fill(&mut material.0);
+        material
     }
 
     /// Takes 32 bytes from the system's random generator.
     pub fn random() -> Result<Self, getrandom::Error> {
-        let mut bytes = Zeroizing::new([0; 32]);
-        getrandom::fill(bytes.as_mut_slice())?;
-        Ok(Self(bytes))
+        let mut filled = Ok(());
+        let material = Self::filled(|bytes| filled = getrandom::fill(bytes));
+        filled.map(|()| material)
     }
 
     /// The bytes, for a primitive to use.
@@ -57,11 +73,11 @@ impl Material {
     /// HKDF-SHA-256 without salt; `info` is the parts put together.
     #[must_use]
     pub fn derive(&self, info: &[&[u8]]) -> Self {
-        let mut derived = Zeroizing::new([0; 32]);
-        hkdf::Hkdf::<sha2::Sha256>::new(None, self.expose())
-            .expand_multi_info(info, derived.as_mut_slice())
-            .expect("32 bytes are below HKDF's bound of 255 hashes");
-        Self(derived)
+        Self::filled(|derived| {
+            hkdf::Hkdf::<sha2::Sha256>::new(None, self.expose())
+                .expand_multi_info(info, derived)
+                .expect("32 bytes are below HKDF's bound of 255 hashes");
+        })
     }
 }
 
@@ -291,7 +307,7 @@ mod tests {
     #[test]
     fn material_is_wiped_when_it_is_dropped() {
         fn wiped<T: zeroize::ZeroizeOnDrop>(_: &T) {}
-        wiped(&Material::new([1; 32]).0);
+        wiped(&*Material::new([1; 32]).0);
     }
 
     #[test]

@@ -326,17 +326,19 @@ impl Entry<'_> {
         let parts = wrapped.split_first_chunk::<NONCE>();
         let (nonce, sealed) = parts.ok_or(OpenError::Edited)?;
         let (secret, tag) = sealed.split_last_chunk::<TAG>().ok_or(OpenError::Edited)?;
-        let secret = <[u8; SECRET]>::try_from(secret).map_err(|_| OpenError::Edited)?;
-        let mut secret = Zeroizing::new(secret);
-        Aes256Gcm::new(under.expose().into())
-            .decrypt_inout_detached(
+        let secret = <&[u8; SECRET]>::try_from(secret).map_err(|_| OpenError::Edited)?;
+        let mut opened = Ok(());
+        let material = Material::filled(|place| {
+            place.copy_from_slice(secret);
+            opened = Aes256Gcm::new(under.expose().into()).decrypt_inout_detached(
                 &Nonce::from(*nonce),
                 &associated_data(self.key, self.role, self.id, self.number),
-                secret.as_mut_slice().into(),
+                place.as_mut_slice().into(),
                 &Tag::from(*tag),
-            )
-            .map_err(|_| OpenError::Edited)?;
-        Ok(Some(Material::new(*secret)))
+            );
+        });
+        opened.map_err(|_| OpenError::Edited)?;
+        Ok(Some(material))
     }
 }
 

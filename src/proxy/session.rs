@@ -66,7 +66,9 @@ struct Treatment {
     plan: ReplyPlan,
     /// The cursor that the request reads on.
     cursor: Option<i64>,
-    policy: Arc<Policy>,
+    /// None for a `hello`, which needs none: a stream of them lasts for as long as its
+    /// connection, and would keep the keys of a policy in memory that were destroyed since.
+    policy: Option<Arc<Policy>>,
     /// What a `hello` offered to compress with.
     compressors: Vec<Compressor>,
     /// The listings that the request makes old: of one database, or of all.
@@ -212,10 +214,11 @@ impl Session {
                 };
                 let outdates = rewrite::views::outdated(&message, &policy)
                     .map(|database| database.map(str::to_owned));
+                let lasts = matches!(plan, ReplyPlan::Hello);
                 let treatment = Treatment {
                     plan: self.shared.cursors.settle(self.route, plan, &policy),
                     cursor,
-                    policy,
+                    policy: Some(policy).filter(|_| !lasts),
                     compressors,
                     outdates,
                 };
@@ -234,8 +237,8 @@ impl Session {
 
     /// Takes for old what the request has changed.
     fn outdate(&self, treatment: &Treatment) {
-        if let Some(database) = &treatment.outdates {
-            treatment.policy.views().outdate(database.as_deref());
+        if let (Some(database), Some(policy)) = (&treatment.outdates, &treatment.policy) {
+            policy.views().outdate(database.as_deref());
             self.views.outdate(database.as_deref());
         }
     }
@@ -278,6 +281,8 @@ impl Session {
             built,
             ..
         } = &mut self.buffers;
+        let policy = treatment.policy.clone();
+        let policy = policy.unwrap_or_else(|| self.shared.policy.load_full());
         let upstream = |error: WireError| Ended::Upstream(error.into());
         let reply = Reply::recognise(frame).map_err(upstream)?;
         let more = reply.more_to_come();
@@ -288,8 +293,7 @@ impl Session {
                     route: self.route,
                     compressors: &treatment.compressors,
                     message_bytes: self.limits.message_bytes,
-                    // A stream of replies outlives the policy that it began under.
-                    sealing: !self.shared.policy.load().is_empty(),
+                    sealing: !policy.is_empty(),
                 };
                 rewriting.apply(&reply, built).map_err(upstream)?;
                 Revealed::Rewritten
@@ -298,7 +302,7 @@ impl Session {
                 Revealed::Unchanged
             }
             (_, Reply::Legacy(_)) => return Err(Ended::Answer),
-            (plan, Reply::Msg(_)) => match reveal::reveal(frame, plan, &treatment.policy, built) {
+            (plan, Reply::Msg(_)) => match reveal::reveal(frame, plan, &policy, built) {
                 Ok(revealed) => revealed,
                 Err(refusal) if more || streaming => return Err(Ended::Stream(refusal)),
                 Err(refusal) => {
@@ -311,7 +315,7 @@ impl Session {
         cursors.note(
             self.route,
             &treatment.plan,
-            &treatment.policy,
+            &policy,
             treatment.cursor,
             frame,
         );

@@ -10,6 +10,7 @@ mod encryption_spec;
 mod epochs;
 mod harness;
 mod hello;
+mod keys;
 mod leak;
 mod operators;
 mod replies;

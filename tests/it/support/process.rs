@@ -96,6 +96,19 @@ impl Process {
         writeln!(orders, "{name}").unwrap();
     }
 
+    /// The process id of the server itself.
+    pub(crate) fn server(&self) -> u32 {
+        let watch = self.child.id();
+        let children = format!("/proc/{watch}/task/{watch}/children");
+        let children = fs::read_to_string(children).unwrap();
+        let is_server = |process: &&str| {
+            let program = self.watch.get_args().nth(3).unwrap();
+            fs::read_link(format!("/proc/{process}/exe")).is_ok_and(|exe| exe == Path::new(program))
+        };
+        let server = children.split_whitespace().find(is_server).unwrap();
+        server.parse().unwrap()
+    }
+
     /// The exit status, if the server has ended.
     pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().unwrap()
