@@ -14,6 +14,7 @@ pub mod cli;
 pub mod config;
 pub mod document;
 pub mod keyring;
+pub mod migrate;
 pub mod policy;
 pub mod proxy;
 pub mod raw;

@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 mod check;
+mod database;
 mod demo;
 mod embedded;
 mod keys;

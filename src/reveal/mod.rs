@@ -23,6 +23,7 @@ use crate::schema::Tree;
 use crate::wire::Reply;
 use names::Names;
 use open::Opener;
+pub(crate) use open::sealed;
 pub use plan::{RefusedStatement, ReplyPlan};
 
 /// What became of a reply.

@@ -21,9 +21,9 @@ pub(super) struct Opener<'f> {
 }
 
 /// A sealed value in a reply, with or without tokens beside it.
-pub(super) struct Sealed<'e> {
-    header: Header,
-    payload: &'e [u8],
+pub(crate) struct Sealed<'e> {
+    pub(crate) header: Header,
+    pub(crate) payload: &'e [u8],
 }
 
 impl<'f> Opener<'f> {
@@ -318,7 +318,7 @@ fn plaintext(collection: &Collection, field: &Field) -> Refusal {
 }
 
 /// The sealed value that an element is: a Binary, or a sealed document.
-pub(super) fn sealed<'e>(element: &Element<'e>) -> Result<Option<Sealed<'e>>, Malformed> {
+pub(crate) fn sealed<'e>(element: &Element<'e>) -> Result<Option<Sealed<'e>>, Malformed> {
     if element.kind == kind::DOCUMENT {
         return sealed_document(element.doc()?);
     }
