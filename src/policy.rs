@@ -226,6 +226,11 @@ impl Field {
         self.active.seal(kind, value, out);
     }
 
+    /// The version that [`Field::seal`] seals under.
+    pub fn active_id(&self) -> KeyId {
+        self.active.id()
+    }
+
     /// How many bytes [`Field::seal`] appends.
     pub fn sealed_length(&self, length: usize) -> usize {
         self.active.sealed_length(length)
@@ -285,6 +290,11 @@ impl Collection {
             derived: true,
             fields,
         }
+    }
+
+    /// The sealed fields, in the order of the schema.
+    pub fn fields(&self) -> &[Arc<Field>] {
+        &self.fields
     }
 
     /// The field of a leaf of the tree.

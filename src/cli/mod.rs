@@ -7,6 +7,8 @@ mod embedded;
 mod keys;
 mod limits;
 mod load;
+mod migrate;
+mod progress;
 mod reload;
 mod serve;
 mod table;
@@ -49,6 +51,9 @@ enum Command {
     /// Make and list keys; stage, promote, rotate, disable, enable and destroy their versions.
     #[command(subcommand)]
     Keys(keys::Command),
+    /// Seal, seal anew or open what is stored already, while services go on.
+    #[command(subcommand)]
+    Migrate(migrate::Command),
     /// A guided tour with a MongoDB of its own.
     Demo {
         /// End after the tour instead of staying until Ctrl-C.
@@ -155,6 +160,11 @@ pub fn run() -> ExitCode {
             warn(&report.warnings);
             print(&report.text)
         }),
+        Command::Migrate(command) => migrate::run(command).and_then(|(report, left)| {
+            print(&report.text)?;
+            warn(&report.warnings);
+            left.map_or(Ok(()), Err)
+        }),
         Command::Demo { exit } => demo::run(exit),
     };
     match done {
@@ -258,6 +268,8 @@ mod tests {
                 "--unseal-env",
                 "B",
             ],
+            &["fieldseal", "migrate", "rotate", "--rate", "0"],
+            &["fieldseal", "migrate", "encrypt", "--field", "a"],
         ] {
             assert_eq!(exit_code(usage), 2, "{usage:?}");
         }
@@ -301,6 +313,17 @@ mod tests {
                 "-f",
             ],
             &["fieldseal", "demo", "--exit"],
+            &[
+                "fieldseal",
+                "migrate",
+                "encrypt",
+                "a.b",
+                "--field",
+                "c",
+                "--field",
+                "d",
+            ],
+            &["fieldseal", "migrate", "rotate", "--dry-run", "--json"],
         ] {
             assert_eq!(exit_code(usage), 0, "{usage:?}");
         }

@@ -1,4 +1,102 @@
 //! Work on what is stored, on MongoDB itself and while services go on.
+//!
+//! A job looks at every document of a collection in the order of `_id`, and changes those
+//! that need it in transactions: each is made of what the document holds at that moment, so
+//! that no write in between is lost. Passes follow one another until one finds nothing left
+//! to do. How far a job has come is kept in MongoDB. Doing a part twice changes nothing, so
+//! a job may be killed, and run twice at once.
 
+mod checkpoint;
 pub mod database;
+mod indexes;
+mod job;
+mod pace;
+mod pass;
+mod plan;
+mod run;
+mod tally;
+mod transaction;
+mod trouble;
 pub mod walk;
+
+pub use checkpoint::{COLLECTION, DATABASE};
+pub use job::Work;
+pub use pass::Progress;
+pub use run::{Options, Outcome, run};
+pub use tally::{OfField, Reason, Tally};
+
+use crate::raw::Malformed;
+use database::DatabaseError;
+
+/// Why a job does not begin, or ended before it was done.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// MongoDB cannot be reached, or refused.
+    #[error("{0}")]
+    Database(#[from] DatabaseError),
+    /// A stored document does not hold together.
+    #[error("a stored document is {0}")]
+    Malformed(#[from] Malformed),
+    /// MongoDB has no transactions.
+    #[error(
+        "MongoDB runs as a standalone, without the transactions that make a migration safe; start it with --replSet and run rs.initiate(), even with one member"
+    )]
+    Standalone,
+    /// The member that was reached takes no writes.
+    #[error(
+        "the member that was reached is no primary; leave `directConnection` out of the connection string, or name the primary"
+    )]
+    NotPrimary,
+    /// What stands there cannot be worked on.
+    #[error("{namespace}: it is a {what}; {advice}")]
+    Standing {
+        /// The collection.
+        namespace: String,
+        /// What it is.
+        what: &'static str,
+        /// What to do.
+        advice: &'static str,
+    },
+    /// The collection has no such sealed field.
+    #[error("{namespace}: the schema has no field `{field}`; it has {fields}")]
+    Field {
+        /// The collection.
+        namespace: String,
+        /// As it was asked for.
+        field: String,
+        /// The fields that there are.
+        fields: String,
+    },
+    /// The schema does not say what the proxies need to do meanwhile.
+    #[error("{namespace}: {reason}")]
+    OnPlaintext {
+        /// The collection.
+        namespace: String,
+        /// Why, and what to do.
+        reason: String,
+    },
+    /// An index on plaintext has no form on tokens.
+    #[error("{namespace}: the index {name:?} cannot be kept once its field is sealed: {reason}")]
+    Index {
+        /// The collection.
+        namespace: String,
+        /// The index.
+        name: String,
+        /// Why, and what to do.
+        reason: String,
+    },
+    /// No document is taken.
+    #[error(
+        "{0}: the collection's validator refuses every document (code 121); change it with collMod, to take what the job writes or with validationLevel \"off\", and run this again"
+    )]
+    Validator(String),
+    /// MongoDB refused a write for a reason of its own.
+    #[error("MongoDB refused a write with code {0}")]
+    Write(i32),
+    /// A document that was read in a transaction was not there to be written.
+    #[error("MongoDB did not find what it had just read")]
+    Matched,
+    /// A command was not made as it should be.
+    #[error("a command does not hold together; please report this")]
+    Command,
+}

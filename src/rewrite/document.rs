@@ -241,7 +241,7 @@ fn write_binary(
 }
 
 /// A join by tokens would miss null in an array.
-fn refuse_null_in_domain(
+pub(super) fn refuse_null_in_domain(
     scope: &Scope<'_>,
     field: &Field,
     array: &Element<'_>,

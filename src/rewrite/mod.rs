@@ -6,6 +6,7 @@
 
 mod aggregate;
 mod array_filters;
+pub(crate) mod at_rest;
 mod batch;
 mod bulk_write;
 mod by_pipeline;

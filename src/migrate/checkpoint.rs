@@ -1,0 +1,162 @@
+//! How far a job has come, kept in MongoDB, so that it goes on after it was stopped.
+
+use bson::{Bson, Document, doc};
+use mongodb::options::WriteConcern;
+use mongodb::{Client, Collection};
+
+use super::database::{DatabaseError, driver, told};
+use super::job::Job;
+use super::tally::Tally;
+
+/// The database of the jobs' own records.
+pub const DATABASE: &str = "fieldseal";
+/// Their collection.
+pub const COLLECTION: &str = "migrations";
+
+/// The record of one job on one collection.
+pub(super) struct Checkpoint {
+    records: Collection<Document>,
+    id: String,
+    /// Why nothing can be kept, once that is known.
+    failed: Option<String>,
+}
+
+/// How far a job has come.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Reached {
+    /// The pass, counted from 1.
+    pub(super) pass: u32,
+    /// The last `_id` that is done in it.
+    pub(super) after: Option<Bson>,
+    /// What the pass has counted.
+    pub(super) tally: Tally,
+    /// Documents that were changed in all passes.
+    pub(super) changed: u64,
+}
+
+impl Checkpoint {
+    /// The record of `job`, whose fields are sealed under the active `keys`.
+    pub(super) fn new(client: &Client, job: &Job<'_>, keys: &str) -> Self {
+        let mut fields: Vec<&str> = job.fields.iter().map(String::as_str).collect();
+        fields.sort_unstable();
+        let fields = if fields.is_empty() {
+            "all fields".to_owned()
+        } else {
+            fields.join(",")
+        };
+        Self {
+            records: client.database(DATABASE).collection(COLLECTION),
+            id: format!(
+                "{} {} {fields} {keys}",
+                job.work.name(),
+                job.collection.namespace
+            ),
+            failed: None,
+        }
+    }
+
+    /// Where an earlier run came to.
+    pub(super) async fn read(&self) -> Result<Option<Reached>, DatabaseError> {
+        let record = self.record().await?;
+        Ok(record
+            .filter(|record| record.contains_key("pass"))
+            .map(|record| {
+                let number = |key| record.get_i64(key).unwrap_or_default();
+                Reached {
+                    pass: u32::try_from(number("pass")).unwrap_or(1),
+                    after: record.get("after").cloned(),
+                    tally: record
+                        .get_document("tally")
+                        .map(Tally::from_document)
+                        .unwrap_or_default(),
+                    changed: u64::try_from(number("changed")).unwrap_or_default(),
+                }
+            }))
+    }
+
+    /// Keeps how far it has come. A user who may not is told of it once, by [`Checkpoint::failed`].
+    pub(super) async fn keep(&mut self, reached: &Reached) {
+        if self.failed.is_some() {
+            return;
+        }
+        let mut set = doc! {
+            "pass": i64::from(reached.pass),
+            "tally": reached.tally.to_document(),
+            "changed": i64::try_from(reached.changed).unwrap_or(i64::MAX),
+            "updated": bson::DateTime::now(),
+        };
+        let update = match &reached.after {
+            Some(after) => {
+                set.insert("after", after.clone());
+                doc! { "$set": set }
+            }
+            None => doc! { "$set": set, "$unset": { "after": 1 } },
+        };
+        if let Err(error) = self.update(update).await {
+            self.failed = Some(told(&error));
+        }
+    }
+
+    /// Why nothing can be kept, if that is so.
+    pub(super) fn failed(&self) -> Option<&str> {
+        self.failed.as_deref()
+    }
+
+    /// The indexes that the job is to make anew, as they were before.
+    pub(super) async fn indexes(&self) -> Result<Vec<Document>, DatabaseError> {
+        let record = self.record().await?.unwrap_or_default();
+        let indexes = record.get_array("indexes").cloned().unwrap_or_default();
+        Ok(indexes
+            .into_iter()
+            .filter_map(|index| match index {
+                Bson::Document(index) => Some(index),
+                _ => None,
+            })
+            .collect())
+    }
+
+    /// Keeps such an index before it is dropped.
+    pub(super) async fn keep_index(&self, index: &Document) -> Result<(), DatabaseError> {
+        self.update(doc! { "$addToSet": { "indexes": index } })
+            .await
+            .map_err(driver(format!(
+                "keep a record in {DATABASE}.{COLLECTION}, which the making of indexes needs"
+            )))
+    }
+
+    /// Forgets how far it has come, and keeps the indexes: the next run begins anew.
+    pub(super) async fn forget_place(&self) -> Result<(), DatabaseError> {
+        self.update(doc! { "$unset": { "pass": 1, "after": 1, "tally": 1, "changed": 1 } })
+            .await
+            .map_err(driver("keep the record of the job"))
+    }
+
+    /// Removes the record: the job is done.
+    pub(super) async fn remove(&self) -> Result<(), DatabaseError> {
+        if self.failed.is_some() {
+            return Ok(());
+        }
+        self.records
+            .delete_one(doc! { "_id": &self.id })
+            .write_concern(WriteConcern::majority())
+            .await
+            .map_err(driver("remove the record of the job"))?;
+        Ok(())
+    }
+
+    async fn record(&self) -> Result<Option<Document>, DatabaseError> {
+        self.records
+            .find_one(doc! { "_id": &self.id })
+            .await
+            .map_err(driver(format!("read {DATABASE}.{COLLECTION}")))
+    }
+
+    async fn update(&self, update: Document) -> Result<(), mongodb::error::Error> {
+        self.records
+            .update_one(doc! { "_id": &self.id }, update)
+            .upsert(true)
+            .write_concern(WriteConcern::majority())
+            .await
+            .map(|_| ())
+    }
+}
