@@ -11,7 +11,7 @@ use super::job::Job;
 use super::pace::Pace;
 use super::plan::Plan;
 use super::tally::Tally;
-use super::transaction::Transactions;
+use super::transaction::{Durable, Transactions};
 use super::trouble::{Patience, Trouble};
 use crate::raw::Doc;
 use crate::schema::Tree;
@@ -139,11 +139,12 @@ impl Passes<'_, '_> {
             }
             batch.last = Some(id);
             if group.len() >= self.pace.step(GROUP) || bytes > GROUP_BYTES {
-                write(&mut self.transactions, &mut group, batch).await?;
+                write(&mut self.transactions, &mut group, Durable::Primary, batch).await?;
                 bytes = 0;
             }
         }
-        write(&mut self.transactions, &mut group, batch).await?;
+        // So that the secondaries keep up.
+        write(&mut self.transactions, &mut group, Durable::Majority, batch).await?;
         if self.transactions.is_some() {
             // What was written has been counted.
             looked.forget_changes();
@@ -157,6 +158,7 @@ impl Passes<'_, '_> {
 async fn write(
     transactions: &mut Option<Transactions<'_>>,
     group: &mut Vec<Bson>,
+    durable: Durable,
     batch: &mut Batch,
 ) -> Result<(), EngineError> {
     let Some(transactions) = transactions else {
@@ -164,7 +166,7 @@ async fn write(
         return Ok(());
     };
     if !group.is_empty() {
-        let mut written = transactions.write(std::mem::take(group)).await?;
+        let mut written = transactions.write(std::mem::take(group), durable).await?;
         // They were seen before.
         written.forget_sight();
         batch.tally.add(written);

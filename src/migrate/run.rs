@@ -297,7 +297,7 @@ impl<'j> Run<'j> {
 
     fn collection(&self) -> mongodb::Collection<RawDocumentBuf> {
         let options = CollectionOptions::builder()
-            .read_concern(ReadConcern::local())
+            .read_concern(ReadConcern::majority())
             .write_concern(WriteConcern::majority())
             .selection_criteria(SelectionCriteria::ReadPreference(ReadPreference::Primary))
             .build();

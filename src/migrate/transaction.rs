@@ -22,11 +22,24 @@ const MOST_TRIES: u32 = 200;
 /// So many documents may be refused by a validator before any was taken.
 const MOST_REFUSED: u64 = 100;
 
+/// What is waited for after a write.
+///
+/// Waiting for a majority each time would take most of the time. What a failover undoes, a
+/// later pass finds: passes read what a majority has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Durable {
+    /// The primary has it.
+    Primary,
+    /// A majority has it, and all that was written before.
+    Majority,
+}
+
 /// Writes the documents of one collection.
 pub(super) struct Transactions<'j> {
     job: &'j Job<'j>,
     collection: Collection<RawDocumentBuf>,
     session: ClientSession,
+    durable: Durable,
     /// Documents that were changed so far, by any batch.
     changed: u64,
     refused: u64,
@@ -81,6 +94,7 @@ impl<'j> Transactions<'j> {
             job,
             collection: collection.clone(),
             session,
+            durable: Durable::Majority,
             changed: 0,
             refused: 0,
         })
@@ -88,7 +102,12 @@ impl<'j> Transactions<'j> {
 
     /// Changes the documents of these `_id`s that still need it. What could not be done is
     /// in the tally; its other counts are of what was written.
-    pub(super) async fn write(&mut self, ids: Vec<Bson>) -> Result<Tally, EngineError> {
+    pub(super) async fn write(
+        &mut self,
+        ids: Vec<Bson>,
+        durable: Durable,
+    ) -> Result<Tally, EngineError> {
+        self.durable = durable;
         let mut done = Tally::default();
         let mut groups = vec![ids];
         while let Some(group) = groups.pop() {
@@ -169,7 +188,10 @@ impl<'j> Transactions<'j> {
     async fn attempt(&mut self, ids: &[Bson]) -> Result<Attempt, Failed> {
         let options = TransactionOptions::builder()
             .read_concern(ReadConcern::snapshot())
-            .write_concern(WriteConcern::majority())
+            .write_concern(match self.durable {
+                Durable::Primary => WriteConcern::nodes(1),
+                Durable::Majority => WriteConcern::majority(),
+            })
             .selection_criteria(SelectionCriteria::ReadPreference(
                 mongodb::options::ReadPreference::Primary,
             ))
