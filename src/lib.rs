@@ -13,6 +13,7 @@
 pub mod cli;
 pub mod config;
 pub mod document;
+pub mod inspect;
 pub mod keyring;
 pub mod migrate;
 pub mod policy;

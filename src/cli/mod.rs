@@ -4,6 +4,7 @@ mod check;
 mod database;
 mod demo;
 mod embedded;
+mod inspect;
 mod keys;
 mod limits;
 mod load;
@@ -12,6 +13,7 @@ mod progress;
 mod reload;
 mod serve;
 mod table;
+mod ticker;
 
 use std::fmt;
 use std::io::Write;
@@ -54,6 +56,8 @@ enum Command {
     /// Seal, seal anew or open what is stored already, while services go on.
     #[command(subcommand)]
     Migrate(migrate::Command),
+    /// Say which keys a BSON file or a dump needs; never what is in it.
+    Inspect(inspect::Inspect),
     /// A guided tour with a MongoDB of its own.
     Demo {
         /// End after the tour instead of staying until Ctrl-C.
@@ -164,6 +168,11 @@ pub fn run() -> ExitCode {
             print(&report.text)?;
             warn(&report.warnings);
             left.map_or(Ok(()), Err)
+        }),
+        Command::Inspect(arguments) => inspect::run(&arguments).and_then(|inspected| {
+            warn(&inspected.report.warnings);
+            print(&inspected.report.text)?;
+            inspected.failure.map_or(Ok(()), Err)
         }),
         Command::Demo { exit } => demo::run(exit),
     };

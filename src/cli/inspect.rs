@@ -1,0 +1,550 @@
+//! `fieldseal inspect`: which keys a dump needs.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde_json::json;
+
+use super::table::table;
+use super::ticker::{Ticker, bytes};
+use super::{Failure, Report, load};
+use crate::config::Config;
+use crate::inspect::{self, InspectError, Need, Needs, Place};
+use crate::keyring::{KeyId, Keyring, State};
+
+/// What stands for standard input.
+const STANDARD_INPUT: &str = "-";
+
+#[derive(Debug, Args)]
+pub(super) struct Inspect {
+    /// BSON files, folders and archives of `mongodump`, packed with gzip or not; `-` is standard input.
+    #[arg(required = true, value_name = "FILE")]
+    paths: Vec<PathBuf>,
+    /// The configuration file, for its key file; `fieldseal.toml`, if there is one.
+    #[arg(short = 'c', long = "config", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Print JSON instead of a table.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What was found, and why it is not all, if it is not.
+pub(super) struct Inspected {
+    pub(super) report: Report,
+    pub(super) failure: Option<Failure>,
+}
+
+pub(super) fn run(arguments: &Inspect) -> Result<Inspected, Failure> {
+    let (keyring, warnings) = keyring(arguments.config.as_deref())?;
+    let mut needs = Needs::default();
+    let failure = read(&arguments.paths, &mut needs)
+        .err()
+        .map(|error| match error {
+            InspectError::Damaged { .. } => Failure::new(format_args!(
+                "{error}; what comes after that is not counted"
+            )),
+            _ => Failure::new(error),
+        });
+    let found = Found {
+        needs: &needs,
+        keyring: keyring.as_ref(),
+        complete: failure.is_none(),
+    };
+    let text = if arguments.json {
+        format!("{:#}\n", found.describe())
+    } else {
+        found.show()
+    };
+    Ok(Inspected {
+        report: Report { text, warnings },
+        failure,
+    })
+}
+
+fn read(paths: &[PathBuf], needs: &mut Needs) -> Result<(), InspectError> {
+    let mut ticker = Ticker::new();
+    let mut before = 0;
+    let mut last = 0;
+    for path in paths {
+        before += std::mem::take(&mut last);
+        let mut progress = |read: u64, documents: u64| {
+            last = read;
+            ticker.tick(|| format!("{} read, {documents} documents", bytes(before + read)));
+        };
+        if path.as_os_str() == STANDARD_INPUT {
+            let input = std::io::stdin().lock();
+            inspect::reader(
+                input,
+                "standard input",
+                STANDARD_INPUT,
+                needs,
+                &mut progress,
+            )?;
+        } else {
+            inspect::path(path, needs, &mut progress)?;
+        }
+    }
+    Ok(())
+}
+
+/// The keyring, if it can be had. Without it, keys are shown by their ids: a dump
+/// is often looked at where no key may be.
+fn keyring(config: Option<&Path>) -> Result<(Option<Keyring>, Vec<String>), Failure> {
+    let default = Path::new("fieldseal.toml");
+    let (path, named) = match config {
+        Some(path) => (path, true),
+        None => (default, false),
+    };
+    let config = match Config::load(path) {
+        Ok(config) => config,
+        Err(mistakes) if named => return Err(mistakes.into()),
+        Err(_) if !default.exists() => {
+            let line = "no key file to compare with: keys are shown by their ids; name a configuration with -c";
+            return Ok((None, vec![line.to_owned()]));
+        }
+        Err(mistakes) => return Ok((None, unavailable(mistakes.into()))),
+    };
+    match load::open_keyring(&config) {
+        Ok(keyring) => Ok((Some(keyring), Vec::new())),
+        Err(failure) => Ok((None, unavailable(failure))),
+    }
+}
+
+fn unavailable(failure: Failure) -> Vec<String> {
+    let mut lines = failure.0;
+    lines.push("without the key file, keys are shown by their ids".to_owned());
+    lines
+}
+
+/// What a keyring knows of a key version.
+struct Known<'k> {
+    name: &'k str,
+    number: u32,
+    state: State,
+}
+
+/// What was read, beside the keyring.
+struct Found<'f> {
+    needs: &'f Needs,
+    keyring: Option<&'f Keyring>,
+    /// Whether all was read.
+    complete: bool,
+}
+
+impl Found<'_> {
+    fn known(&self, id: KeyId) -> Option<Known<'_>> {
+        let (key, version) = self.keyring?.version(id)?;
+        Some(Known {
+            name: &key.name,
+            number: version.number,
+            state: version.state,
+        })
+    }
+
+    /// The state of a version, or that it has none.
+    fn state(&self, id: KeyId) -> &'static str {
+        match self.known(id) {
+            Some(known) => known.state.word(),
+            None if self.keyring.is_some() => "missing",
+            None => "unknown",
+        }
+    }
+
+    /// Which versions are needed, for how many values.
+    fn versions(&self) -> BTreeMap<KeyId, u64> {
+        let mut versions = BTreeMap::new();
+        for (_, place) in self.needs.places() {
+            for (id, need) in &place.needs {
+                *versions.entry(*id).or_default() += need.values;
+            }
+        }
+        versions
+    }
+
+    fn cut_off(&self) -> u64 {
+        let places = self.needs.places().into_iter();
+        places.map(|(_, place)| place.cut_off).sum()
+    }
+
+    /// The index epochs that tokens are of and that queries do not use, by key.
+    fn unused_epochs(&self) -> BTreeSet<(&str, u32, &'static str)> {
+        let mut unused = BTreeSet::new();
+        for (_, place) in self.needs.places() {
+            for (id, need) in &place.needs {
+                let Some((key, _)) = self.keyring.and_then(|keyring| keyring.version(*id)) else {
+                    continue;
+                };
+                let active = key.active_epoch().map(|epoch| epoch.number);
+                if active.is_none_or(|active| need.tokens.contains_key(&active)) {
+                    continue;
+                }
+                for number in need.tokens.keys() {
+                    let epoch = key.epochs.iter().find(|epoch| epoch.number == *number);
+                    let state = epoch.map_or("missing", |epoch| epoch.state.word());
+                    unused.insert((key.name.as_str(), *number, state));
+                }
+            }
+        }
+        unused
+    }
+
+    fn show(&self) -> String {
+        let mut text = String::new();
+        let rows = self.rows();
+        if !rows.is_empty() {
+            let heading = [
+                "namespace",
+                "field",
+                "key",
+                "version",
+                "state",
+                "key id",
+                "values",
+                "tokens",
+            ];
+            text.push_str(&table(heading, &rows));
+        }
+        text.push_str(&self.summary());
+        text
+    }
+
+    fn rows(&self) -> Vec<[String; 8]> {
+        let mut rows = Vec::new();
+        for (namespace, place) in self.needs.places() {
+            for (id, need) in &place.needs {
+                rows.push(self.row(namespace, place, *id, need));
+            }
+            if place.cut_off > 0 {
+                rows.push([
+                    namespace.to_owned(),
+                    place.path.clone(),
+                    "-".to_owned(),
+                    "-".to_owned(),
+                    "cut off".to_owned(),
+                    "-".to_owned(),
+                    place.cut_off.to_string(),
+                    "-".to_owned(),
+                ]);
+            }
+        }
+        rows
+    }
+
+    fn row(&self, namespace: &str, place: &Place, id: KeyId, need: &Need) -> [String; 8] {
+        let known = self.known(id);
+        let dash = || "-".to_owned();
+        [
+            namespace.to_owned(),
+            place.path.clone(),
+            known
+                .as_ref()
+                .map_or_else(dash, |known| known.name.to_owned()),
+            known.map_or_else(dash, |known| known.number.to_string()),
+            self.state(id).to_owned(),
+            id.0.to_string(),
+            need.values.to_string(),
+            tokens(need),
+        ]
+    }
+
+    fn summary(&self) -> String {
+        let count = |number: u64, what: &str| {
+            format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+        };
+        let versions = self.versions();
+        let total = versions.values().sum::<u64>() + self.cut_off();
+        let mut lines = vec![format!(
+            "{}, {}: {}",
+            count(self.needs.documents, "document"),
+            count(
+                u64::try_from(self.needs.collections()).unwrap_or(u64::MAX),
+                "collection"
+            ),
+            if total == 0 {
+                "nothing is sealed".to_owned()
+            } else {
+                count(total, "sealed value")
+            }
+        )];
+        if !versions.is_empty() {
+            lines.push(self.summary_of_versions(&versions));
+        }
+        for (id, values) in &versions {
+            if let Some(line) = self.remark(*id, *values) {
+                lines.push(line);
+            }
+        }
+        for (key, number, state) in self.unused_epochs() {
+            lines.push(format!(
+                "{key}: tokens of index epoch {number} ({state}): what is restored is not found by equality until `fieldseal migrate reindex --key {key}` was run"
+            ));
+        }
+        if self.cut_off() > 0 {
+            lines.push(format!(
+                "{} cut off: no key opens them",
+                count(self.cut_off(), "sealed value")
+            ));
+        }
+        lines.iter().map(|line| format!("{line}\n")).collect()
+    }
+
+    fn summary_of_versions(&self, versions: &BTreeMap<KeyId, u64>) -> String {
+        let number = versions.len();
+        let plural = if number == 1 { "" } else { "s" };
+        let Some(keyring) = self.keyring else {
+            return format!("{number} key version{plural} needed");
+        };
+        let open = versions
+            .keys()
+            .filter(|id| self.known(**id).is_some_and(|known| known.state.opens()))
+            .count();
+        let generation = keyring.generation;
+        if open == number {
+            format!(
+                "{number} key version{plural} needed; the key file (generation {generation}) opens all"
+            )
+        } else {
+            format!(
+                "{number} key version{plural} needed; the key file (generation {generation}) opens {open} of them"
+            )
+        }
+    }
+
+    /// What has to be done before values under a version can be opened.
+    fn remark(&self, id: KeyId, values: u64) -> Option<String> {
+        let keyring = self.keyring?;
+        let Some(known) = self.known(id) else {
+            let generation = keyring.generation;
+            return Some(format!(
+                "key id {}: not in this key file (generation {generation}); a key file that has it is needed to read {values} values",
+                id.0
+            ));
+        };
+        let (name, number) = (known.name, known.number);
+        match known.state {
+            State::Staged | State::Active | State::Retired => None,
+            State::Disabled => Some(format!(
+                "{name} version {number} is disabled: {values} values cannot be read until `fieldseal keys enable {name} --version {number}`"
+            )),
+            State::Destroyed => Some(format!(
+                "{name} version {number} was destroyed: {values} values cannot be read with this key file"
+            )),
+        }
+    }
+
+    fn describe(&self) -> serde_json::Value {
+        let mut fields = Vec::new();
+        for (namespace, place) in self.needs.places() {
+            let field = place.field.map(|field| field.to_string());
+            for (id, need) in &place.needs {
+                let known = self.known(*id);
+                fields.push(json!({
+                    "namespace": namespace,
+                    "field": place.path,
+                    "field_id": field,
+                    "key_id": id.0,
+                    "key": known.as_ref().map(|known| known.name),
+                    "version": known.as_ref().map(|known| known.number),
+                    "state": self.state(*id),
+                    "values": need.values,
+                    "tokens": need.tokens.iter().map(|(epoch, tokens)| {
+                        (epoch.to_string(), json!(tokens))
+                    }).collect::<serde_json::Map<_, _>>(),
+                }));
+            }
+            if place.cut_off > 0 {
+                fields.push(json!({
+                    "namespace": namespace,
+                    "field": place.path,
+                    "field_id": field,
+                    "state": "cut off",
+                    "values": place.cut_off,
+                }));
+            }
+        }
+        let versions: Vec<_> = self
+            .versions()
+            .iter()
+            .map(|(id, values)| {
+                let known = self.known(*id);
+                json!({
+                    "key_id": id.0,
+                    "key": known.as_ref().map(|known| known.name),
+                    "version": known.as_ref().map(|known| known.number),
+                    "state": self.state(*id),
+                    "values": values,
+                })
+            })
+            .collect();
+        json!({
+            "complete": self.complete,
+            "documents": self.needs.documents,
+            "generation": self.keyring.map(|keyring| keyring.generation),
+            "fields": fields,
+            "versions": versions,
+        })
+    }
+}
+
+/// The index epochs of the tokens beside values.
+fn tokens(need: &Need) -> String {
+    if need.tokens.is_empty() {
+        return "-".to_owned();
+    }
+    let names: Vec<String> = need
+        .tokens
+        .iter()
+        .map(|(epoch, tokens)| {
+            if *tokens == need.values {
+                format!("e{epoch}")
+            } else {
+                format!("e{epoch} ({tokens})")
+            }
+        })
+        .collect();
+    names.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use bson::doc;
+
+    use super::super::keys::tests::{Workplace, init, rotate_key};
+    use super::*;
+    use crate::inspect::tests::{encode, sealed, with_tokens};
+    use crate::seal::FieldId;
+
+    fn inspect(place: &Workplace, config: Option<&str>, json: bool) -> Inspected {
+        run(&Inspect {
+            paths: vec![place.path("dump.bson")],
+            config: config.map(|name| place.path(name)),
+            json,
+        })
+        .unwrap()
+    }
+
+    fn keyring_of(place: &Workplace) -> Keyring {
+        load::open_keyring(&Config::load(&place.config()).unwrap()).unwrap()
+    }
+
+    /// A dump with values under both versions of the key, and one under a version that is not there.
+    fn dump(place: &Workplace) -> [u32; 3] {
+        init(place);
+        rotate_key(place, "default").unwrap();
+        let versions = &keyring_of(place).keys[0].versions;
+        let ids = [versions[0].id.0, versions[1].id.0, 4_000_000_000];
+        let field = FieldId::of("shop.customers", "ssn");
+        let documents =
+            ids.map(|id| doc! {"name": "Ada Marsh", "ssn": with_tokens(id, field, &[1])});
+        std::fs::write(place.path("dump.bson"), encode(&documents)).unwrap();
+        ids
+    }
+
+    #[test]
+    fn the_table_names_versions_and_what_is_missing() {
+        let place = Workplace::new("inspect", "");
+        let ids = dump(&place);
+        let inspected = inspect(&place, Some("fieldseal.toml"), false);
+        assert!(inspected.failure.is_none());
+        let text = inspected.report.text;
+        let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+        let lines: Vec<String> = text.lines().map(words).collect();
+        let has = |line: String| assert!(lines.contains(&line), "{line}: {text}");
+        has(format!("dump ssn default 1 retired {} 1 e1", ids[0]));
+        has(format!("dump ssn default 2 active {} 1 e1", ids[1]));
+        has(format!("dump ssn - - missing {} 1 e1", ids[2]));
+        has("3 documents, 1 collection: 3 sealed values".to_owned());
+        has("3 key versions needed; the key file (generation 2) opens 2 of them".to_owned());
+        assert!(
+            text.contains("key id 4000000000: not in this key file"),
+            "{text}"
+        );
+        assert!(!text.contains("Ada"), "{text}");
+    }
+
+    #[test]
+    fn programs_read_it_as_json() {
+        let place = Workplace::new("inspect-json", "");
+        let ids = dump(&place);
+        let inspected = inspect(&place, Some("fieldseal.toml"), true);
+        let json: serde_json::Value = serde_json::from_str(&inspected.report.text).unwrap();
+        assert_eq!(json["complete"], true);
+        assert_eq!(json["documents"], 3);
+        assert_eq!(json["generation"], 2);
+        let states: Vec<_> = json["versions"].as_array().unwrap().iter().collect();
+        assert_eq!(states.len(), 3);
+        let missing = states.iter().find(|it| it["state"] == "missing").unwrap();
+        assert_eq!(missing["key_id"], ids[2]);
+        assert_eq!(json["fields"][0]["tokens"]["1"], 1);
+    }
+
+    #[test]
+    fn without_a_key_file_keys_are_shown_by_their_ids() {
+        let place = Workplace::new("inspect-without", "");
+        let ids = dump(&place);
+        std::fs::remove_file(place.path("unseal")).unwrap();
+        let inspected = inspect(&place, Some("fieldseal.toml"), false);
+        assert!(inspected.failure.is_none());
+        assert!(
+            inspected
+                .report
+                .warnings
+                .last()
+                .unwrap()
+                .contains("by their ids")
+        );
+        let text = inspected.report.text;
+        assert!(
+            text.contains(&ids[0].to_string()) && text.contains("unknown"),
+            "{text}"
+        );
+        assert!(text.contains("3 key versions needed\n"), "{text}");
+    }
+
+    #[test]
+    fn a_configuration_that_was_named_has_to_be_right() {
+        let place = Workplace::new("inspect-named", "");
+        dump(&place);
+        place.write("broken.toml", "schema = 1");
+        let arguments = Inspect {
+            paths: vec![place.path("dump.bson")],
+            config: Some(place.path("broken.toml")),
+            json: false,
+        };
+        assert!(run(&arguments).is_err());
+    }
+
+    #[test]
+    fn what_was_read_of_a_damaged_dump_is_shown_beside_the_failure() {
+        let place = Workplace::new("inspect-damaged", "");
+        dump(&place);
+        let mut bytes = std::fs::read(place.path("dump.bson")).unwrap();
+        bytes.truncate(bytes.len() - 1);
+        std::fs::write(place.path("dump.bson"), bytes).unwrap();
+        let inspected = inspect(&place, Some("fieldseal.toml"), true);
+        let json: serde_json::Value = serde_json::from_str(&inspected.report.text).unwrap();
+        assert_eq!(
+            (&json["complete"], &json["documents"]),
+            (&json!(false), &json!(2))
+        );
+        let failure = inspected.failure.unwrap();
+        assert!(
+            failure.lines()[0].contains("damaged at byte"),
+            "{failure:?}"
+        );
+    }
+
+    #[test]
+    fn names_in_a_dump_do_not_reach_the_terminal_as_commands() {
+        let place = Workplace::new("inspect-names", "");
+        init(&place);
+        let field = FieldId::of("a", "b");
+        let documents = [doc! {"\u{1b}[2J": sealed(1, field)}];
+        std::fs::write(place.path("dump.bson"), encode(&documents)).unwrap();
+        let text = inspect(&place, Some("fieldseal.toml"), false).report.text;
+        assert!(!text.contains('\u{1b}'), "{text:?}");
+    }
+}
