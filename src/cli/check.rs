@@ -1,19 +1,104 @@
 //! `fieldseal check`: what is sealed, how, under which key.
 
+mod against;
+
 use std::path::Path;
 use std::time::SystemTime;
 
+use clap::Args;
 use serde_json::json;
 
+use super::database::{DatabaseArgs, run_to_end};
 use super::load::{self, Loaded};
+use super::status::Task;
 use super::table::table;
-use super::{Failure, Report, limits};
+use super::{ConfigFile, Failure, Report, limits};
 use crate::config::Config;
 use crate::keyring::{Keyring, Suite};
+use crate::migrate::scan::Extent;
 use crate::raw::kind;
 use crate::schema::{CollectionRule, FieldRule, OnPlaintext, Schema};
 
-pub(super) fn run(file: &Path, as_json: bool) -> Result<Report, Failure> {
+/// How many documents of each collection are looked at, unless it is said.
+const SAMPLE: u32 = 1000;
+
+#[derive(Debug, Args)]
+pub(super) struct Check {
+    #[command(flatten)]
+    file: ConfigFile,
+    /// Print JSON instead of a table.
+    #[arg(long)]
+    json: bool,
+    /// Compare schema and keyring with what is stored: look at documents of every collection.
+    #[arg(long)]
+    against: bool,
+    #[command(flatten)]
+    database: DatabaseArgs,
+    /// With --against: how many documents of each collection are looked at, picked at random.
+    #[arg(long, value_name = "N", requires = "against", default_value_t = SAMPLE,
+          value_parser = clap::value_parser!(u32).range(1..))]
+    sample: u32,
+    /// With --against: look at every document.
+    #[arg(long, requires = "against", conflicts_with = "sample")]
+    exact: bool,
+}
+
+/// What is sealed and, if that was asked for, what is wrong with what is stored.
+#[derive(Debug)]
+pub(super) struct Checked {
+    pub(super) report: Report,
+    pub(super) failure: Option<Failure>,
+}
+
+/// Runs the command.
+pub(super) fn check(arguments: &Check) -> Result<Checked, Failure> {
+    if !arguments.against {
+        let report = run(&arguments.file.path, arguments.json)?;
+        return Ok(Checked {
+            report,
+            failure: None,
+        });
+    }
+    let config = Config::load(&arguments.file.path)?;
+    let loaded = load::load(&config)?;
+    let mut warnings = load::warnings(&config);
+    let extent = match arguments.exact {
+        true => Extent::All,
+        false => Extent::Sample(arguments.sample),
+    };
+    let found = run_to_end(async {
+        let client = arguments.database.connect(&config).await?;
+        let found = against::look(&client, &loaded, extent).await;
+        client.shutdown().immediate(true).await;
+        found
+    })?;
+    let text = if arguments.json {
+        let mut json = describe(&loaded, &warnings);
+        let tasks = |tasks: &[Task]| tasks.iter().map(Task::describe).collect::<Vec<_>>();
+        json["against"] = json!({
+            "sample": (!arguments.exact).then_some(arguments.sample),
+            "documents": found.documents,
+            "collections": found.collections,
+            "wrong": tasks(&found.wrong),
+            "remarks": tasks(&found.remarks),
+        });
+        format!("{json:#}\n")
+    } else {
+        show(&loaded) + &against::summary(&found)
+    };
+    warnings.extend(found.remarks.iter().map(Task::line));
+    let wrong = found
+        .wrong
+        .iter()
+        .flat_map(|task| Failure::new(task.line()).0);
+    let wrong: Vec<String> = wrong.collect();
+    Ok(Checked {
+        report: Report { text, warnings },
+        failure: (!wrong.is_empty()).then_some(Failure(wrong)),
+    })
+}
+
+fn run(file: &Path, as_json: bool) -> Result<Report, Failure> {
     let config = Config::load(file)?;
     let loaded = load::load(&config)?;
     let mut warnings = load::warnings(&config);

@@ -12,6 +12,7 @@ mod migrate;
 mod progress;
 mod reload;
 mod serve;
+mod status;
 mod table;
 mod ticker;
 
@@ -43,19 +44,15 @@ enum Command {
         file: ConfigFile,
     },
     /// Validate configuration, schema and keyring; print what is sealed and how.
-    Check {
-        #[command(flatten)]
-        file: ConfigFile,
-        /// Print JSON instead of a table.
-        #[arg(long)]
-        json: bool,
-    },
+    Check(check::Check),
     /// Make and list keys; stage, promote, rotate, disable, enable and destroy their versions.
     #[command(subcommand)]
     Keys(keys::Command),
     /// Seal, seal anew or open what is stored already, while services go on.
     #[command(subcommand)]
     Migrate(migrate::Command),
+    /// Count what is sealed, under which keys, and what is left in plain. Exit code 3: something is left to do.
+    Status(status::Status),
     /// Say which keys a BSON file or a dump needs; never what is in it.
     Inspect(inspect::Inspect),
     /// A guided tour with a MongoDB of its own.
@@ -144,7 +141,11 @@ impl From<BindError> for Failure {
     }
 }
 
-/// Runs the command that the arguments name. 0: done; 1: refused or failed; 2: usage.
+/// The exit code of `status` when something is left to do.
+const LEFT_TO_DO: u8 = 3;
+
+/// Runs the command that the arguments name. 0: done; 1: refused or failed; 2: usage;
+/// 3: `status` found something left to do.
 pub fn run() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -156,10 +157,18 @@ pub fn run() -> ExitCode {
     };
     let done = match cli.command {
         Command::Serve { file } => serve::run(&file.path),
-        Command::Check { file, json } => check::run(&file.path, json).and_then(|report| {
-            warn(&report.warnings);
-            print(&report.text)
+        Command::Check(arguments) => check::check(&arguments).and_then(|checked| {
+            warn(&checked.report.warnings);
+            print(&checked.report.text)?;
+            checked.failure.map_or(Ok(()), Err)
         }),
+        Command::Status(arguments) => match status::run(&arguments) {
+            Ok(stated) => match print(&stated.report.text) {
+                Ok(()) if stated.left => return ExitCode::from(LEFT_TO_DO),
+                printed => printed,
+            },
+            Err(failure) => Err(failure),
+        },
         Command::Keys(command) => keys::run(command).and_then(|report| {
             warn(&report.warnings);
             print(&report.text)
@@ -279,6 +288,18 @@ mod tests {
             ],
             &["fieldseal", "migrate", "rotate", "--rate", "0"],
             &["fieldseal", "migrate", "encrypt", "--field", "a"],
+            &["fieldseal", "inspect"],
+            &["fieldseal", "status", "--sample", "0"],
+            &["fieldseal", "check", "--exact"],
+            &["fieldseal", "check", "--sample", "5"],
+            &[
+                "fieldseal",
+                "check",
+                "--against",
+                "--exact",
+                "--sample",
+                "5",
+            ],
         ] {
             assert_eq!(exit_code(usage), 2, "{usage:?}");
         }
@@ -287,6 +308,10 @@ mod tests {
             &["fieldseal", "--version"],
             &["fieldseal", "serve", "-c", "x.toml"],
             &["fieldseal", "check", "--json"],
+            &["fieldseal", "check", "--against", "--exact"],
+            &["fieldseal", "check", "--against", "--sample", "5"],
+            &["fieldseal", "status", "shop.customers", "--sample", "5"],
+            &["fieldseal", "inspect", "-", "dump", "--json"],
             &[
                 "fieldseal",
                 "keys",

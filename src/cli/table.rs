@@ -25,7 +25,7 @@ pub(super) fn table<const N: usize>(heading: [&str; N], rows: &[[String; N]]) ->
 }
 
 /// Names may hold anything; a terminal must not obey them.
-fn printable(cell: &str) -> String {
+pub(super) fn printable(cell: &str) -> String {
     cell.chars()
         .flat_map(|character| {
             let escaped = character.is_control().then(|| character.escape_default());

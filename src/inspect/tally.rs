@@ -31,7 +31,7 @@ pub struct Needs {
 
 /// One of the collections that were met.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct Namespace(usize);
+pub(crate) struct Namespace(usize);
 
 /// What stands at one path of a collection, sealed for one field.
 #[derive(Debug)]
@@ -65,7 +65,7 @@ struct Sealed<'e> {
 }
 
 impl Needs {
-    pub(super) fn namespace(&mut self, name: &str) -> Namespace {
+    pub(crate) fn namespace(&mut self, name: &str) -> Namespace {
         if let Some(known) = self.indexes.get(name) {
             return *known;
         }
@@ -95,7 +95,7 @@ impl Needs {
     }
 
     /// Counts the sealed values of a document.
-    pub(super) fn document(&mut self, namespace: Namespace, doc: Doc<'_>) -> Result<(), Malformed> {
+    pub(crate) fn document(&mut self, namespace: Namespace, doc: Doc<'_>) -> Result<(), Malformed> {
         self.documents += 1;
         self.below(namespace, doc, false, &mut String::new(), 0)
     }

@@ -6,6 +6,7 @@
 //! to do. How far a job has come is kept in MongoDB. Doing a part twice changes nothing, so
 //! a job may be killed, and run twice at once.
 
+pub mod census;
 mod checkpoint;
 pub mod database;
 mod indexes;
@@ -14,6 +15,7 @@ mod pace;
 mod pass;
 mod plan;
 mod run;
+pub mod scan;
 mod tally;
 mod transaction;
 mod trouble;

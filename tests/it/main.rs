@@ -15,6 +15,7 @@ mod leak;
 mod operators;
 mod replies;
 mod rust_driver;
+mod status;
 mod suites;
 mod support;
 mod untouched;
