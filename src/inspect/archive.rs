@@ -48,10 +48,7 @@ pub(super) fn read(
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<(), Damage> {
     let mut collections = prelude(documents)?;
-    loop {
-        let Some(document) = documents.document()? else {
-            break;
-        };
+    while let Some(document) = documents.document()? {
         let heading = heading(&document)?;
         match heading.ended {
             Some(sum) => {
