@@ -15,10 +15,10 @@ use super::{ConfigFile, Failure, Report};
 use crate::config::Config;
 use crate::migrate::census::{Census, FieldCensus};
 use crate::migrate::database::{Listed, Standing, sealed_namespaces};
-use crate::migrate::scan::{Extent, scan, sealed_names};
+use crate::migrate::scan::{Extent, estimate, scan, sealed_names};
 use crate::schema::OnPlaintext;
 use tasks::state_of;
-pub(super) use tasks::{Counted, Task, stores_plaintext, values};
+pub(super) use tasks::{Counted, Task, values};
 
 #[derive(Debug, Args)]
 pub(super) struct Status {
@@ -107,8 +107,9 @@ async fn see(
     if is_counted(&listed) {
         let mut ticker = Ticker::new();
         let names = sealed_names(rule);
+        let all = estimate(client, &listed, extent).await;
         scan(client, &listed, extent, names, |doc| {
-            ticker.tick(|| format!("{namespace}: {} documents read", census.documents));
+            ticker.tick(|| format!("{namespace}: {} of about {all} documents", census.documents));
             census.document(policy, doc)
         })
         .await?;

@@ -69,6 +69,19 @@ pub async fn scan(
     Ok(())
 }
 
+/// About how many documents [`scan`] will show; for progress.
+pub async fn estimate(client: &Client, listed: &Listed, extent: Extent) -> u64 {
+    let collection = client
+        .database(listed.database())
+        .collection::<Document>(listed.collection());
+    let all = collection.estimated_document_count().await;
+    match (all, extent) {
+        (Ok(all), Extent::All) => all,
+        (Ok(all), Extent::Sample(size)) => all.min(size.into()),
+        (Err(_), _) => 0,
+    }
+}
+
 async fn open(
     client: &Client,
     listed: &Listed,

@@ -8,7 +8,7 @@ use mongodb::error::ErrorKind;
 
 use super::super::Failure;
 use super::super::load::Loaded;
-use super::super::status::{Counted, Task, is_counted, stores_plaintext, values};
+use super::super::status::{Counted, Task, is_counted, values};
 use super::super::ticker::Ticker;
 use crate::inspect::{Needs, Place};
 use crate::migrate::census::{Census, FieldCensus};
@@ -20,6 +20,9 @@ use crate::seal::FieldId;
 
 /// MongoDB's own databases.
 const SYSTEM: [&str; 3] = ["admin", "config", "local"];
+
+/// How many names are tried to find out what a field id was made of.
+const MOST_GUESSES: usize = 100_000;
 
 /// What was found.
 #[derive(Debug, Default)]
@@ -175,7 +178,7 @@ impl Against<'_> {
         let unreadable = counted.unreadable().into_iter();
         let unreadable = unreadable.filter(|task| !(foreign && task.remedy.contains("--against")));
         self.findings.wrong.extend(unreadable);
-        if !stores_plaintext(on_plaintext) {
+        if on_plaintext != OnPlaintext::Store {
             self.findings.wrong.extend(counted.tokens());
         }
         let place = format!("{namespace} `{}`", field.field.path);
@@ -327,6 +330,8 @@ impl Against<'_> {
         let fields = rules.iter().flat_map(|rule| &rule.fields);
         let known = fields.flat_map(|field| [field.path.as_str(), field.identity()]);
         let paths: BTreeSet<&str> = std::iter::once(path).chain(known).collect();
+        // Not worth minutes where a server has very many collections.
+        let few = names.len().saturating_mul(paths.len()) <= MOST_GUESSES;
         // The likeliest first: the same path in the same collection, then the same path.
         let all = std::iter::once((namespace, path))
             .chain(names.iter().map(|name| (*name, path)))
@@ -334,6 +339,7 @@ impl Against<'_> {
             .chain(
                 names
                     .iter()
+                    .filter(|_| few)
                     .flat_map(|name| paths.iter().map(|path| (*name, *path))),
             );
         let found = all
