@@ -64,14 +64,10 @@ pub(super) fn run(arguments: &Inspect) -> Result<Inspected, Failure> {
 
 fn read(paths: &[PathBuf], needs: &mut Needs) -> Result<(), InspectError> {
     let mut ticker = Ticker::new();
-    let mut before = 0;
-    let mut last = 0;
+    let mut progress = |read: u64, documents: u64| {
+        ticker.tick(|| format!("{} read, {documents} documents", bytes(read)));
+    };
     for path in paths {
-        before += std::mem::take(&mut last);
-        let mut progress = |read: u64, documents: u64| {
-            last = read;
-            ticker.tick(|| format!("{} read, {documents} documents", bytes(before + read)));
-        };
         if path.as_os_str() == STANDARD_INPUT {
             let input = std::io::stdin().lock();
             inspect::reader(

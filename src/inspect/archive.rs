@@ -158,7 +158,7 @@ impl Collections {
             needs
                 .document(*known, document.doc)
                 .map_err(|malformed| Damage::within(at, malformed))?;
-            progress(documents.offset(), needs.documents);
+            progress(needs.bytes, needs.documents);
         }
         Ok(())
     }

@@ -108,7 +108,7 @@ fn collection(
         needs
             .document(namespace, document.doc)
             .map_err(|malformed| Damage::within(at, malformed))?;
-        progress(documents.offset(), needs.documents);
+        progress(needs.bytes, needs.documents);
     }
     Ok(())
 }

@@ -112,11 +112,6 @@ impl<'r> Documents<'r> {
         self.offset == 4 && self.ahead.take_if(|ahead| *ahead == magic).is_some()
     }
 
-    /// How many bytes were read.
-    pub(super) fn offset(&self) -> u64 {
-        self.offset
-    }
-
     /// What is wrong where the stream was read to.
     pub(super) fn damage(&self, what: impl fmt::Display) -> Damage {
         Damage::at((self.offset, self.unpacked), what)

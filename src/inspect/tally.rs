@@ -23,6 +23,8 @@ const PAIRS: usize = 200_000;
 pub struct Needs {
     /// How many documents were read.
     pub documents: u64,
+    /// How many bytes these had, unpacked.
+    pub bytes: u64,
     namespaces: Vec<String>,
     indexes: HashMap<String, Namespace>,
     places: HashMap<(Namespace, Option<FieldId>), Vec<Place>>,
@@ -97,6 +99,7 @@ impl Needs {
     /// Counts the sealed values of a document.
     pub(crate) fn document(&mut self, namespace: Namespace, doc: Doc<'_>) -> Result<(), Malformed> {
         self.documents += 1;
+        self.bytes += u64::try_from(doc.bytes().len()).unwrap_or_default();
         self.below(namespace, doc, false, &mut String::new(), 0)
     }
 
