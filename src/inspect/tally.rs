@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::keyring::KeyId;
 use crate::raw::{Doc, Element, Malformed, kind};
-use crate::seal::{FieldId, HEADER, Header, MAGIC, SUBTYPE, TAG};
+use crate::seal::{FieldId, Header, MAGIC, SUBTYPE, TAG};
 
 /// Deeper than MongoDB stores.
 const DEEPEST: usize = 256;
@@ -308,11 +308,24 @@ fn value<'e>(element: &Element<'e>) -> Option<Sealed<'e>> {
     if subtype != SUBTYPE || !payload.starts_with(&MAGIC) {
         return None;
     }
+    let header = Header::read(payload);
     Some(Sealed {
-        header: Header::read(payload),
-        cut_off: payload.len() <= HEADER + TAG,
+        header,
+        cut_off: header.is_none_or(|header| payload.len() <= around(header.suite)),
         tokens: None,
     })
+}
+
+/// How many bytes a value of a suite has around its ciphertext.
+fn around(suite: u8) -> usize {
+    const NAMES: usize = 16;
+    let nonce = match suite {
+        1 => 12,
+        2 => 24,
+        // Of a later version, which knows better.
+        _ => 0,
+    };
+    NAMES + nonce + TAG
 }
 
 /// The epoch of the equality token that an element of a sealed document is.

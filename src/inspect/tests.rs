@@ -8,7 +8,10 @@ use bson::{Binary, Bson, Document, doc};
 use super::*;
 use crate::inspect::checksum::Checksum;
 use crate::keyring::KeyId;
-use crate::seal::{FieldId, HEADER, MAGIC, SUBTYPE, TAG};
+use crate::seal::{FieldId, MAGIC, SUBTYPE};
+
+/// Bytes of suite 1 around the ciphertext.
+const AROUND: usize = 28 + 16;
 
 /// A value as it is stored: sealed under `key` for `field`, with bytes that no one can open.
 pub(crate) fn sealed(key: u32, field: FieldId) -> Bson {
@@ -16,7 +19,7 @@ pub(crate) fn sealed(key: u32, field: FieldId) -> Bson {
     bytes.push(1);
     bytes.extend(key.to_be_bytes());
     bytes.extend(field.0);
-    bytes.resize(HEADER + TAG + 9, 0xAB);
+    bytes.resize(AROUND + 9, 0xAB);
     binary(SUBTYPE, bytes)
 }
 
@@ -204,13 +207,21 @@ fn values_that_were_cut_are_told_apart() {
     let Bson::Binary(whole) = sealed(1, ssn()) else {
         unreachable!()
     };
-    let documents: Vec<_> = [3, 15, 20, HEADER + TAG]
-        .iter()
-        .map(|length| doc! {"ssn": binary(SUBTYPE, whole.bytes[..*length].to_vec())})
-        .collect();
+    let of = |bytes: &[u8]| doc! {"ssn": binary(SUBTYPE, bytes.to_vec())};
+    let lengths = [3, 15, 20, AROUND];
+    let documents = lengths.map(|length| of(&whole.bytes[..length]));
     // Two lost the field that they were sealed for as well.
     let cut = ["shop.customers ssn cut off 2"; 2];
     assert_eq!(found(&read(&encode(&documents))), cut);
+    // What is whole in suite 1 is too short for suite 2, and a suite to come may be shorter.
+    let of_suite = |suite: u8| {
+        let mut bytes = whole.bytes[..AROUND + 1].to_vec();
+        bytes[3] = suite;
+        found(&read(&encode(&[of(&bytes)])))
+    };
+    assert_eq!(of_suite(1), ["shop.customers ssn 1 1 {}"]);
+    assert_eq!(of_suite(2), ["shop.customers ssn cut off 1"]);
+    assert_eq!(of_suite(9), ["shop.customers ssn 1 1 {}"]);
 }
 
 #[test]
