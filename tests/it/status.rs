@@ -260,6 +260,67 @@ async fn values_under_an_older_version_are_left_to_rotate() {
 }
 
 #[tokio::test]
+async fn what_a_disabled_version_sealed_is_counted_before_it_is_destroyed_and_after() {
+    let world = World::new().await;
+    for step in [
+        &["keys", "rotate", "default"][..],
+        &["keys", "disable", "default"],
+    ] {
+        let number = if step[1] == "disable" {
+            &["--version", "1"][..]
+        } else {
+            &[]
+        };
+        let output = world.run(&[step, number].concat()).await;
+        assert!(output.status.success(), "{}", error_text(&output));
+    }
+    let status = world.status(3, &[]).await;
+    let ssn = at(&status, "ssn");
+    assert_eq!(
+        (&ssn["versions"][0]["state"], &ssn["unreadable"]),
+        (&"disabled".into(), &10.into())
+    );
+    let remedy = "`fieldseal keys enable default --version 1` makes them readable";
+    assert!(
+        to_do(&status).lines().all(|line| line == remedy),
+        "{status:#}"
+    );
+    assert_eq!(world.wrong().await.len(), 4);
+
+    // Nobody is there to be asked, so it is shown and refused.
+    let destroy = ["keys", "destroy", "default", "--version", "1"];
+    let output = world.run(&destroy).await;
+    assert_eq!(output.status.code(), Some(1));
+    let said = error_text(&output);
+    let namespace = world.namespace();
+    for (path, values) in [
+        ("ssn", 10),
+        ("payment.card", 10),
+        ("visits.note", 10),
+        ("tags", 20),
+    ] {
+        let line = format!("{namespace} `{path}`: {values} values would be lost");
+        assert!(said.contains(&line), "{line}: {said}");
+    }
+    let nowhere = [&destroy[..], &["--uri", "mongodb://127.0.0.1:1/"]].concat();
+    let said = error_text(&world.run(&nowhere).await);
+    assert!(
+        said.contains("not known how many values would be lost"),
+        "{said}"
+    );
+    world.status(3, &[]).await;
+
+    let output = world.run(&[&destroy[..], &["--yes"]].concat()).await;
+    assert!(output.status.success(), "{}", error_text(&output));
+    let status = world.status(3, &[]).await;
+    let ssn = at(&status, "ssn");
+    assert_eq!(
+        (&ssn["versions"][0]["state"], &ssn["unreadable"]),
+        (&"destroyed".into(), &10.into())
+    );
+}
+
+#[tokio::test]
 async fn plaintext_is_found_wherever_it_is_left() {
     let world = World::new().await;
     let plain =
