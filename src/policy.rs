@@ -14,7 +14,7 @@ use crate::keyring::{KeyId, Keyring, Material, NamedKey, State, Suite};
 use crate::schema::{CollectionRule, FieldRule, OnPlaintext, Schema, Tree, Types};
 pub use equality::{Equality, Tokens};
 pub use index_names::{Shown, has_reserved_name, users_name, with_users_names};
-pub use indexes::{Indexes, Listed};
+pub use indexes::{Found, Indexes, Listed};
 pub use uses::{Aged, Nearness, Use};
 use uses::{Tallies, Tally};
 pub use views::{AskedAt, Reaching, Views};
@@ -375,6 +375,11 @@ impl Policy {
     /// The views that reach sealed collections, as far as MongoDB was asked.
     pub fn views(&self) -> &Views {
         &self.views
+    }
+
+    /// Whether an index of any collection may be stored under another name than the user's.
+    pub fn renames_indexes(&self) -> bool {
+        self.rules.iter().any(|rule| rule.renames_indexes())
     }
 
     /// The indexes of sealed collections, as far as MongoDB was asked.

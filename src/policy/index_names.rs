@@ -19,6 +19,9 @@ const EPOCHS: char = '~';
 /// Filters are not nested deeper.
 const DEEPEST: usize = 200;
 
+/// Epochs, and whether each is its field's active one.
+type Epochs = Vec<(u32, bool)>;
+
 type Result<T> = std::result::Result<T, Malformed>;
 
 /// What a client sees of a stored index.
@@ -128,7 +131,19 @@ impl Collection {
 
     /// The epochs of an index's tokens, and whether each is its field's active one: those
     /// of its keys in their order, then those that only its filter names, by their paths.
-    fn epochs(&self, index: Doc<'_>) -> Result<Vec<(u32, bool)>> {
+    fn epochs(&self, index: Doc<'_>) -> Result<Epochs> {
+        let (mut epochs, filtered) = self.epochs_apart(index)?;
+        epochs.extend(filtered);
+        Ok(epochs)
+    }
+
+    /// Whether the keys of an index are the same whatever the epoch of its tokens.
+    pub(super) fn differs_by_filter(&self, index: Doc<'_>) -> Result<bool> {
+        Ok(!self.epochs_apart(index)?.1.is_empty())
+    }
+
+    /// The epochs of the keys, and those of the paths that only the filter names.
+    fn epochs_apart(&self, index: Doc<'_>) -> Result<(Epochs, Epochs)> {
         let mut epochs = Vec::new();
         let mut paths = BTreeSet::new();
         if let Some(keys) = index
@@ -146,8 +161,8 @@ impl Collection {
             names_in(&filter, &mut filtered, 0)?;
         }
         let only_filtered = filtered.difference(&paths);
-        epochs.extend(only_filtered.filter_map(|path| self.epoch(path)));
-        Ok(epochs)
+        let filtered = only_filtered.filter_map(|path| self.epoch(path));
+        Ok((epochs, filtered.collect()))
     }
 
     /// The epoch of the tokens at a path, and whether it is its field's active one.

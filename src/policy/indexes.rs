@@ -21,8 +21,21 @@ struct Index {
     stored: String,
     users: String,
     shown: bool,
+    /// Whether its filter alone tells it from the same index of another epoch.
+    by_filter: bool,
     /// The index, in BSON.
     document: Vec<u8>,
+}
+
+/// An index that was found by its keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Found<'l> {
+    /// The user's name of it.
+    pub users: &'l str,
+    /// The name under which it is stored.
+    pub stored: &'l str,
+    /// Whether one that is hidden has the same keys and another filter, or may have soon.
+    pub ambiguous: bool,
 }
 
 /// The indexes of one collection.
@@ -48,6 +61,7 @@ impl Listed {
                 stored: stored.to_owned(),
                 users: shown.name().to_owned(),
                 shown: matches!(shown, Shown::As(_)),
+                by_filter: collection.differs_by_filter(index)?,
                 document: index.bytes().to_vec(),
             });
         }
@@ -70,23 +84,24 @@ impl Listed {
         self.stored(name).into_iter().chain(hidden).collect()
     }
 
-    /// The user's name of the one index with these keys, as they are stored; none if
-    /// there are several.
-    pub fn with_keys(&self, keys: Doc<'_>) -> Result<Option<&str>> {
+    /// The one index that is shown with these keys, as they are stored; none if there
+    /// are several.
+    pub fn with_keys(&self, keys: Doc<'_>) -> Result<Option<Found<'_>>> {
         let mut found = None;
         for index in self.indexes.iter().filter(|index| index.shown) {
             let document = Doc::whole(&index.document)?;
             let own = document
                 .find("key")?
                 .ok_or(Malformed("an index has no keys"))?;
-            if same_keys(own.doc()?, keys)? {
-                if found.is_some() {
-                    return Ok(None);
-                }
-                found = Some(index.users.as_str());
+            if same_keys(own.doc()?, keys)? && found.replace(index).is_some() {
+                return Ok(None);
             }
         }
-        Ok(found)
+        Ok(found.map(|index| Found {
+            users: &index.users,
+            stored: &index.stored,
+            ambiguous: index.by_filter,
+        }))
     }
 }
 
@@ -174,6 +189,8 @@ mod tests {
             bytes(&doc! {"key": {"age.e2": 1}, "name": "a~2"}),
             bytes(&doc! {"key": {"age.e2": 1}, "name": "b~2"}),
             bytes(&doc! {"key": {"tags.e1": 1}, "name": "old"}),
+            bytes(&doc! {"key": {"x": 1}, "name": "p", "partialFilterExpression": {"ssn.e1": 1}}),
+            bytes(&doc! {"key": {"x": 1}, "name": "p~2", "partialFilterExpression": {"ssn.e2": 1}}),
         ];
         let listing = documents.iter().map(|document| Doc::whole(document));
         let listed = Listed::of(&collection, listing).unwrap();
@@ -185,19 +202,32 @@ mod tests {
             (None, None)
         );
         assert_eq!(listed.of_all_epochs("old"), ["old"]);
-        let with_keys = |keys: Document| {
+        let with_keys = |keys: Document, users: &'static str| {
             let keys = bytes(&keys);
-            let found = listed.with_keys(Doc::whole(&keys).unwrap());
-            found.unwrap().map(str::to_owned)
+            let found = listed.with_keys(Doc::whole(&keys).unwrap()).unwrap();
+            found.map(|found| {
+                (
+                    found.users == users,
+                    found.stored.to_owned(),
+                    found.ambiguous,
+                )
+            })
         };
-        assert_eq!(with_keys(doc! {"ssn.e2": 1.0}).as_deref(), Some("mine"));
+        assert_eq!(
+            with_keys(doc! {"ssn.e2": 1.0}, "mine"),
+            Some((true, "mine~2".to_owned(), false))
+        );
+        assert_eq!(
+            with_keys(doc! {"x": 1}, "p"),
+            Some((true, "p~2".to_owned(), true))
+        );
         for keys in [
             doc! {"ssn.e2": -1},
             doc! {"ssn.e1": 1},
             doc! {"age.e2": 1},
             doc! {},
         ] {
-            assert_eq!(with_keys(keys), None);
+            assert_eq!(with_keys(keys, ""), None);
         }
     }
 

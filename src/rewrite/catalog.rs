@@ -271,9 +271,7 @@ fn modify_index<'m>(
 ) -> Result {
     fields(splicer, scope, element.doc()?, 0, |splicer, element| {
         match element.key {
-            "keyPattern" => {
-                index_keys(splicer, scope, element.doc()?)?;
-            }
+            "keyPattern" => indexes::by_keys(splicer, scope, element, "name")?,
             "name" => indexes::by_name(splicer, scope, element)?,
             "hidden" | "expireAfterSeconds" | "prepareUnique" | "unique" => {}
             _ => return Ok(false),

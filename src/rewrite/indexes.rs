@@ -1,12 +1,14 @@
 //! Indexes by their names, which may be stored under others: asking MongoDB for those
 //! of a collection, and putting the stored name in the place of the user's.
 
+use std::sync::Arc;
+
 use super::command::Command;
 use super::options::index_keys;
 use super::scope::Scope;
 use super::table::{Family, family};
 use super::{Cleared, bulk_write};
-use crate::policy::{Collection, Listed, Policy, has_reserved_name};
+use crate::policy::{Collection, Found, Listed, Policy, has_reserved_name};
 use crate::raw::{Doc, Element, Malformed, Splicer, Writer, kind};
 use crate::refusal::Refusal;
 use crate::wire::{self, Message, Reply};
@@ -21,7 +23,7 @@ pub fn unlisted<'m>(message: &'m Message<'m>, policy: &Policy) -> Vec<String> {
     let Message::Msg(message) = message else {
         return Vec::new();
     };
-    if policy.is_empty() {
+    if !policy.renames_indexes() {
         return Vec::new();
     }
     // What is malformed is refused without it.
@@ -62,52 +64,66 @@ fn unlisted_for(
         Family::CreateIndexes | Family::DropIndexes => {}
         Family::Modify if command.find("index")?.is_some() => {}
         _ => {
-            let named = named(command)?;
-            let known = |namespace: &String| {
-                let listed = policy.indexes().fresh(namespace);
-                listed.is_some_and(|listed| named.iter().all(|name| listed.stored(name).is_some()))
-            };
-            namespaces.retain(|namespace| !named.is_empty() && !known(namespace));
+            let hints = hints(command)?;
+            if hints.is_empty() {
+                namespaces.clear();
+            }
+            namespaces.retain(|namespace| !known(command, policy, namespace, &hints));
         }
     }
     Ok(namespaces)
 }
 
-/// The names of indexes that a command or its statements hint at.
-fn named<'m>(command: &Command<'m>) -> std::result::Result<Vec<&'m str>, Malformed> {
-    let mut named = Vec::new();
-    let hint = |doc: Doc<'m>| -> std::result::Result<Option<&'m str>, Malformed> {
-        Ok(doc.find("hint")?.and_then(|hint| hint.str()))
+/// Whether what was listed a short while ago tells of all of these indexes.
+fn known(command: &Command<'_>, policy: &Policy, namespace: &str, hints: &[Element<'_>]) -> bool {
+    let Some(listed) = policy.indexes().fresh(namespace) else {
+        return false;
     };
-    named.extend(hint(command.body)?);
+    let Some(collection) = policy.collection(namespace) else {
+        return false;
+    };
+    let mut scope = Scope::new(command.name, &collection, false);
+    scope.indexes = Some(Arc::clone(&listed));
+    hints.iter().all(|hint| match (hint.str(), hint.doc()) {
+        (Some(name), _) => listed.stored(name).is_some(),
+        (None, Ok(keys)) => {
+            let natural = matches!(keys.first(), Ok(Some(first)) if first.key == "$natural");
+            natural || matches!(with_keys(&scope, keys, |_| ()), Ok(Some(())))
+        }
+        // MongoDB's to refuse.
+        (None, Err(_)) => true,
+    })
+}
+
+/// What a command or its statements hint at: indexes by their names or their keys.
+fn hints<'m>(command: &Command<'m>) -> std::result::Result<Vec<Element<'m>>, Malformed> {
+    let mut hints = Vec::new();
+    hints.extend(command.body.find("hint")?);
+    for sequence in command.sequences {
+        let mut at = sequence.documents.start;
+        while at < sequence.documents.end {
+            let doc = Doc::at(command.body.buffer(), at, sequence.documents.end)?;
+            hints.extend(doc.find("hint")?);
+            at = doc.end();
+        }
+    }
     for element in command.body.elements() {
         let element = element?;
-        if element.kind != kind::ARRAY {
-            continue;
-        }
-        match element.key {
-            "updates" | "deletes" | "ops" => {
+        match (element.key, element.kind) {
+            ("updates" | "deletes" | "ops", kind::ARRAY) => {
                 for statement in element.doc()?.elements() {
-                    named.extend(hint(statement?.object()?)?);
+                    hints.extend(statement?.object()?.find("hint")?);
                 }
             }
-            "indexes" => {
+            ("indexes", kind::ARRAY) => {
                 for index in element.doc()?.elements() {
-                    named.extend(index?.str());
+                    hints.push(index?);
                 }
             }
             _ => {}
         }
     }
-    for sequence in command.sequences {
-        let mut at = sequence.documents.start;
-        while at < sequence.documents.end {
-            let doc = Doc::at(command.body.buffer(), at, sequence.documents.end)?;
-            named.extend(hint(doc)?);
-            at = doc.end();
-        }
-    }
-    Ok(named)
+    Ok(hints)
 }
 
 /// Builds the question for the indexes of a collection in `frame`.
@@ -232,10 +248,12 @@ pub(super) fn drop_index<'m>(
     let mut names = Vec::new();
     match (element.kind, element.str()) {
         (_, Some("*")) => return Ok(()),
-        (kind::DOCUMENT, _) => match with_keys(scope, element.doc()?)? {
-            Some(name) => names.push(name),
-            None => return index_keys(splicer, scope, element.doc()?).map(|_| ()),
-        },
+        (kind::DOCUMENT, _) => {
+            match with_keys(scope, element.doc()?, |found| found.users.to_owned())? {
+                Some(name) => names.push(name),
+                None => return index_keys(splicer, scope, element.doc()?).map(|_| ()),
+            }
+        }
         _ if !renames(scope) => return Ok(()),
         (_, Some(name)) => names.push(name.to_owned()),
         (kind::ARRAY, _) => {
@@ -273,8 +291,33 @@ pub(super) fn drop_index<'m>(
     Ok(())
 }
 
-/// The user's name of the one index with these keys, if it has to be dropped by name.
-fn with_keys(scope: &Scope<'_>, keys: Doc<'_>) -> Result<Option<String>> {
+/// An index by its keys. If an index on the tokens of another epoch has the same, MongoDB
+/// asks for the name: that goes on instead, under the name `key`.
+pub(super) fn by_keys<'m>(
+    splicer: &mut Splicer<'m, '_>,
+    scope: &Scope<'_>,
+    element: &Element<'m>,
+    key: &str,
+) -> Result {
+    let keys = element.doc()?;
+    let name = |found: Found<'_>| found.ambiguous.then(|| found.stored.to_owned());
+    match with_keys(scope, keys, name)?.flatten() {
+        Some(name) => splicer.replace(element.start, element.end, |out| {
+            Writer::new(out).string(key, &name);
+        }),
+        None => {
+            index_keys(splicer, scope, keys)?;
+        }
+    }
+    Ok(())
+}
+
+/// What `tell` says of the one index with these keys, if it may be stored beside others.
+fn with_keys<R>(
+    scope: &Scope<'_>,
+    keys: Doc<'_>,
+    tell: impl FnOnce(Found<'_>) -> R,
+) -> Result<Option<R>> {
     let Some(listed) = scope.indexes.as_deref().filter(|_| renames(scope)) else {
         return Ok(None);
     };
@@ -286,5 +329,5 @@ fn with_keys(scope: &Scope<'_>, keys: Doc<'_>) -> Result<Option<String>> {
         true => Doc::whole(&out)?,
         false => own,
     };
-    Ok(listed.with_keys(stored)?.map(str::to_owned))
+    Ok(listed.with_keys(stored)?.map(tell))
 }

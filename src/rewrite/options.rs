@@ -221,7 +221,7 @@ pub(super) fn hint<'m>(
     element: &Element<'m>,
 ) -> Result<(), Refusal> {
     match element.kind {
-        kind::DOCUMENT => index_keys(splicer, scope, element.doc()?).map(|_| ()),
+        kind::DOCUMENT => super::indexes::by_keys(splicer, scope, element, element.key),
         _ => super::indexes::by_name(splicer, scope, element),
     }
 }

@@ -346,6 +346,22 @@ async fn statements_and_changes_of_an_index_find_it_by_its_name() {
             "{command}: {answer}"
         );
     }
+    // Indexes of one name and the same keys, told apart by their filters alone.
+    for (epoch, name) in [(1, "open_1"), (2, "open_1~2")] {
+        let filter = doc! { format!("ssn.e{epoch}"): { "$exists": true } };
+        let index = doc! { "key": { "open": 1 }, "name": name, "partialFilterExpression": filter };
+        let create = doc! { "createIndexes": "people", "indexes": [index] };
+        world.stored.run_command(create).await.unwrap();
+    }
+    let filter = doc! { "open": null, "ssn": { "$type": "string" } };
+    let find = doc! { "find": "people", "filter": filter, "hint": { "open": 1 } };
+    through.run_command(find).await.unwrap();
+    let modify =
+        doc! { "collMod": "people", "index": { "keyPattern": { "open": 1 }, "hidden": true } };
+    through.run_command(modify).await.unwrap();
+    let drop = doc! { "dropIndexes": "people", "index": { "open": 1 } };
+    through.run_command(drop).await.unwrap();
+    assert_eq!(listed(&world.stored).await, ["_id_", "ssn_1", "ssn_1~2"]);
     // A name that is not there is MongoDB's to tell of.
     let find = doc! { "find": "people", "filter": {}, "hint": "other" };
     let error = through.run_command(find).await.unwrap_err().to_string();

@@ -59,6 +59,9 @@ impl Stage<'_> {
             "$changeStreamSplitLargeEvent" => Ok(Content::Mixed.into()),
             // Stored names and tokens are in what they say of indexes and plans; the reply
             // shows those of the service, and no later stage may look at them before.
+            "$indexStats" if self.scope.collection.renames_indexes() => {
+                Ok(described(&["key", "spec", "name"]))
+            }
             "$indexStats" if !self.root.is_open() => Ok(described(&["key", "spec"])),
             "$planCacheStats" if !self.root.is_open() => Ok(described(&[
                 "createdFromQuery",

@@ -19,10 +19,15 @@ fn under(states: &[crate::keyring::State]) -> Policy {
 
 /// A policy for which MongoDB has listed these indexes of `shop.customers`.
 fn listed(policy: Policy, indexes: &[(Document, &str)]) -> Policy {
-    let indexes: Vec<Document> = indexes
-        .iter()
-        .map(|(key, name)| doc! {"v": 2, "key": key.clone(), "name": *name})
-        .collect();
+    let indexes = indexes.iter().cloned();
+    let indexes: Vec<_> = indexes.map(|(key, name)| (key, name, doc! {})).collect();
+    listed_with(policy, &indexes)
+}
+
+/// The same with filters.
+fn listed_with(policy: Policy, indexes: &[(Document, &str, Document)]) -> Policy {
+    let index = |(key, name, filter): &(Document, &str, Document)| doc! {"v": 2, "key": key.clone(), "name": *name, "partialFilterExpression": filter.clone()};
+    let indexes: Vec<Document> = indexes.iter().map(index).collect();
     let answer =
         doc! {"cursor": {"id": 0_i64, "ns": "shop.customers", "firstBatch": indexes}, "ok": 1.0};
     indexes::learn(&policy, "shop.customers", &reply(&answer)).unwrap();
@@ -300,6 +305,30 @@ fn commands_that_name_an_index_find_it_under_its_stored_name() {
         assert_eq!(sent_under(&policy, command), expected);
     }
     refused_under(&policy, find("old".into()));
+    // Only their filters tell these apart.
+    let partial = [
+        (doc! {"name": 1}, "mine", doc! {"ssn.e1": {"$exists": true}}),
+        (
+            doc! {"name": 1},
+            "mine~2",
+            doc! {"ssn.e2": {"$exists": true}},
+        ),
+    ];
+    let policy = listed_with(under(&[Retired, Active]), &partial);
+    let modify = |index: Document| doc! {"collMod": "customers", "index": index};
+    for (command, expected) in [
+        (find(doc! {"name": 1}.into()), find("mine~2".into())),
+        (
+            modify(doc! {"keyPattern": {"name": 1}, "hidden": true}),
+            modify(doc! {"name": "mine~2", "hidden": true}),
+        ),
+        (
+            drop(doc! {"name": 1}.into()),
+            drop(vec!["mine~2", "mine"].into()),
+        ),
+    ] {
+        assert_eq!(sent_under(&policy, command), expected);
+    }
 }
 
 #[test]
@@ -322,6 +351,17 @@ fn an_index_is_not_looked_for_by_its_name_where_mongodb_does_not_list_them() {
     }
 }
 
+#[test]
+fn no_stage_looks_at_the_names_of_indexes_while_they_may_be_stored_under_others() {
+    let used = |stage: Document| doc! {"aggregate": "customers", "pipeline": [{"$indexStats": {}}, stage], "cursor": {}};
+    let by_name = used(doc! {"$match": {"name": "mine"}});
+    let policy = under(&[Active, Staged]);
+    refused_under(&policy, by_name.clone());
+    passes(by_name);
+    let by_use = used(doc! {"$match": {"accesses.ops": 0}});
+    assert_eq!(sent_under(&policy, by_use.clone()), by_use);
+}
+
 fn unlisted(policy: &Policy, frame: &[u8]) -> Vec<String> {
     indexes::unlisted(&Message::recognise(frame).unwrap(), policy)
 }
@@ -333,6 +373,7 @@ fn indexes_are_listed_for_commands_that_name_them_while_names_may_differ() {
     let by_sequence = msg(0, &[&body[..], &hinted].concat());
     let asking = [
         doc! {"find": "customers", "hint": "mine"},
+        doc! {"find": "customers", "hint": {"ssn": 1}},
         doc! {"explain": {"count": "customers", "hint": "mine"}},
         doc! {"aggregate": "customers", "pipeline": [], "hint": "mine"},
         doc! {"delete": "customers", "deletes": [{"q": {}}, {"q": {}, "hint": "mine"}]},
@@ -349,7 +390,7 @@ fn indexes_are_listed_for_commands_that_name_them_while_names_may_differ() {
         assert!(unlisted(&POLICY, frame).is_empty());
     }
     for command in [
-        doc! {"find": "customers", "hint": {"ssn": 1}},
+        doc! {"find": "customers", "filter": {"hint": "mine"}},
         doc! {"find": "orders", "hint": "mine"},
         doc! {"insert": "customers", "documents": [{"hint": "mine"}]},
         doc! {"collMod": "customers", "validator": {}},
@@ -363,7 +404,7 @@ fn indexes_are_listed_for_commands_that_name_them_while_names_may_differ() {
         .iter()
         .map(|frame| unlisted(&policy, frame).is_empty());
     let expected = [
-        true, true, true, true, true, false, false, false, true, true,
+        true, true, true, true, true, true, false, false, false, true, true,
     ];
     assert_eq!(known.collect::<Vec<_>>(), expected);
     let other = doc! {"find": "customers", "hint": "other"};
