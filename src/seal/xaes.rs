@@ -6,9 +6,10 @@
 //! where 12 can be that of 2^32.
 
 use aes::Aes256Enc;
+use aes::cipher::consts::{U12, U16};
 use aes::cipher::{Array, BlockCipherEncrypt};
 use aes_gcm::aead::AeadInOut;
-use aes_gcm::{Aes256Gcm, KeyInit, Nonce, Tag};
+use aes_gcm::{AesGcm, KeyInit, Nonce, Tag};
 use zeroize::{Zeroize, Zeroizing};
 
 /// The length of a nonce.
@@ -17,6 +18,9 @@ pub(super) const NONCE: usize = 24;
 /// Half a nonce, and a nonce of AES-256-GCM.
 const HALF: usize = 12;
 const BLOCK: usize = 16;
+
+/// AES-256-GCM with a key that is used once, and so not expanded for the direction that GCM does not need.
+type Gcm = AesGcm<Aes256Enc, U12>;
 
 /// The cipher under one key, expanded and ready.
 pub(super) struct Xaes256Gcm {
@@ -61,7 +65,7 @@ impl Xaes256Gcm {
     }
 
     /// AES-256-GCM under the key for the first half of a nonce: "Kₓ".
-    fn derived(&self, first: &[u8; HALF]) -> Aes256Gcm {
+    fn derived(&self, first: &[u8; HALF]) -> Gcm {
         let mut key = Zeroizing::new([0; 2 * BLOCK]);
         let mut blocks = [self.input(1, first), self.input(2, first)];
         self.cipher.encrypt_blocks(&mut blocks);
@@ -69,11 +73,11 @@ impl Xaes256Gcm {
             *half = block.0;
             block.zeroize();
         }
-        Aes256Gcm::new((&*key).into())
+        Gcm::new((&*key).into())
     }
 
     /// "M1" or "M2", by `counter`, with K1 added.
-    fn input(&self, counter: u8, first: &[u8; HALF]) -> Array<u8, aes::cipher::consts::U16> {
+    fn input(&self, counter: u8, first: &[u8; HALF]) -> Array<u8, U16> {
         let mut block = [0; BLOCK];
         block[..4].copy_from_slice(&[0, counter, b'X', 0]);
         block[4..].copy_from_slice(first);
