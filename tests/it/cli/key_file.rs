@@ -5,11 +5,14 @@ use serde_json::{Value, json};
 use super::{Place, assert_says};
 use crate::support::error_text;
 
-const READERS: [&[&str]; 4] = [
+const READERS: [&[&str]; 7] = [
     &["serve"],
     &["check"],
     &["keys", "list"],
     &["keys", "rotate", "default"],
+    &["keys", "stage", "default", "--epoch"],
+    &["keys", "disable", "default"],
+    &["keys", "reseal", "--unseal-env", "PATH"],
 ];
 
 #[tokio::test]
