@@ -6,11 +6,15 @@ use serde_json::json;
 
 use super::database::{DatabaseArgs, run_to_end};
 use super::progress::{Display, count, grouped};
+use super::serve::Stop;
 use super::{ConfigFile, Failure, Report, load};
 use crate::config::Config;
 use crate::migrate::database::{Listed, Standing, sealed_namespaces};
 use crate::migrate::{EngineError, Options, Outcome, Work};
 use crate::policy::Policy;
+
+/// How long taking leave of MongoDB may take.
+const GOODBYE: std::time::Duration = std::time::Duration::from_secs(3);
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -62,9 +66,16 @@ pub(super) fn run(command: Command) -> Result<(Report, Option<Failure>), Failure
     let config = Config::load(&arguments.file.path)?;
     let policy = load::load(&config)?.policy;
     run_to_end(async {
+        let mut stop = Stop::new()?;
         let client = arguments.database.connect(&config).await?;
-        let outcomes = all(&client, &policy, work, &arguments).await;
-        client.shutdown().immediate(true).await;
+        let outcomes = tokio::select! {
+            outcomes = all(&client, &policy, work, &arguments) => outcomes,
+            () = stop.asked() => Err(Failure::new(
+                "stopped; run the same command again to go on from there",
+            )),
+        };
+        // A transaction that was under way is ended, rather than left for MongoDB to find.
+        let _ = tokio::time::timeout(GOODBYE, client.shutdown()).await;
         let (outcomes, failure) = outcomes?;
         Ok(report(work, &arguments, &outcomes, failure))
     })

@@ -102,6 +102,23 @@ impl Checkpoint {
         self.failed.as_deref()
     }
 
+    /// Ends what is left of the transactions of runs that were killed, which would hold
+    /// documents for a minute, and notes this run's session for the next.
+    pub(super) async fn take_over(&self, session: &Document) -> Result<(), DatabaseError> {
+        let record = self.record().await?.unwrap_or_default();
+        if let Ok(sessions) = record.get_array("sessions") {
+            let kill = doc! { "killSessions": sessions };
+            let admin = self.records.client().database("admin");
+            // Of a run that goes on elsewhere, one transaction is done again.
+            let _ = admin.run_command(kill).await;
+        }
+        // Without a record there is nothing to go on from, and that is told later.
+        let _ = self
+            .update(doc! { "$addToSet": { "sessions": session } })
+            .await;
+        Ok(())
+    }
+
     /// The indexes that the job is to make anew, as they were before.
     pub(super) async fn indexes(&self) -> Result<Vec<Document>, DatabaseError> {
         let record = self.record().await?.unwrap_or_default();

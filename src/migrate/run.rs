@@ -204,6 +204,9 @@ impl<'j> Run<'j> {
         let mut reached = checkpoint.read().await?.unwrap_or_default();
         outcome.resumed = reached.pass > 0;
         reached.pass = reached.pass.max(1);
+        let collection = self.collection();
+        let transactions = Transactions::new(self.job, &collection).await?;
+        checkpoint.take_over(transactions.session()).await?;
         let moves = match self.job.work {
             Work::Encrypt => Some(self.moves(&checkpoint).await?),
             Work::Rotate | Work::Decrypt => None,
@@ -212,8 +215,6 @@ impl<'j> Run<'j> {
             outcome.notes = moves.notes();
             moves.before(&checkpoint).await?;
         }
-        let collection = self.collection();
-        let transactions = Transactions::new(self.job, &collection).await?;
         let mut passes = self.passes(Some(transactions), watch).await?;
         outcome.verified = repeat(&mut passes, &mut reached).await?;
         outcome.passes = reached.pass;

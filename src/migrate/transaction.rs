@@ -1,6 +1,8 @@
 //! Documents are changed in transactions: what is written is made of what stands there at
 //! that moment, whatever other writers do.
 
+use std::time::{Duration, Instant};
+
 use bson::{Bson, Document, RawDocumentBuf, doc};
 use mongodb::error::{Error, UNKNOWN_TRANSACTION_COMMIT_RESULT};
 use mongodb::options::{ReadConcern, SelectionCriteria, TransactionOptions, WriteConcern};
@@ -17,8 +19,11 @@ use crate::raw::{Doc, Malformed, Writer};
 
 /// How many bytes one transaction reads or writes, unless it is about one document.
 const MOST_BYTES: usize = 8 * 1024 * 1024;
-/// How often one document is tried that others write all the time.
-const MOST_TRIES: u32 = 200;
+/// How long one document is tried that others write all the time: longer than MongoDB keeps
+/// a transaction whose client is gone.
+const LONGEST_TRY: Duration = Duration::from_secs(90);
+/// The longest pause between two tries.
+const LONGEST_PAUSE: u64 = 300;
 /// So many documents may be refused by a validator before any was taken.
 const MOST_REFUSED: u64 = 100;
 
@@ -100,6 +105,11 @@ impl<'j> Transactions<'j> {
         })
     }
 
+    /// The session, as MongoDB knows it.
+    pub(super) fn session(&self) -> &Document {
+        self.session.id()
+    }
+
     /// Changes the documents of these `_id`s that still need it. What could not be done is
     /// in the tally; its other counts are of what was written.
     pub(super) async fn write(
@@ -126,7 +136,8 @@ impl<'j> Transactions<'j> {
         done: &mut Tally,
     ) -> Result<Option<[Vec<Bson>; 2]>, EngineError> {
         let mut patience = Patience::new();
-        let mut tries = 0;
+        let began = Instant::now();
+        let mut pause = 10;
         loop {
             let trouble = match self.attempt(group).await {
                 Ok(Attempt::Done(tally)) => {
@@ -153,13 +164,13 @@ impl<'j> Transactions<'j> {
                 self.refuse(code, group, done)?;
                 return Ok(None);
             }
-            tries += 1;
-            if tries >= MOST_TRIES {
+            if began.elapsed() > LONGEST_TRY {
                 done.leave(None, "was written by others all the time");
                 return Ok(None);
             }
-            let pause: u64 = rand::rng().random_range(1..20);
-            tokio::time::sleep(std::time::Duration::from_millis(pause)).await;
+            let millis = rand::rng().random_range(1..pause);
+            tokio::time::sleep(Duration::from_millis(millis)).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 
