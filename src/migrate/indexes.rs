@@ -69,6 +69,27 @@ impl Moves {
         Ok(moves)
     }
 
+    /// The names of the indexes on tokens, which serve nothing once all is in plain.
+    pub(super) async fn on_tokens(
+        job: &Job<'_>,
+        database: Database,
+        listed: &Listed,
+    ) -> Result<Vec<String>, DatabaseError> {
+        let moves = Self {
+            database,
+            collection: listed.collection().to_owned(),
+            moves: Vec::new(),
+        };
+        let mut names = Vec::new();
+        for index in moves.existing().await? {
+            let key = index.get_document("key").cloned().unwrap_or_default();
+            if key.keys().any(|path| is_token(job, path)) {
+                names.push(index.get_str("name").unwrap_or_default().to_owned());
+            }
+        }
+        Ok(names)
+    }
+
     /// Whether no index moves.
     pub(super) fn is_empty(&self) -> bool {
         self.moves.is_empty()

@@ -217,6 +217,9 @@ impl<'j> Run<'j> {
         }
         let mut passes = self.passes(Some(transactions), watch).await?;
         outcome.verified = repeat(&mut passes, &mut reached).await?;
+        if self.job.work == Work::Decrypt {
+            self.note_token_indexes(outcome).await?;
+        }
         outcome.passes = reached.pass;
         outcome.changed = reached.changed;
         outcome.last = reached.tally;
@@ -243,6 +246,17 @@ impl<'j> Run<'j> {
             moves.after().await?;
         }
         Ok(checkpoint.remove().await?)
+    }
+
+    /// What is opened has no tokens any more: the user makes the indexes that are wanted.
+    async fn note_token_indexes(&self, outcome: &mut Outcome) -> Result<(), DatabaseError> {
+        let database = self.client.database(self.listed.database());
+        for name in Moves::on_tokens(self.job, database, self.listed).await? {
+            outcome.notes.push(format!(
+                "the index {name:?} is on tokens, which are gone: drop it, and create it on the field itself"
+            ));
+        }
+        Ok(())
     }
 
     /// Whether proxies pass what the job leaves half done.
