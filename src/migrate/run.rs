@@ -94,6 +94,7 @@ pub async fn run(
             .push("there is no such collection yet".to_owned());
         return Ok(outcome);
     }
+    check_schema(&job)?;
     check_server(client).await?;
     let run = Run {
         client,
@@ -143,6 +144,18 @@ fn check_standing(listed: &Listed) -> Result<(), EngineError> {
         namespace: listed.namespace.clone(),
         what: listed.standing.word(),
         advice,
+    })
+}
+
+/// Nothing is sealed where proxies go on to store plaintext.
+fn check_schema(job: &Job<'_>) -> Result<(), EngineError> {
+    let stores = job.collection.on_plaintext == OnPlaintext::Store;
+    if job.work != Work::Encrypt || !stores {
+        return Ok(());
+    }
+    Err(EngineError::OnPlaintext {
+        namespace: job.collection.namespace.clone(),
+        reason: "proxies store plaintext there, as on_plaintext = \"store\" says; set it to \"allow\", wait until every proxy has taken it up, and run this again".to_owned(),
     })
 }
 

@@ -1,6 +1,7 @@
 //! `fieldseal migrate` on a real replica set, while services write and read.
 
 mod crashes;
+mod decrypt;
 mod encrypt;
 mod indexes;
 mod refused;

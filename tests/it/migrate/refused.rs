@@ -29,6 +29,9 @@ async fn plaintext_that_proxies_would_refuse_is_not_sealed_half() {
         assert!(told.contains("set on_plaintext = \"store\""), "{told}");
     }
     assert_eq!(ground.raw().await, sealed);
+    ground.schema("store", FIELDS);
+    let told = ground.fail(&["migrate", "encrypt", "--dry-run"]);
+    assert!(told.contains("proxies store plaintext"), "{told}");
     // With nothing left to do, the job says so.
     ground.schema("reject", FIELDS);
     let text = ground.succeed(&["migrate", "encrypt"]);
