@@ -118,13 +118,14 @@ impl fmt::Debug for SealKey {
 impl SealKey {
     /// Derives the key of `field` under the version `id`, whose material is given.
     pub fn derive(id: KeyId, material: &Material, field: FieldId) -> Self {
-        let key = material.derive(&[b"fieldseal/v1/seal", &field.0]);
+        // No key is used with two algorithms.
+        let key = |suite| material.derive(&[purpose(suite), &field.0]);
         Self {
             id,
             field,
             suite: Suite::default(),
-            gcm: Aes256Gcm::new(key.expose().into()),
-            xaes: Xaes256Gcm::new(key.expose()),
+            gcm: Aes256Gcm::new(key(Suite::Aes256Gcm).expose().into()),
+            xaes: Xaes256Gcm::new(key(Suite::Xaes256Gcm).expose()),
         }
     }
 
@@ -200,6 +201,14 @@ impl SealKey {
             out.truncate(start);
             OpenError::Tampered
         })
+    }
+}
+
+/// What HKDF derives the key of a suite for; the field id goes behind it.
+fn purpose(suite: Suite) -> &'static [u8] {
+    match suite {
+        Suite::Aes256Gcm => b"fieldseal/v1/seal",
+        Suite::Xaes256Gcm => b"fieldseal/v1/seal/xaes-256-gcm",
     }
 }
 
@@ -303,16 +312,16 @@ mod tests {
 
     #[test]
     fn a_value_is_opened_by_the_primitive_that_its_suite_names() {
-        let derived = Material::new([1; 32]).derive(&[
-            b"fieldseal/v1/seal",
-            &FieldId::of("shop.customers", "ssn").0,
-        ]);
+        let derived = |purpose: &[u8]| {
+            let field = FieldId::of("shop.customers", "ssn");
+            Material::new([1; 32]).derive(&[purpose, &field.0])
+        };
         let payload = sealed(Suite::Aes256Gcm, 0x10, &[1, 2, 3, 4]);
         let (header, rest) = payload.split_at(28);
         let (text, tag) = rest.split_last_chunk::<TAG>().unwrap();
         let mut text = text.to_vec();
         let nonce = Nonce::from(*header.last_chunk::<12>().unwrap());
-        Aes256Gcm::new(derived.expose().into())
+        Aes256Gcm::new(derived(b"fieldseal/v1/seal").expose().into())
             .decrypt_inout_detached(&nonce, header, text.as_mut_slice().into(), &Tag::from(*tag))
             .unwrap();
         assert_eq!(text, [0x10, 1, 2, 3, 4]);
@@ -320,7 +329,7 @@ mod tests {
         let (header, rest) = payload.split_at(40);
         let (text, tag) = rest.split_last_chunk::<TAG>().unwrap();
         let mut text = text.to_vec();
-        Xaes256Gcm::new(derived.expose())
+        Xaes256Gcm::new(derived(b"fieldseal/v1/seal/xaes-256-gcm").expose())
             .open(
                 header.last_chunk().unwrap(),
                 header,
