@@ -128,8 +128,9 @@ fn active(keyring: &Keyring, name: &str) -> Option<u32> {
 }
 
 /// What new values of the field are sealed with.
-fn suite(field: &FieldRule) -> Suite {
-    field.suite.unwrap_or_default()
+fn suite(keyring: &Keyring, field: &FieldRule) -> Suite {
+    let of_version = || keyring.key(&field.key)?.active()?.suite;
+    field.suite.or_else(of_version).unwrap_or_default()
 }
 
 fn show(loaded: &Loaded) -> String {
@@ -159,7 +160,7 @@ fn show(loaded: &Loaded) -> String {
                     || field.key.clone(),
                     |version| format!("{} v{version}", field.key),
                 ),
-                suite(field).word().to_owned(),
+                suite(keyring, field).word().to_owned(),
                 field.domain.clone().unwrap_or_else(dash),
                 identity(rule, field).unwrap_or_else(dash),
             ]
@@ -237,7 +238,7 @@ fn describe(loaded: &Loaded, warnings: &[String]) -> serde_json::Value {
                 "elements": field.elements,
                 "key": field.key,
                 "version": active(keyring, &field.key),
-                "suite": suite(field).word(),
+                "suite": suite(keyring, field).word(),
                 "domain": field.domain,
                 "identity": { "collection": rule.identity, "field": field.identity },
                 "on_plaintext": rule.on_plaintext.word(),

@@ -268,6 +268,25 @@ mod tests {
     }
 
     #[test]
+    fn the_suite_is_that_of_the_field_else_of_the_version_that_seals() {
+        let mut keyring = fixture::keyring();
+        keyring.keys[0].versions[1].suite = Some(Suite::Xaes256Gcm);
+        let plain = SCHEMA.replace(
+            "y = { suite = \"xaes-256-gcm\" }",
+            "y = { suite = \"aes-256-gcm\" }",
+        );
+        let policy = Policy::compile(schema(&plain), Arc::new(keyring)).unwrap();
+        for leaf in [0, 1] {
+            seal(&policy, "a.b", leaf, 1);
+        }
+        let suites = [
+            "default v2 aes-256-gcm a.b y 1",
+            "default v2 xaes-256-gcm a.b x 1",
+        ];
+        assert_eq!(listed(&policy), suites);
+    }
+
+    #[test]
     fn a_count_goes_on_after_a_reload_and_a_rotation_begins_another() {
         let mut keyring = Keyring::generate(["default"]).unwrap();
         let before = policy(keyring.clone());
