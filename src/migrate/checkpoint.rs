@@ -7,6 +7,7 @@ use mongodb::{Client, Collection};
 use super::database::{DatabaseError, driver, told};
 use super::job::Job;
 use super::tally::Tally;
+use super::trouble::{Patience, Trouble};
 
 /// The database of the jobs' own records.
 pub const DATABASE: &str = "fieldseal";
@@ -169,11 +170,19 @@ impl Checkpoint {
     }
 
     async fn update(&self, update: Document) -> Result<(), mongodb::error::Error> {
-        self.records
-            .update_one(doc! { "_id": &self.id }, update)
-            .upsert(true)
-            .write_concern(WriteConcern::majority())
-            .await
-            .map(|_| ())
+        let mut patience = Patience::new();
+        loop {
+            let written = self
+                .records
+                .update_one(doc! { "_id": &self.id }, update.clone())
+                .upsert(true)
+                .write_concern(WriteConcern::majority())
+                .await;
+            match written {
+                Ok(_) => return Ok(()),
+                Err(error) if Trouble::of(&error) == Trouble::Passing && patience.wait().await => {}
+                Err(error) => return Err(error),
+            }
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! What a job has to change in one document, and the update that changes it.
 
-use super::job::{Job, Verdict};
+use super::job::{Job, Verdict, Work};
 use super::tally::Tally;
 use super::walk::{self, Site};
 use crate::raw::{Doc, Element, Malformed, Writer, kind};
@@ -41,6 +41,15 @@ impl Plan {
         let mut plan = Self::default();
         let mut left = Tally::default();
         walk::sites::<Malformed>(&job.collection, doc, |site| plan.site(job, site, &mut left))?;
+        if job.work == Work::Encrypt
+            && let Some(field) = walk::misnamed(&job.collection, doc)?
+            && job.concerns(field)
+        {
+            left.leave(
+                Some(&field.path),
+                "is stored under a field name with a dot in it, which no path leads to: nest it",
+            );
+        }
         if plan.length_after(doc) > LARGEST {
             // None of it is done: a document changes as a whole or not at all.
             left.fields.values_mut().for_each(|of| of.changed = 0);
@@ -200,7 +209,6 @@ mod tests {
 
     use bson::{Bson, Document, doc};
 
-    use super::super::job::Work;
     use super::*;
     use crate::policy::{Policy, fixture};
 

@@ -123,6 +123,65 @@ pub fn sites<'d, E: From<Malformed>>(
     walk.document(doc, Tree::ROOT, 0)
 }
 
+/// The sealed field that a field name with a dot in it reads as, if `doc` has such a name.
+/// No path of MongoDB leads to what stands there, and the proxy takes none.
+pub fn misnamed<'c>(
+    collection: &'c Collection,
+    doc: Doc<'_>,
+) -> Result<Option<&'c Arc<Field>>, Malformed> {
+    misnamed_from(collection, doc, Tree::ROOT, false, 0)
+}
+
+fn misnamed_from<'c>(
+    collection: &'c Collection,
+    doc: Doc<'_>,
+    node: NodeId,
+    items: bool,
+    depth: usize,
+) -> Result<Option<&'c Arc<Field>>, Malformed> {
+    deep(depth)?;
+    for element in doc.elements() {
+        let element = element?;
+        let step = match items {
+            // An item of an array is where the array is.
+            true => Step::Inner(node),
+            false => collection.tree.element(node, element.key),
+        };
+        // `*` stands for a name with a dot in it too.
+        let dotted = !items && !matches!(step, Step::Sealed(_)) && element.key.contains('.');
+        if dotted && let Some(field) = read_as_path(collection, node, element.key) {
+            return Ok(Some(field));
+        }
+        let found = match (step, element.kind) {
+            (Step::Inner(next), kind::DOCUMENT | kind::ARRAY) => {
+                let items = element.kind == kind::ARRAY;
+                misnamed_from(collection, element.doc()?, next, items, depth + 1)?
+            }
+            _ => None,
+        };
+        if found.is_some() {
+            return Ok(found);
+        }
+    }
+    Ok(None)
+}
+
+fn read_as_path<'c>(
+    collection: &'c Collection,
+    node: NodeId,
+    name: &str,
+) -> Option<&'c Arc<Field>> {
+    let mut at = node;
+    for component in name.split('.') {
+        match collection.tree.element(at, component) {
+            Step::Inner(next) => at = next,
+            Step::Sealed(leaf) => return Some(collection.field(leaf)),
+            _ => return None,
+        }
+    }
+    None
+}
+
 /// A pass over one document.
 struct Walk<'w, 'd, F> {
     collection: &'w Collection,
@@ -397,6 +456,34 @@ mod tests {
                 ("age", "plain 0x10"),
             ])
         );
+    }
+
+    #[test]
+    fn a_name_that_reads_as_the_path_of_a_sealed_field_is_noticed() {
+        let policy = fixture::policy();
+        let collection = policy.collection("shop.customers").unwrap();
+        let misnamed = |document: Document| {
+            let bytes = bson::serialize_to_vec(&document).unwrap();
+            let field = misnamed(&collection, Doc::whole(&bytes).unwrap()).unwrap();
+            field.map(|field| field.path.clone())
+        };
+        for (document, path) in [
+            (doc! { "payment.card": 1 }, "payment.card"),
+            (doc! { "a": 1, "payment.card.x": 1 }, "payment.card"),
+            (
+                doc! { "contacts": { "home": [[{ "x": 1 }]], "work.phone": 1 } },
+                "contacts.*.phone",
+            ),
+            (doc! { "visits": [1, { "0.note": 1 }] }, "visits.note"),
+        ] {
+            assert_eq!(misnamed(document).as_deref(), Some(path));
+        }
+        for document in [
+            doc! { "payment.kind": 1, "a.ssn": 1, "payment": { "card": 1, "a.card": 1 } },
+            doc! { "contacts": [{ "home": { "phone": 1 } }], "address": { "a.b": 1 } },
+        ] {
+            assert_eq!(misnamed(document), None);
+        }
     }
 
     #[test]

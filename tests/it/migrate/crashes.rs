@@ -173,3 +173,46 @@ async fn elections_hold_a_job_up_and_do_no_harm() {
         .assert_all_sealed(usize::try_from(DOCUMENTS).unwrap())
         .await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_that_is_interrupted_says_how_to_go_on() {
+    let ground = Ground::new("allow", FIELDS).await;
+    fill(&ground, 600).await;
+    let job = command(
+        &["migrate", "encrypt", "--rate", "200"],
+        &ground.configuration,
+    )
+    .stdout(Stdio::null())
+    .stderr(Stdio::piped())
+    .spawn()
+    .unwrap();
+    while ground
+        .stored()
+        .await
+        .count_documents(doc! { "ssn.e1": { "$exists": true } })
+        .await
+        .unwrap()
+        == 0
+    {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let interrupt = std::process::Command::new("kill")
+        .args(["-s", "INT", &job.id().to_string()])
+        .status()
+        .unwrap();
+    assert!(interrupt.success());
+    let output = job.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        told.contains("stopped; run the same command again"),
+        "{told}"
+    );
+    let text = ground.succeed(&["migrate", "encrypt"]);
+    assert!(
+        text.contains("going on from where it was stopped"),
+        "{text}"
+    );
+    ground.assert_all_sealed(600).await;
+}
