@@ -22,7 +22,7 @@ const KILLS: u64 = 20;
 /// many milliseconds.
 async fn kill_after(ground: &Ground, milliseconds: u64) {
     let mut job = command(
-        &["migrate", "encrypt", "--rate", "400"],
+        &["migrate", "encrypt", "--rate", "100"],
         &ground.configuration,
     )
     .stdout(Stdio::null())
