@@ -24,4 +24,5 @@ pub mod reveal;
 pub mod rewrite;
 pub mod schema;
 pub mod seal;
+pub mod tls;
 pub mod wire;

@@ -12,11 +12,12 @@ use mongodb::{Client, Database};
 use super::Failure;
 use super::embedded::{Embedded, EmbeddedError};
 use super::serve::Stop;
-use crate::config::{Address, Config, KeyringConfig, Limits, Log, Route};
+use crate::config::{Address, Config, KeyringConfig, Limits, Log, Route, TlsConfig};
 use crate::keyring::{KeyFile, Keyring, KeyringError, Material, UnsealSecret, UnsealSource};
 use crate::policy::{Policy, PolicyError};
 use crate::proxy::{BindError, PolicyCell, Proxy};
 use crate::schema::{DEFAULT_KEY, Format, Schema, SchemaErrors};
+use crate::tls::TlsCell;
 
 /// The schema of the tour, which is also the example in the repository.
 const SCHEMA: &str = include_str!("../../schema/musiccorp.toml");
@@ -134,10 +135,11 @@ impl Stage {
                 advertise: None,
                 insecure: false,
             }],
+            tls: TlsConfig::default(),
             limits: Limits::default(),
             log: Log::default(),
         };
-        let proxy = Proxy::bind(&config, Arc::clone(&policy)).await?;
+        let proxy = Proxy::bind(&config, Arc::clone(&policy), TlsCell::default()).await?;
         let address = proxy.addresses().first().cloned().unwrap_or_default();
         let through = Client::with_uri_str(Embedded::uri(&address)).await?;
         let direct = Client::with_uri_str(Embedded::uri(&mongod.address())).await?;

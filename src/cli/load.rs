@@ -7,15 +7,17 @@ use crate::config::Config;
 use crate::keyring::{KeyFile, Keyring, readable_by_others};
 use crate::policy::{Policy, PolicyError};
 use crate::schema::Schema;
+use crate::tls::{self, Tls};
 
-/// Schema and keyring, and what they compile to.
+/// Schema and keyring, what they compile to, and the certificates.
 pub(super) struct Loaded {
     pub(super) schema: Arc<Schema>,
     pub(super) keyring: Arc<Keyring>,
     pub(super) policy: Policy,
+    pub(super) tls: Tls,
 }
 
-/// Loads schema and keyring; what is wrong with either is reported together.
+/// Loads schema, keyring and certificates; what is wrong with any is reported together.
 pub(super) fn load(config: &Config) -> Result<Loaded, Failure> {
     load_with(config, Policy::compile)
 }
@@ -29,6 +31,23 @@ fn load_with(
     config: &Config,
     compile: impl FnOnce(Arc<Schema>, Arc<Keyring>) -> Result<Policy, PolicyError>,
 ) -> Result<Loaded, Failure> {
+    match (sealing(config, compile), Tls::load(&config.tls)) {
+        (Ok((schema, keyring, policy)), Ok(tls)) => Ok(Loaded {
+            schema,
+            keyring,
+            policy,
+            tls,
+        }),
+        (Err(failure), Ok(_)) => Err(failure),
+        (Ok(_), Err(errors)) => Err(errors.into()),
+        (Err(failure), Err(errors)) => Err(failure.and(errors.into())),
+    }
+}
+
+fn sealing(
+    config: &Config,
+    compile: impl FnOnce(Arc<Schema>, Arc<Keyring>) -> Result<Policy, PolicyError>,
+) -> Result<(Arc<Schema>, Arc<Keyring>, Policy), Failure> {
     let schema = Schema::load(&config.schema).map_err(Failure::from);
     let (schema, keyring) = match (schema, open_keyring(config)) {
         (Ok(schema), Ok(keyring)) => (Arc::new(schema), Arc::new(keyring)),
@@ -37,11 +56,7 @@ fn load_with(
     };
     check_keys(config, &schema, &keyring)?;
     let policy = compile(Arc::clone(&schema), Arc::clone(&keyring))?;
-    Ok(Loaded {
-        schema,
-        keyring,
-        policy,
-    })
+    Ok((schema, keyring, policy))
 }
 
 /// Opens the key file.
@@ -79,16 +94,17 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
             "{file}: others than its owner can read or write it; run `chmod 600 {file}`"
         ));
     }
+    warnings.extend(tls::warnings(&config.tls));
     for route in &config.routes {
-        if !route.listen.is_local() {
+        if !route.listen.is_local() && config.tls.listen.is_none() {
             warnings.push(format!(
                 "{}: clients of other machines send plaintext over the network, without TLS (insecure = true)",
                 route.listen
             ));
         }
-        if !route.upstream.is_local() {
+        if !route.upstream.is_local() && config.tls.upstream.is_none() {
             warnings.push(format!(
-                "{}: the connection to MongoDB is without TLS: what is not sealed crosses the network in plain",
+                "{}: the connection to MongoDB is without TLS: what is not sealed crosses the network in plain; add [tls.upstream]",
                 route.upstream
             ));
         }

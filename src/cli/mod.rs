@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+mod certs;
 mod check;
 mod database;
 mod demo;
@@ -27,6 +28,7 @@ use crate::document::Mistakes;
 use crate::keyring::{KeyringError, UnsealError};
 use crate::policy::PolicyError;
 use crate::proxy::BindError;
+use crate::tls::TlsError;
 
 /// An encrypting proxy for MongoDB: seals the fields that a schema names.
 #[derive(Debug, Parser)]
@@ -55,6 +57,17 @@ enum Command {
     Status(status::Status),
     /// Say which keys a BSON file or a dump needs; never what is in it.
     Inspect(inspect::Inspect),
+    /// Make an authority and certificates for development.
+    Certs {
+        /// Where to put them; it is made if it is not there.
+        directory: PathBuf,
+        /// A name or address of the servers, beside those of loopback; may be repeated.
+        #[arg(long = "host", value_name = "NAME")]
+        hosts: Vec<String>,
+        /// How many days they hold.
+        #[arg(long, default_value_t = 365, value_parser = clap::value_parser!(u16).range(1..=3650))]
+        days: u16,
+    },
     /// A guided tour with a MongoDB of its own.
     Demo {
         /// End after the tour instead of staying until Ctrl-C.
@@ -114,6 +127,12 @@ impl From<Mistakes> for Failure {
                 .flat_map(|mistake| Self::new(mistake).0)
                 .collect(),
         )
+    }
+}
+
+impl From<Vec<TlsError>> for Failure {
+    fn from(errors: Vec<TlsError>) -> Self {
+        Self(errors.iter().flat_map(|error| Self::new(error).0).collect())
     }
 }
 
@@ -183,6 +202,11 @@ pub fn run() -> ExitCode {
             print(&inspected.report.text)?;
             inspected.failure.map_or(Ok(()), Err)
         }),
+        Command::Certs {
+            directory,
+            hosts,
+            days,
+        } => certs::run(&directory, &hosts, days).and_then(|report| print(&report.text)),
         Command::Demo { exit } => demo::run(exit),
     };
     match done {
@@ -252,6 +276,7 @@ mod tests {
             &["fieldseal", "sreve"],
             &["fieldseal", "serve", "extra"],
             &["fieldseal", "keys"],
+            &["fieldseal", "certs", "dir", "--days", "0"],
             &["fieldseal", "keys", "rotate"],
             &["fieldseal", "keys", "rotate", "a", "--all"],
             &["fieldseal", "keys", "stage"],
@@ -346,6 +371,7 @@ mod tests {
                 "read",
                 "-f",
             ],
+            &["fieldseal", "certs", "dir", "--host", "a", "--host", "b"],
             &["fieldseal", "demo", "--exit"],
             &[
                 "fieldseal",

@@ -9,10 +9,11 @@ use tokio::signal::unix::Signal;
 
 use super::serve::LogLevel;
 use super::{Failure, load};
-use crate::config::{Config, KeyringConfig, Log};
+use crate::config::{Config, KeyringConfig, Log, TlsConfig};
 use crate::keyring::{KeyFile, UnsealSource};
 use crate::proxy::{LimitsCell, PolicyCell};
 use crate::schema::files_of;
+use crate::tls::TlsCell;
 
 /// How often the files are looked at.
 const WATCH_PERIOD: Duration = Duration::from_secs(1);
@@ -26,6 +27,7 @@ pub(super) struct Running {
     /// The configuration in force.
     pub(super) config: ArcSwap<Config>,
     pub(super) policy: PolicyCell,
+    pub(super) tls: TlsCell,
     pub(super) limits: LimitsCell,
     pub(super) level: LogLevel,
 }
@@ -105,8 +107,8 @@ impl Running {
     /// Answers the generation of the keyring.
     fn put_in_force(&self, config: &Arc<Config>) -> Result<u64, Failure> {
         let before = self.policy.load_full();
-        let fresh = load::load_after(config, &before)?.policy;
-        let generation = fresh.generation();
+        let fresh = load::load_after(config, &before)?;
+        let generation = fresh.policy.generation();
         let loaded = before.generation();
         if generation < loaded {
             // An old copy would bring back what was revoked since.
@@ -116,7 +118,9 @@ impl Running {
             )));
         }
         // Nothing fails from here on.
-        self.policy.store(Arc::new(fresh));
+        self.policy.store(Arc::new(fresh.policy));
+        // Connections that are open stay with the certificates that they began with.
+        self.tls.store(Arc::new(fresh.tls));
         self.limits.store(Arc::new(config.limits.clone()));
         self.level.set(&config.log);
         self.config.store(Arc::clone(config));
@@ -150,14 +154,34 @@ fn tell(done: &Result<TakenUp, Failure>) {
 /// What of the configuration `fresh` can be put in force without a restart, with the
 /// rest as it was, and the names of what was changed of that rest. A route that waits
 /// for a restart must not keep a revoked key in use until then.
+///
+/// Neither does a side begin or cease to speak TLS: the addresses in force were allowed with
+/// what was there when they were bound.
 fn within_reach(before: &Config, fresh: Config) -> (Config, Vec<&'static str>) {
+    let listen = before.tls.listen.is_some() != fresh.tls.listen.is_some();
+    let upstream = before.tls.upstream.is_some() != fresh.tls.upstream.is_some();
+    let tls = TlsConfig {
+        listen: if listen {
+            before.tls.listen.clone()
+        } else {
+            fresh.tls.listen.clone()
+        },
+        upstream: if upstream {
+            before.tls.upstream.clone()
+        } else {
+            fresh.tls.upstream.clone()
+        },
+    };
     let changes = [
         ("route", before.routes != fresh.routes),
         ("keyring.file", before.keyring.file != fresh.keyring.file),
         ("log.format", before.log.format != fresh.log.format),
+        ("tls.listen", listen),
+        ("tls.upstream", upstream),
     ];
     let config = Config {
         routes: before.routes.clone(),
+        tls,
         keyring: KeyringConfig {
             file: before.keyring.file.clone(),
             ..fresh.keyring
@@ -225,6 +249,7 @@ impl Fingerprint {
         if let UnsealSource::File(secret) = &config.keyring.unseal {
             others.push(secret.clone());
         }
+        others.extend(config.tls.files());
         Self {
             configuration: Stamp::of(file),
             others: others
@@ -261,6 +286,7 @@ mod tests {
         Running {
             file: place.config(),
             policy: Arc::new(ArcSwap::from_pointee(policy)),
+            tls: TlsCell::default(),
             limits: Arc::new(ArcSwap::from_pointee(config.limits.clone())),
             config: ArcSwap::from_pointee(config),
             level: LogLevel::unheard(),

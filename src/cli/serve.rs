@@ -15,6 +15,7 @@ use super::reload::{Fingerprint, Running, Stamp, remember};
 use super::{Failure, limits, load};
 use crate::config::{Config, Log, LogFormat};
 use crate::proxy::{PolicyCell, Proxy};
+use crate::tls::TlsCell;
 
 pub(super) fn run(file: &Path) -> Result<(), Failure> {
     // Before the files are read, so that no change after it is missed.
@@ -25,7 +26,8 @@ pub(super) fn run(file: &Path) -> Result<(), Failure> {
         tracing::warn!("{warning}");
     }
     let seen = Fingerprint::of(file, &config).with(stamp);
-    let policy = load::load(&config)?.policy;
+    let loaded = load::load(&config)?;
+    let policy = loaded.policy;
     remember(&config.keyring.file, policy.generation());
     let start = Start {
         file,
@@ -33,6 +35,7 @@ pub(super) fn run(file: &Path) -> Result<(), Failure> {
         level,
         seen,
         policy: Arc::new(ArcSwap::from_pointee(policy)),
+        tls: loaded.tls.into_cell(),
     };
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -48,13 +51,19 @@ struct Start<'p> {
     level: LogLevel,
     seen: Fingerprint,
     policy: PolicyCell,
+    tls: TlsCell,
 }
 
 async fn serve(start: Start<'_>) -> Result<(), Failure> {
-    let Start { config, policy, .. } = start;
+    let Start {
+        config,
+        policy,
+        tls,
+        ..
+    } = start;
     let mut stop = Stop::new()?;
     let hangup = listen_for(SignalKind::hangup())?;
-    let proxy = Proxy::bind(&config, Arc::clone(&policy)).await?;
+    let proxy = Proxy::bind(&config, Arc::clone(&policy), Arc::clone(&tls)).await?;
     for (route, (address, advertised)) in config
         .routes
         .iter()
@@ -67,6 +76,7 @@ async fn serve(start: Start<'_>) -> Result<(), Failure> {
         file: start.file.to_owned(),
         config: ArcSwap::from_pointee(config),
         policy,
+        tls,
         limits: proxy.limits(),
         level: start.level,
     });

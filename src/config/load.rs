@@ -6,14 +6,16 @@ use std::time::Duration;
 use super::address::host_and_port;
 use super::merge::{PREFIX, merge};
 use super::span::span;
-use super::{Address, Config, ConfigErrors, KeyringConfig, Limits, Log, LogFormat, Route};
+use super::{
+    Address, Config, ConfigErrors, KeyringConfig, Limits, Log, LogFormat, Route, TlsConfig,
+};
 use crate::document::{self, Keys, Node, Place, Reader, Table, Value};
 use crate::keyring::UnsealSource;
 
 const TOP: Keys = Keys {
     of: "the configuration",
-    known: &["schema", "keyring", "route", "limits", "log"],
-    later: &["tls", "access", "admin", "audit"],
+    known: &["schema", "keyring", "route", "tls", "limits", "log"],
+    later: &["access", "admin", "audit"],
 };
 
 const KEYRING: Keys = Keys {
@@ -81,6 +83,7 @@ impl Config {
         let mut checker = Checker {
             reader: Reader::new(&name),
             directory: path.parent().unwrap_or(Path::new("")).to_owned(),
+            listens_with_tls: false,
         };
         let config = checker.config(&raw);
         checker.reader.finish(config)
@@ -88,9 +91,11 @@ impl Config {
 }
 
 /// Checks the raw configuration, and notes all that is wrong with it.
-struct Checker {
-    reader: Reader,
+pub(super) struct Checker {
+    pub(super) reader: Reader,
     directory: PathBuf,
+    /// Whether there is a `[tls.listen]`, right or wrong.
+    listens_with_tls: bool,
 }
 
 impl Checker {
@@ -103,9 +108,23 @@ impl Checker {
         let keyring = self
             .required(&top, table, "keyring")
             .and_then(|(at, node)| self.keyring(&at, node));
+        let tls = table.entry(&top, "tls");
+        if let Some((_, node)) = &tls
+            && let Value::Table(entries) = &node.value
+        {
+            self.listens_with_tls = entries.iter().any(|entry| entry.key == "listen");
+        }
         let routes = self
             .required(&top, table, "route")
             .and_then(|(at, node)| self.routes(&at, node));
+        let tls = match tls {
+            Some((at, node)) => {
+                let tls = self.tls(&at, node);
+                self.names_to_check(&at, &tls, routes.as_deref().unwrap_or_default());
+                tls
+            }
+            None => TlsConfig::default(),
+        };
         let limits = match table.entry(&top, "limits") {
             Some((at, node)) => self.limits(&at, node),
             None => Limits::default(),
@@ -118,12 +137,13 @@ impl Checker {
             schema: schema?,
             keyring: keyring?,
             routes: routes?,
+            tls,
             limits,
             log,
         })
     }
 
-    fn required<'n>(
+    pub(super) fn required<'n>(
         &mut self,
         place: &Place,
         table: Table<'n>,
@@ -138,7 +158,7 @@ impl Checker {
     }
 
     /// A path, from where the configuration file is.
-    fn path(&mut self, place: &Place, node: &Node) -> Option<PathBuf> {
+    pub(super) fn path(&mut self, place: &Place, node: &Node) -> Option<PathBuf> {
         let path = self.reader.name(place, node)?;
         Some(self.directory.join(path))
     }
@@ -272,10 +292,9 @@ impl Checker {
         if listen == upstream && listen.port() != Some(0) {
             self.reader.mistake(place, "listens where it connects to");
         }
-        if !listen.is_local() && !insecure {
-            let what = "other machines can reach it, and without TLS, which this version does not have, they and \
-                        the network between see plaintext: listen on loopback or a unix socket, or say \
-                        `insecure = true`";
+        if !listen.is_local() && !insecure && !self.listens_with_tls {
+            let what = "other machines can reach it, and without TLS the network between sees plaintext: \
+                        add [tls.listen], listen on loopback or a unix socket, or say `insecure = true`";
             self.reader
                 .mistake(place, format_args!("listens on {listen}: {what}"));
         }
@@ -578,7 +597,7 @@ upstream = "127.0.0.1:27017"
 
     #[test]
     fn what_a_later_version_does_is_refused_and_not_ignored() {
-        for section in ["tls.listen", "tls.upstream", "access", "admin", "audit"] {
+        for section in ["access", "admin", "audit"] {
             let found = mistakes(&format!("{LEAST}[{section}]\nx = 1\n"));
             one(&found, ":", "is not supported by this version of fieldseal");
         }

@@ -4,12 +4,15 @@ mod address;
 mod load;
 mod merge;
 mod span;
+mod tls;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 pub use crate::document::Mistakes as ConfigErrors;
 pub use address::{Address, AddressError};
+pub(crate) use tls::server_name_of;
+pub use tls::{ClientAuth, IdentityFiles, ListenTls, MinVersion, Pin, TlsConfig, UpstreamTls};
 
 use crate::keyring::UnsealSource;
 
@@ -22,7 +25,7 @@ pub struct Route {
     pub upstream: Address,
     /// What `hello` tells clients; none means the address that was bound.
     pub advertise: Option<String>,
-    /// Whether clients may connect from other machines without TLS.
+    /// Whether clients may connect from other machines without TLS, if there is no `[tls.listen]`.
     pub insecure: bool,
 }
 
@@ -100,6 +103,8 @@ pub struct Config {
     pub keyring: KeyringConfig,
     /// The members.
     pub routes: Vec<Route>,
+    /// Which sides speak TLS, and how.
+    pub tls: TlsConfig,
     /// Bounds on what clients may ask for.
     pub limits: Limits,
     /// What is logged.

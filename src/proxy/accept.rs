@@ -7,9 +7,10 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+use super::handshake::{self, HandshakeError};
 use super::link::Ended;
 use super::session::Session;
-use super::stream::{Listener, Stream};
+use super::stream::{Listener, Socket, Stream};
 use super::upstream::Upstream;
 use super::{Shared, stopped};
 use crate::config::Address;
@@ -81,9 +82,9 @@ impl Accept {
 
     /// Begins a session, unless there are too many: like MongoDB, which closes the
     /// connection at once rather than leaving the client to wait.
-    fn admit(&self, client: Stream, sessions: &mut JoinSet<()>) {
+    fn admit(&self, client: Socket, sessions: &mut JoinSet<()>) {
         let Some(place) = self.shared.place() else {
-            tracing::warn!(client = %client.peer, "too many connections (limits.connections); closed");
+            tracing::warn!(client = %client.peer(), "too many connections (limits.connections); closed");
             return;
         };
         let (shared, stop) = (Arc::clone(&self.shared), self.stop.clone());
@@ -96,16 +97,32 @@ impl Accept {
 }
 
 async fn connection(
-    client: Stream,
+    client: Socket,
     upstream: &Address,
     shared: Arc<Shared>,
     route: usize,
     mut stop: watch::Receiver<bool>,
 ) {
-    let name = client.peer.clone();
+    let name = client.peer();
+    let begun = tokio::select! {
+        begun = begin(client, &shared) => begun,
+        () = stopped(&mut stop) => return,
+    };
+    let client = match begun {
+        Ok(client) => client,
+        Err(reason @ (HandshakeError::Silent | HandshakeError::Io(_))) => {
+            tracing::debug!(client = %name, %reason, "disconnected");
+            return;
+        }
+        Err(reason) => {
+            tracing::warn!(client = %name, %reason, "a client was turned away");
+            return;
+        }
+    };
     let within = shared.limits.load().handshake_timeout;
+    let tls = shared.tls.load().upstream();
     let connected = tokio::select! {
-        connected = Upstream::connect(upstream, &name, within) => connected,
+        connected = Upstream::connect(upstream, tls, &name, within) => connected,
         () = stopped(&mut stop) => return,
     };
     let connected = match connected {
@@ -123,4 +140,13 @@ async fn connection(
     } else {
         tracing::debug!(client = %name, reason = %ended, "disconnected");
     }
+}
+
+/// The TLS handshake, if there is one. MongoDB hears of a client only after it.
+async fn begin(client: Socket, shared: &Shared) -> Result<Stream, HandshakeError> {
+    let tls = shared.tls.load().listen();
+    let within = shared.limits.load().handshake_timeout;
+    timeout(within, handshake::accept(client, tls))
+        .await
+        .unwrap_or(Err(HandshakeError::Late))
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::io::AsyncReadExt as _;
 use tokio::time::timeout;
 
+use super::handshake::is_client_hello;
 use super::stream::ReadHalf;
 use crate::wire::{HEADER, Header, WireError};
 
@@ -31,6 +32,11 @@ pub(super) enum ReadError {
     /// The stream ended inside a frame.
     #[error("the connection was closed in the middle of a message")]
     CutOff,
+    /// The peer begins a TLS handshake.
+    #[error(
+        "it begins a TLS handshake, but there is no TLS here: add [tls.listen], or connect with tls=false"
+    )]
+    Tls,
     /// A frame has begun, and then nothing came.
     #[error("the rest of a message did not come in time")]
     Stalled,
@@ -42,6 +48,8 @@ pub(super) struct FrameReader {
     buffer: Vec<u8>,
     limit: usize,
     stall: Option<Duration>,
+    /// Whether no frame has come yet.
+    first: bool,
     ended: bool,
 }
 
@@ -53,6 +61,7 @@ impl FrameReader {
             buffer: Vec::new(),
             limit,
             stall,
+            first: true,
             ended: false,
         }
     }
@@ -62,12 +71,16 @@ impl FrameReader {
     /// Nothing is lost if the future is dropped before it is done.
     pub(super) async fn next(&mut self, frame: &mut Vec<u8>) -> Result<Option<Header>, ReadError> {
         loop {
+            if self.first && is_client_hello(&self.buffer) {
+                return Err(ReadError::Tls);
+            }
             let header = Header::read(&self.buffer, self.limit)?;
             let wanted = header.map_or(HEADER, |header| header.length);
             if let Some(header) = header
                 && self.buffer.len() >= wanted
             {
                 self.split(wanted, frame);
+                self.first = false;
                 return Ok(Some(header));
             }
             // Memory follows what was sent, not what was announced.
@@ -110,10 +123,16 @@ impl FrameReader {
         let missing = size.saturating_sub(self.buffer.len()).max(1);
         self.buffer.reserve(missing);
         let missing = u64::try_from(missing).unwrap_or(u64::MAX);
-        (&mut self.stream)
+        let read = (&mut self.stream)
             .take(missing)
             .read_buf(&mut self.buffer)
-            .await
+            .await;
+        match read {
+            // TLS that ended without its own end. Between frames nothing is lost, and within one
+            // the end is an error anyhow; many clients leave so.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(0),
+            read => read,
+        }
     }
 
     /// Moves the first `length` bytes into `frame`: the buffers change places, and only what came early is copied.
@@ -206,6 +225,53 @@ mod tests {
         near.write_all(&ping()[..20]).await.unwrap();
         let error = reader.next(&mut Vec::new()).await.unwrap_err();
         assert!(matches!(error, ReadError::Stalled));
+    }
+
+    /// A connection of TLS that is cut: bytes, and then the error that `rustls` gives.
+    struct Cut(Vec<u8>);
+
+    impl tokio::io::AsyncRead for Cut {
+        fn poll_read(
+            mut self: std::pin::Pin<&mut Self>,
+            _: &mut std::task::Context<'_>,
+            buffer: &mut tokio::io::ReadBuf<'_>,
+        ) -> std::task::Poll<io::Result<()>> {
+            if self.0.is_empty() {
+                return std::task::Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+            }
+            let length = buffer.remaining().min(self.0.len());
+            buffer.put_slice(&self.0.drain(..length).collect::<Vec<_>>());
+            std::task::Poll::Ready(Ok(()))
+        }
+    }
+
+    #[tokio::test]
+    async fn tls_that_is_cut_is_an_error_within_a_frame_and_an_end_between_frames() {
+        let mut frame = Vec::new();
+        let whole = Box::new(Cut(ping()));
+        let mut reader = FrameReader::new(whole, 1000, None);
+        assert!(reader.next(&mut frame).await.unwrap().is_some());
+        assert!(reader.next(&mut frame).await.unwrap().is_none());
+        let half = Box::new(Cut([ping(), ping()[..30].to_vec()].concat()));
+        let mut reader = FrameReader::new(half, 1000, None);
+        assert!(reader.next(&mut frame).await.unwrap().is_some());
+        let error = reader.next(&mut frame).await.unwrap_err();
+        assert!(matches!(error, ReadError::CutOff), "{error:?}");
+    }
+
+    #[tokio::test]
+    async fn a_tls_handshake_is_recognised_at_once_where_none_is_awaited() {
+        // With a length that could be that of a message, so that the rest would be awaited.
+        for length in [0x0200_u16, 0x0600] {
+            let (mut near, mut reader) = pipe(48_000_000);
+            let mut hello = vec![0x16, 3, 1];
+            hello.extend(length.to_be_bytes());
+            hello.extend([1, 0, 1, 0xFC, 3, 3]);
+            hello.extend([0xAB; 40]);
+            near.write_all(&hello).await.unwrap();
+            let error = reader.next(&mut Vec::new()).await.unwrap_err();
+            assert!(matches!(error, ReadError::Tls), "{error:?}");
+        }
     }
 
     #[tokio::test]

@@ -16,6 +16,9 @@ use crate::wire::{Compressor, Header};
 /// How long a write that wants no reply may still take once its client has gone.
 const PARTING: Duration = Duration::from_secs(5);
 
+/// How long the end of a connection may take to be said to a client.
+const FAREWELL: Duration = Duration::from_millis(500);
+
 /// Why a session is over.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Ended {
@@ -135,5 +138,21 @@ impl Link {
             .await
             .map_err(Ended::ClientWrite)?;
         self.client.flush().await.map_err(Ended::ClientWrite)
+    }
+
+    /// Closes both connections.
+    ///
+    /// MongoDB's goes first, and without the words with which TLS ends: mongod takes bytes that
+    /// wait for a client that is still there, and would go on with what nobody waits for.
+    pub(super) async fn part(self) {
+        let Self {
+            requests,
+            mut client,
+            upstream,
+        } = self;
+        drop(upstream);
+        // So that the client can tell the end from a cut; fails if it has gone.
+        let _ = timeout(FAREWELL, client.shutdown()).await;
+        drop(requests);
     }
 }

@@ -3,6 +3,7 @@
 mod accept;
 mod cursors;
 mod frames;
+mod handshake;
 mod hello;
 mod indexes;
 mod link;
@@ -28,6 +29,7 @@ use self::routes::Routes;
 use self::stream::Listener;
 use crate::config::{Address, Config, Limits};
 use crate::policy::Policy;
+use crate::tls::TlsCell;
 
 /// The policy in force. An operation finishes under the one that it began with.
 pub type PolicyCell = Arc<ArcSwap<Policy>>;
@@ -64,6 +66,7 @@ fn advice(error: &io::Error) -> String {
 /// What all sessions read.
 struct Shared {
     policy: PolicyCell,
+    tls: TlsCell,
     routes: Routes,
     cursors: Cursors,
     limits: LimitsCell,
@@ -102,7 +105,11 @@ pub struct Proxy {
 
 impl Proxy {
     /// Binds every route of `config`, or none.
-    pub async fn bind(config: &Config, policy: PolicyCell) -> Result<Self, BindError> {
+    pub async fn bind(
+        config: &Config,
+        policy: PolicyCell,
+        tls: TlsCell,
+    ) -> Result<Self, BindError> {
         let mut listeners = Vec::new();
         let mut addresses = Vec::new();
         let mut advertised = Vec::new();
@@ -132,6 +139,7 @@ impl Proxy {
             advertised,
             shared: Arc::new(Shared {
                 policy,
+                tls,
                 routes,
                 cursors: Cursors::default(),
                 limits: Arc::new(ArcSwap::from_pointee(config.limits.clone())),
@@ -220,7 +228,8 @@ async fn probe_unknown(upstreams: &[Address], shared: &Arc<Shared>) {
         let shared = Arc::clone(shared);
         probes.spawn(async move {
             let policy = shared.policy.load_full();
-            match upstream::probe(&upstream, &policy).await {
+            let tls = shared.tls.load().upstream();
+            match upstream::probe(&upstream, &policy, tls).await {
                 Ok(Some(name)) => shared.routes.learn(route, &name),
                 Ok(None) => tracing::debug!(route, "the upstream is in no replica set"),
                 Err(error) => {
@@ -272,6 +281,7 @@ mod tests {
                 advertise: None,
                 insecure: false,
             }],
+            tls: crate::config::TlsConfig::default(),
             limits: Limits {
                 connections: 2,
                 message_bytes: 1000,
@@ -289,7 +299,7 @@ mod tests {
         let other = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = other.local_addr().unwrap().to_string();
         let taken = config(tcp(&address), "127.0.0.1:1");
-        let error = Proxy::bind(&taken, policy())
+        let error = Proxy::bind(&taken, policy(), TlsCell::default())
             .await
             .err()
             .unwrap()
@@ -303,9 +313,13 @@ mod tests {
 
     #[tokio::test]
     async fn clients_are_told_the_host_of_the_configuration_and_the_port_that_was_bound() {
-        let proxy = Proxy::bind(&config(tcp("localhost:0"), "127.0.0.1:1"), policy())
-            .await
-            .unwrap();
+        let proxy = Proxy::bind(
+            &config(tcp("localhost:0"), "127.0.0.1:1"),
+            policy(),
+            TlsCell::default(),
+        )
+        .await
+        .unwrap();
         let [address] = proxy.addresses() else {
             panic!("one route has one address");
         };
@@ -319,10 +333,16 @@ mod tests {
         let path = std::env::temp_dir().join(format!("fieldseal-test-{}.sock", std::process::id()));
         let at = config(Address::Unix(path.clone()), "127.0.0.1:1");
         drop(UnixListener::bind(&path).unwrap());
-        let proxy = Proxy::bind(&at, policy()).await.unwrap();
+        let proxy = Proxy::bind(&at, policy(), TlsCell::default())
+            .await
+            .unwrap();
         assert_eq!(proxy.addresses(), [format!("unix:{}", path.display())]);
         UnixStream::connect(&path).await.unwrap();
-        let error = Proxy::bind(&at, policy()).await.err().unwrap().to_string();
+        let error = Proxy::bind(&at, policy(), TlsCell::default())
+            .await
+            .err()
+            .unwrap()
+            .to_string();
         assert!(error.contains("in use"), "{error}");
         drop(proxy);
         assert!(!path.exists());
@@ -342,9 +362,13 @@ mod tests {
                 began.send(()).unwrap();
             }
         });
-        let proxy = Proxy::bind(&config(tcp("127.0.0.1:0"), &name), policy())
-            .await
-            .unwrap();
+        let proxy = Proxy::bind(
+            &config(tcp("127.0.0.1:0"), &name),
+            policy(),
+            TlsCell::default(),
+        )
+        .await
+        .unwrap();
         let address = proxy.addresses()[0].clone();
         let limits = proxy.limits();
         let (stop, stopped) = oneshot::channel::<()>();

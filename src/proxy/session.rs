@@ -18,6 +18,7 @@ use crate::refusal::{Refusal, RefusalKind};
 use crate::reveal::{self, RefusedStatement, ReplyPlan, Revealed};
 use crate::rewrite::views::Asking;
 use crate::rewrite::{self, Decision};
+use crate::tls::ClientCertificate;
 use crate::wire::{self, Compressor, Header, Message, Reply, ReplyForm, WireError, flag, opcode};
 
 /// The request id of the proxy's own requests. All that the client asked before on
@@ -31,6 +32,8 @@ pub(super) struct Session {
     limits: Arc<Limits>,
     route: usize,
     link: Link,
+    /// Whom the client's certificate names, if it showed one.
+    certificate: Option<ClientCertificate>,
     stop: watch::Receiver<bool>,
     /// Numbers the replies that are made here.
     replies: i32,
@@ -96,6 +99,7 @@ impl Session {
             limits,
             route,
             link,
+            certificate: client.certificate,
             stop,
             replies: 0,
             buffers: Buffers::default(),
@@ -105,10 +109,16 @@ impl Session {
 
     /// Serves the client until one side is through.
     pub(super) async fn run(mut self) -> Ended {
-        match self.serve().await {
+        if let Some(certificate) = &self.certificate {
+            let names: Vec<String> = certificate.names.iter().map(ToString::to_string).collect();
+            tracing::debug!(subject = %certificate.subject, ?names, "the client has a certificate");
+        }
+        let ended = match self.serve().await {
             Err(ended) => ended,
             Ok(never) => match never {},
-        }
+        };
+        self.link.part().await;
+        ended
     }
 
     async fn serve(&mut self) -> Result<std::convert::Infallible, Ended> {

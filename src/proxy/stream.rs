@@ -6,10 +6,11 @@ use std::net::SocketAddr;
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, split};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream, lookup_host};
 
 use crate::config::Address;
+use crate::tls::ClientCertificate;
 
 /// What is read from a peer.
 pub(super) type ReadHalf = Box<dyn AsyncRead + Send + Unpin>;
@@ -30,32 +31,19 @@ pub(super) struct Stream {
     pub(super) peer: String,
     /// This side's address.
     pub(super) local: String,
+    /// What the peer showed in the TLS handshake, verified.
+    pub(super) certificate: Option<ClientCertificate>,
 }
 
-impl Stream {
-    fn tcp(stream: TcpStream, peer: SocketAddr) -> io::Result<Self> {
-        stream.set_nodelay(true)?;
-        let local = stream.local_addr()?.to_string();
-        let (read, write) = stream.into_split();
-        Ok(Self {
-            read: Box::new(read),
-            write: Box::new(write),
-            peer: peer.to_string(),
-            local,
-        })
-    }
+/// A connected socket that nothing was said over yet.
+pub(super) enum Socket {
+    /// TCP, with the peer's address.
+    Tcp(TcpStream, SocketAddr),
+    /// A Unix socket, with its path.
+    Unix(UnixStream, PathBuf),
+}
 
-    fn unix(stream: UnixStream, path: &Path) -> Self {
-        let (read, write) = stream.into_split();
-        let name = format!("unix:{}", path.display());
-        Self {
-            read: Box::new(read),
-            write: Box::new(write),
-            peer: name.clone(),
-            local: name,
-        }
-    }
-
+impl Socket {
     /// Connects to `address`; each address that its name stands for is tried.
     pub(super) async fn connect(address: &Address) -> io::Result<Self> {
         match address {
@@ -69,7 +57,67 @@ impl Stream {
                 }
                 Err(last)
             }
-            Address::Unix(path) => Ok(Self::unix(UnixStream::connect(path).await?, path)),
+            Address::Unix(path) => Ok(Self::Unix(UnixStream::connect(path).await?, path.clone())),
+        }
+    }
+
+    fn tcp(stream: TcpStream, peer: SocketAddr) -> io::Result<Self> {
+        stream.set_nodelay(true)?;
+        Ok(Self::Tcp(stream, peer))
+    }
+
+    /// The peer's address.
+    pub(super) fn peer(&self) -> String {
+        match self {
+            Self::Tcp(_, peer) => peer.to_string(),
+            Self::Unix(_, path) => format!("unix:{}", path.display()),
+        }
+    }
+
+    /// Speaks over it without TLS.
+    pub(super) fn plain(self) -> io::Result<Stream> {
+        let peer = self.peer();
+        Ok(match self {
+            Self::Tcp(stream, _) => {
+                let local = stream.local_addr()?.to_string();
+                let (read, write) = stream.into_split();
+                Stream {
+                    read: Box::new(read),
+                    write: Box::new(write),
+                    peer,
+                    local,
+                    certificate: None,
+                }
+            }
+            Self::Unix(stream, _) => {
+                let (read, write) = stream.into_split();
+                Stream {
+                    read: Box::new(read),
+                    write: Box::new(write),
+                    local: peer.clone(),
+                    peer,
+                    certificate: None,
+                }
+            }
+        })
+    }
+}
+
+impl Stream {
+    /// Speaks over TLS, after its handshake.
+    pub(super) fn tls(
+        stream: impl AsyncRead + AsyncWrite + Send + 'static,
+        peer: String,
+        local: String,
+        certificate: Option<ClientCertificate>,
+    ) -> Self {
+        let (read, write) = split(stream);
+        Self {
+            read: Box::new(read),
+            write: Box::new(write),
+            peer,
+            local,
+            certificate,
         }
     }
 }
@@ -126,15 +174,15 @@ impl Listener {
     }
 
     /// The next client.
-    pub(super) async fn accept(&self) -> io::Result<Stream> {
+    pub(super) async fn accept(&self) -> io::Result<Socket> {
         match self {
             Self::Tcp(listener, _) => {
                 let (stream, peer) = listener.accept().await?;
-                Stream::tcp(stream, peer)
+                Socket::tcp(stream, peer)
             }
             Self::Unix(listener, SocketFile(path)) => {
                 let (stream, _) = listener.accept().await?;
-                Ok(Stream::unix(stream, path))
+                Ok(Socket::Unix(stream, path.clone()))
             }
         }
     }

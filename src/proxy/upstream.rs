@@ -1,17 +1,19 @@
 //! The connection to MongoDB, which takes only what was cleared.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt as _;
 use tokio::time::timeout;
 
 use super::frames::FrameReader;
-use super::hello;
-use super::stream::{Stream, WriteHalf};
+use super::stream::{Socket, Stream, WriteHalf};
+use super::{handshake, hello};
 use crate::config::Address;
 use crate::policy::Policy;
 use crate::rewrite::{self, Cleared, Decision};
+use crate::tls;
 use crate::wire::{Header, MAX_MESSAGE, Message, Reply, finish, opcode};
 
 /// How long a probe may take.
@@ -40,10 +42,14 @@ impl Upstream {
     /// Connects for `client`, which is only logged.
     pub(super) async fn connect(
         address: &Address,
+        tls: Option<Arc<tls::Upstream>>,
         client: &str,
         within: Duration,
     ) -> io::Result<Self> {
-        let stream = timeout(within, Stream::connect(address)).await??;
+        let stream = timeout(within, async {
+            handshake::connect(Socket::connect(address).await?, address, tls).await
+        })
+        .await??;
         tracing::debug!(
             client,
             upstream_local = %stream.local,
@@ -63,9 +69,14 @@ impl Upstream {
 }
 
 /// Asks a member what it calls itself; none if it is in no replica set.
-pub(super) async fn probe(address: &Address, policy: &Policy) -> io::Result<Option<String>> {
+pub(super) async fn probe(
+    address: &Address,
+    policy: &Policy,
+    tls: Option<Arc<tls::Upstream>>,
+) -> io::Result<Option<String>> {
+    let plain = tls.is_none();
     timeout(PROBE, async {
-        let mut upstream = Upstream::connect(address, "probe", PROBE).await?;
+        let mut upstream = Upstream::connect(address, tls, "probe", PROBE).await?;
         let frame = hello_request();
         let message = Message::recognise(&frame).map_err(io::Error::other)?;
         let mut scratch = Vec::new();
@@ -79,12 +90,20 @@ pub(super) async fn probe(address: &Address, policy: &Policy) -> io::Result<Opti
             .next(&mut answer)
             .await
             .map_err(io::Error::other)?;
-        header.ok_or(io::ErrorKind::UnexpectedEof)?;
+        header.ok_or_else(|| closed(plain))?;
         let reply = Reply::recognise(&answer).map_err(io::Error::other)?;
         let name = hello::own_name(&reply).map_err(io::Error::other)?;
         Ok(name.map(str::to_owned))
     })
     .await?
+}
+
+fn closed(plain: bool) -> io::Error {
+    io::Error::other(if plain {
+        "it closed the connection without an answer; if it requires TLS, add [tls.upstream]"
+    } else {
+        "it closed the connection without an answer; it may require a certificate (tls.upstream.cert)"
+    })
 }
 
 /// An `OP_MSG` of `{hello: 1, $db: "admin"}`.

@@ -33,6 +33,7 @@ fn stream(pipe: DuplexStream) -> Stream {
         write: Box::new(write),
         peer: "peer".to_owned(),
         local: "local".to_owned(),
+        certificate: None,
     }
 }
 
@@ -48,6 +49,7 @@ fn shared() -> Shared {
     );
     Shared {
         policy: Arc::new(ArcSwap::from_pointee(policy)),
+        tls: crate::tls::TlsCell::default(),
         routes: Routes::new([member]),
         cursors: crate::proxy::cursors::Cursors::default(),
         limits: Arc::new(ArcSwap::from_pointee(Limits {
