@@ -201,7 +201,8 @@ fn server_fault(error: &io::Error, name: &str) -> String {
 
 fn certificate_fault(fault: &CertificateError, authorities: &str) -> String {
     match fault {
-        CertificateError::UnknownIssuer => {
+        // The latter if an authority of the same name has another key, as one that was made anew.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
             format!("is signed by none of the authorities of {authorities}")
         }
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
@@ -242,7 +243,12 @@ mod tests {
         let said =
             |error: Error| server_fault(&io::Error::new(io::ErrorKind::InvalidData, error), "db");
         let invalid = |fault| said(Error::InvalidCertificate(fault));
-        assert!(invalid(CertificateError::UnknownIssuer).contains("tls.upstream.ca"));
+        for fault in [
+            CertificateError::UnknownIssuer,
+            CertificateError::BadSignature,
+        ] {
+            assert!(invalid(fault).contains("tls.upstream.ca"));
+        }
         assert!(invalid(CertificateError::NotValidForName).contains("tls.upstream.server_name"));
         assert!(invalid(CertificateError::Expired).contains("has expired"));
         let closed = server_fault(&io::ErrorKind::UnexpectedEof.into(), "db");

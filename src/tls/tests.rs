@@ -32,9 +32,12 @@ fn pem(label: &str, der: &[u8]) -> String {
 impl Place {
     fn new(name: &str) -> Self {
         let name = format!("fieldseal-tls-{name}-{}", std::process::id());
-        let directory = std::env::temp_dir().join(name);
+        let directory = std::env::temp_dir().join(&name);
         fs::create_dir_all(&directory).unwrap();
         let mut params = CertificateParams::default();
+        params
+            .distinguished_name
+            .push(rcgen::DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().unwrap();
         let authority = CertifiedIssuer::self_signed(params, key).unwrap();

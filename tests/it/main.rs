@@ -19,6 +19,7 @@ mod rust_driver;
 mod status;
 mod suites;
 mod support;
+mod tls;
 mod untouched;
 mod views;
 mod watching;

@@ -12,7 +12,7 @@ mod proxy;
 mod relay;
 pub(crate) mod wire;
 
-pub(crate) use mongod::{Member, ReplicaSet, ReplicaSetOptions, mongod_path};
+pub(crate) use mongod::{Member, MongodTls, ReplicaSet, ReplicaSetOptions, mongod_path};
 pub(crate) use process::{PATIENCE, Process, new_directory};
 pub(crate) use proxy::{Proxy, ProxyOptions, command, error_text, fieldseal, write_configuration};
 pub(crate) use relay::{Recorded, Relay};

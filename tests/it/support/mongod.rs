@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use mongodb::Client;
 use mongodb::bson::{Bson, Document, doc};
-use mongodb::options::ClientOptions;
+use mongodb::options::{ClientOptions, Tls, TlsOptions};
 
 use super::process::{PATIENCE, Process, new_directory};
 
@@ -37,8 +37,21 @@ pub(crate) struct ReplicaSetOptions {
     pub(crate) compress: bool,
     /// Logs every operation, as slower than 0 ms, and profiles it.
     pub(crate) log_everything: bool,
+    /// Requires TLS, and certificates of clients.
+    pub(crate) tls: Option<MongodTls>,
     /// Further arguments of mongod.
     pub(crate) arguments: Vec<String>,
+}
+
+/// The PEM files of a mongod with TLS.
+#[derive(Debug, Clone)]
+pub(crate) struct MongodTls {
+    /// The authority of its own certificate and its clients'.
+    pub(crate) ca: PathBuf,
+    /// Its own certificate and key.
+    pub(crate) identity: PathBuf,
+    /// Those of the clients that look at what is stored.
+    pub(crate) looker: PathBuf,
 }
 
 impl Default for ReplicaSetOptions {
@@ -49,6 +62,7 @@ impl Default for ReplicaSetOptions {
             auth: false,
             compress: true,
             log_everything: false,
+            tls: None,
             arguments: Vec::new(),
         }
     }
@@ -64,6 +78,7 @@ pub(crate) struct ReplicaSet {
 pub(crate) struct Member {
     process: Process,
     port: u16,
+    tls: Option<MongodTls>,
 }
 
 impl ReplicaSet {
@@ -176,7 +191,8 @@ impl Member {
             let port = free_port();
             let command = command(options, &directory, port);
             let process = Process::start(&command, directory);
-            let mut member = Self { process, port };
+            let tls = options.tls.clone();
+            let mut member = Self { process, port, tls };
             if member.listening().await {
                 return member;
             }
@@ -230,6 +246,13 @@ impl Member {
         let mut options = ClientOptions::parse(uri).await.unwrap();
         options.direct_connection = Some(true);
         options.app_name = Some(LOOKER.to_owned());
+        if let Some(MongodTls { ca, looker, .. }) = self.tls.clone() {
+            let tls = TlsOptions::builder()
+                .ca_file_path(ca)
+                .cert_key_file_path(looker)
+                .build();
+            options.tls = Some(Tls::Enabled(tls));
+        }
         Client::with_options(options).unwrap()
     }
 
@@ -315,6 +338,11 @@ fn command(options: &ReplicaSetOptions, directory: &Path, port: u16) -> Command 
         .arg("--logpath")
         .arg(directory.join("mongod.log"))
         .args(&options.arguments);
+    if let Some(tls) = &options.tls {
+        command.args(["--tlsMode", "requireTLS", "--tlsCAFile"]);
+        command.arg(&tls.ca).arg("--tlsCertificateKeyFile");
+        command.arg(&tls.identity);
+    }
     if !options.compress {
         command
             .args(["--wiredTigerCollectionBlockCompressor", "none"])

@@ -1,0 +1,116 @@
+//! A client that says of TLS what a test wants, and then `ping`.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use mongodb::bson::doc;
+use rustls::client::WebPkiServerVerifier;
+use rustls::crypto::aws_lc_rs::default_provider;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion, version};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::client::TlsStream;
+use tokio_rustls::{TlsConnector, rustls};
+
+use crate::support::PATIENCE;
+use crate::support::wire::{answer, body, int32_at, msg};
+
+const BOTH: &[&SupportedProtocolVersion] = &[&version::TLS13, &version::TLS12];
+
+/// Whom it trusts, who it is, and which versions it speaks.
+#[derive(Debug, Clone)]
+pub(super) struct Manner {
+    pub(super) ca: PathBuf,
+    pub(super) identity: Option<PathBuf>,
+    pub(super) versions: &'static [&'static SupportedProtocolVersion],
+    pub(super) host: &'static str,
+}
+
+impl Manner {
+    pub(super) fn new(ca: PathBuf) -> Self {
+        Self {
+            ca,
+            identity: None,
+            versions: BOTH,
+            host: "127.0.0.1",
+        }
+    }
+}
+
+/// A connection after its handshake.
+pub(super) struct Client(TlsStream<TcpStream>);
+
+/// The certificates of a PEM file.
+pub(super) fn certificates(path: &Path) -> Vec<CertificateDer<'static>> {
+    let found: Result<_, _> = CertificateDer::pem_file_iter(path).unwrap().collect();
+    found.unwrap()
+}
+
+impl Client {
+    /// Shakes hands, and says `ping`: a server of TLS 1.3 refuses certificates only after
+    /// its client thinks that all is well.
+    pub(super) async fn connect(address: &str, manner: &Manner) -> io::Result<Self> {
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(certificates(&manner.ca));
+        let provider = Arc::new(default_provider());
+        let verifier =
+            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+                .build()
+                .unwrap();
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(manner.versions)
+            .unwrap()
+            .with_webpki_verifier(verifier);
+        let config = match &manner.identity {
+            Some(path) => {
+                let key = PrivateKeyDer::from_pem_file(path).unwrap();
+                config
+                    .with_client_auth_cert(certificates(path), key)
+                    .unwrap()
+            }
+            None => config.with_no_client_auth(),
+        };
+        let name = ServerName::try_from(manner.host).unwrap();
+        let socket = TcpStream::connect(address).await?;
+        let shaking = TlsConnector::from(Arc::new(config)).connect(name, socket);
+        let mut client = Self(timeout(PATIENCE, shaking).await.expect("no handshake")?);
+        client.ping().await?;
+        Ok(client)
+    }
+
+    pub(super) async fn ping(&mut self) -> io::Result<()> {
+        let asked = async {
+            let ping = msg(0, &body(&doc! { "ping": 1, "$db": "admin" }));
+            self.0.write_all(&ping).await?;
+            self.0.flush().await?;
+            let mut frame = vec![0; 4];
+            self.0.read_exact(&mut frame).await?;
+            frame.resize(usize::try_from(int32_at(&frame, 0)).unwrap(), 0);
+            self.0.read_exact(&mut frame[4..]).await?;
+            assert_eq!(answer(&frame).get_f64("ok").unwrap(), 1.0);
+            Ok(())
+        };
+        timeout(PATIENCE, asked).await.expect("no answer")
+    }
+
+    /// What the server showed.
+    pub(super) fn certificate(&self) -> CertificateDer<'static> {
+        self.0.get_ref().1.peer_certificates().unwrap()[0].clone()
+    }
+
+    pub(super) fn version(&self) -> rustls::ProtocolVersion {
+        self.0.get_ref().1.protocol_version().unwrap()
+    }
+
+    /// Reads to the end; an error if the server did not say that it is the end.
+    pub(super) async fn end(&mut self) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        let reading = self.0.read_to_end(&mut bytes);
+        timeout(PATIENCE, reading).await.expect("no end")?;
+        Ok(bytes)
+    }
+}
