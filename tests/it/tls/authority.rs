@@ -1,6 +1,7 @@
 //! Authorities and certificates, made for each test.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -95,6 +96,7 @@ impl Authority {
         let text =
             pem("CERTIFICATE", certificate.der()) + &pem("PRIVATE KEY", key.serialized_der());
         fs::write(path, text).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
         STANDARD.encode(Sha256::digest(key.subject_public_key_info()))
     }
 }

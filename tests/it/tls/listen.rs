@@ -208,7 +208,10 @@ fn openssl(address: &str, ca: &Authority, arguments: &[&str]) -> bool {
         .stdin(std::process::Stdio::null())
         .output()
         .unwrap();
-    String::from_utf8_lossy(&output.stdout).contains("Verify return code: 0 (ok)")
+    let said = String::from_utf8_lossy(&output.stdout);
+    let trusts = said.contains("Verify return code: 0 (ok)");
+    // What it says too where no certificate came.
+    trusts && !said.contains("Cipher is (NONE)")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

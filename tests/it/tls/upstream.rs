@@ -123,12 +123,13 @@ async fn an_operation_whose_client_leaves_ends_in_mongodb_at_once_with_tls_too()
         let batch = answer.get_document("cursor").unwrap();
         batch.get_array("firstBatch").unwrap().len()
     };
+    let database = unique_database("tls");
+    let open = direct.database(&database).collection::<Document>("open");
+    open.insert_one(doc! { "_id": 1 }).await.unwrap();
     let mut wire = Wire::connect(&proxy.addresses()[0]).await;
-    wire.command(
-        0,
-        &doc! { "sleep": 1, "millis": 60_000, "lock": "none", "comment": "left behind", "$db": "admin" },
-    )
-    .await;
+    let long = doc! { "$where": "sleep(300000) || true" };
+    let find = doc! { "find": "open", "filter": long, "comment": "left behind", "$db": database };
+    wire.command(0, &find).await;
     let deadline = std::time::Instant::now() + crate::support::PATIENCE;
     while running().await == 0 {
         assert!(std::time::Instant::now() < deadline, "it never ran");
