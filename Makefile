@@ -45,6 +45,7 @@ rust-test: mongod ## the Rust tests, those against a real mongod included
 driver-test: mongod $(VENV_READY) $(SUITES_READY) node ## the drivers of other languages, through the proxy
 	$(CARGO) build --locked
 	$(VENV)/bin/python tests/drivers/run.py $(ARGS)
+	$(if $(ARGS),,$(VENV)/bin/python tests/drivers/run.py --tls)
 	$(if $(ARGS),,$(VENV)/bin/python tests/suites/run.py --quick)
 
 suites: mongod $(SUITES_READY) ## PyMongo's own tests, directly and through the proxy; takes about 20 minutes

@@ -142,8 +142,8 @@ impl Link {
 
     /// Closes both connections.
     ///
-    /// MongoDB's goes first, and without the words with which TLS ends: mongod takes bytes that
-    /// wait for a client that is still there, and would go on with what nobody waits for.
+    /// MongoDB's goes first and without the words with which TLS ends, for which a socket that
+    /// is full would let wait: its operation is to end at once.
     pub(super) async fn part(self) {
         let Self {
             requests,

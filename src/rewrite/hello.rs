@@ -1,13 +1,17 @@
 //! The request side of `hello`: what a client offers to compress with is settled
-//! with the proxy, so MongoDB is not told of it.
+//! with the proxy, so MongoDB is not told of it; nor of a login by certificate.
 
 use std::ops::Range;
 
+use super::login;
 use crate::raw::{Doc, Malformed, Splicer, kind};
 use crate::wire::{WireError, finish};
 
 /// The field that lists the client's compressors.
 const COMPRESSION: &str = "compression";
+
+/// The field that begins a login.
+const LOGIN: &str = "speculativeAuthenticate";
 
 /// Whether a command of this name is `hello`, by its present or a former name.
 pub(super) fn is_hello(command: &str) -> bool {
@@ -39,11 +43,12 @@ pub(crate) fn compression(frame: &[u8], body: Range<usize>) -> Result<Vec<&str>,
     Ok(names)
 }
 
-/// Takes `compression` out of the command in `body`; the rest stays byte for byte.
+/// Takes `compression`, and a login that may not pass, out of the command in `body`; the rest
+/// stays byte for byte.
 ///
 /// The new frame is in `out`; false means that there is nothing to take out
 /// and the frame stands as it is.
-pub(super) fn strip_compression(
+pub(super) fn strip(
     frame: &[u8],
     body: Range<usize>,
     out: &mut Vec<u8>,
@@ -53,7 +58,7 @@ pub(super) fn strip_compression(
     let mark = splicer.mark();
     for element in command.elements() {
         let element = element?;
-        if element.key == COMPRESSION {
+        if element.key == COMPRESSION || (element.key == LOGIN && !login::is_passed_on(&element)?) {
             splicer.replace(element.start, element.end, |_| ());
         }
     }
@@ -86,7 +91,7 @@ mod tests {
         };
         let names = compression(frame, range(frame)).unwrap();
         let mut out = Vec::new();
-        assert!(strip_compression(frame, range(frame), &mut out).unwrap());
+        assert!(strip(frame, range(frame), &mut out).unwrap());
         let command = bson::deserialize_from_slice(&out[range(&out)]).unwrap();
         (command, names.into_iter().map(str::to_owned).collect())
     }
@@ -113,16 +118,22 @@ mod tests {
     }
 
     #[test]
+    fn a_login_by_certificate_goes_too() {
+        let hello = doc! {"hello": 1, "compression": [], "speculativeAuthenticate": {"authenticate": 1}, "$db": "admin"};
+        let (kept, _) = stripped(&msg(0, &body(&hello)));
+        assert_eq!(kept, doc! {"hello": 1, "$db": "admin"});
+    }
+
+    #[test]
     fn a_hello_that_offers_nothing_stays_as_it_is() {
         let frame = msg(
             0,
-            &body(&doc! {"hello": 1, "speculativeAuthenticate": {"compression": ["zstd"]}}),
+            &body(
+                &doc! {"hello": 1, "speculativeAuthenticate": {"saslStart": 1, "compression": ["zstd"]}},
+            ),
         );
         let mut out = Vec::new();
-        assert_eq!(
-            strip_compression(&frame, 21..frame.len(), &mut out),
-            Ok(false)
-        );
+        assert_eq!(strip(&frame, 21..frame.len(), &mut out), Ok(false));
         assert!(out.is_empty());
     }
 }

@@ -27,6 +27,7 @@ pub mod indexes;
 mod json_schema;
 pub mod kill;
 mod kinds;
+mod login;
 mod moved;
 mod options;
 mod pipeline;
@@ -117,14 +118,18 @@ enum Form {
 /// `OP_QUERY` is for the few commands that MongoDB still takes by it, all of them
 /// of the handshake.
 fn decide_legacy(query: &OpQuery<'_>, scratch: &mut Vec<u8>) -> Result<(Form, ReplyPlan), Refusal> {
-    let command = hello::unwrapped(query.frame, query.query.clone())?.first()?;
+    let body = hello::unwrapped(query.frame, query.query.clone())?;
+    let command = body.first()?;
+    if let Some(command) = &command {
+        login::refuse_by_certificate(command.key, body)?;
+    }
     match command.map(|command| command.key) {
         Some(_) if !query.namespace.ends_with(".$cmd") => Err(Refusal::new(
             RefusalKind::UnknownCommand,
             "OP_QUERY on a collection is not supported, nor by MongoDB; use a driver that speaks OP_MSG",
         )),
         Some(name) if hello::is_hello(name) => strip(query.frame, query.query.clone(), scratch),
-        Some("buildInfo" | "buildinfo" | "saslStart" | "saslContinue" | "authenticate") => {
+        Some("buildInfo" | "buildinfo" | "saslStart" | "saslContinue") => {
             Ok((Form::Untouched, ReplyPlan::Pass))
         }
         _ => Err(Refusal::new(
@@ -139,7 +144,7 @@ fn strip(
     body: std::ops::Range<usize>,
     scratch: &mut Vec<u8>,
 ) -> Result<(Form, ReplyPlan), Refusal> {
-    let stripped = hello::strip_compression(frame, body, scratch)
+    let stripped = hello::strip(frame, body, scratch)
         .map_err(|error| Refusal::new(RefusalKind::Malformed, error))?;
     let form = if stripped {
         Form::Rewritten
@@ -159,6 +164,7 @@ fn decide_command(
     if family == Family::Hello {
         return strip(message.frame, message.body.clone(), scratch);
     }
+    login::refuse_by_certificate(command.name, command.body)?;
     if policy.is_empty() {
         return Ok((Form::Untouched, ReplyPlan::Pass));
     }

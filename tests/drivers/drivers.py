@@ -26,6 +26,8 @@ class Driver:
     missing: Callable
     compile: list = field(default_factory=list)
     environment: dict = field(default_factory=dict)
+    # Why it cannot be given certificates by its connection string.
+    without_tls: str | None = None
 
     def build(self, scratch: pathlib.Path) -> None:
         out = scratch / "out" / self.name
@@ -110,6 +112,7 @@ def all_drivers(root: pathlib.Path) -> list:
             ["java", "-cp", f"{classes}:{{out}}", "People"],
             missing_file(JAVA_JARS[0], "libmongodb-java", "java", "javac"),
             compile=["javac", "-Xlint:-options", "-cp", classes, "-d", "{out}", here / "java/People.java"],
+            without_tls="takes certificates from a Java key store only",
         ),
         Driver(
             "c",

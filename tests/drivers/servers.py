@@ -149,7 +149,9 @@ class Mongod(Server):
 class Proxy(Server):
     """`fieldseal serve`, with a key file of its own, on a port that the system picks."""
 
-    def __init__(self, program, scratch, mongods, schema):
+    def __init__(self, program, scratch, mongods, schema, tls=False):
+        self.options = ""
+        sections = self.certificates(program, scratch) if tls else ""
         self.folder = scratch / "proxy"
         self.folder.mkdir()
         (self.folder / "schema.toml").write_text(schema)
@@ -161,6 +163,7 @@ class Proxy(Server):
                 f'[[route]]\nlisten = "127.0.0.1:0"\nupstream = "127.0.0.1:{mongod.port}"\n' for mongod in mongods
             )
             + '[log]\nlevel = "debug"\n'
+            + sections
         )
         environment = {**os.environ, "NO_COLOR": "1"}
         subprocess.run([program, "keys", "init", "-c", configuration], check=True, cwd=self.folder, env=environment)
@@ -171,8 +174,15 @@ class Proxy(Server):
             raise RuntimeError(f"the proxy does not start:\n{self.log_tail()}")
         self.addresses = listening.findall(self.log.read_text(errors="replace"))
 
+    def certificates(self, program, scratch):
+        """Makes them; returns the proxy's sections, and says in `options` what clients need."""
+        folder = scratch / "certs"
+        subprocess.run([program, "certs", folder], check=True, stdout=subprocess.DEVNULL)
+        self.options = f"&tls=true&tlsCAFile={folder}/ca.pem&tlsCertificateKeyFile={folder}/client.pem"
+        return f'[tls.listen]\ncert = "{folder}/proxy.pem"\nclient_ca = "{folder}/ca.pem"\n'
+
     def uri(self):
-        return f"mongodb://{','.join(self.addresses)}/?replicaSet=rs"
+        return f"mongodb://{','.join(self.addresses)}/?replicaSet=rs{self.options}"
 
     def log_length(self):
         return self.log.stat().st_size
@@ -186,9 +196,9 @@ class Proxy(Server):
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-30:])
 
 
-def proxy_or_none(program, scratch, mongods, schema):
+def proxy_or_none(program, scratch, mongods, schema, tls=False):
     """The proxy, or an empty context when no program is named."""
-    return contextlib.nullcontext() if program is None else Proxy(program, scratch, mongods, schema)
+    return contextlib.nullcontext() if program is None else Proxy(program, scratch, mongods, schema, tls)
 
 
 def mongod_command(port, folder, log, cache):

@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use mongodb::bson::doc;
+use mongodb::bson::{Document, doc};
 use rustls::client::WebPkiServerVerifier;
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::pem::PemObject as _;
@@ -83,16 +83,21 @@ impl Client {
     }
 
     pub(super) async fn ping(&mut self) -> io::Result<()> {
+        let answer = self.ask(&doc! { "ping": 1, "$db": "admin" }).await?;
+        assert_eq!(answer.get_f64("ok").unwrap(), 1.0);
+        Ok(())
+    }
+
+    /// What a command is answered.
+    pub(super) async fn ask(&mut self, command: &Document) -> io::Result<Document> {
         let asked = async {
-            let ping = msg(0, &body(&doc! { "ping": 1, "$db": "admin" }));
-            self.0.write_all(&ping).await?;
+            self.0.write_all(&msg(0, &body(command))).await?;
             self.0.flush().await?;
             let mut frame = vec![0; 4];
             self.0.read_exact(&mut frame).await?;
             frame.resize(usize::try_from(int32_at(&frame, 0)).unwrap(), 0);
             self.0.read_exact(&mut frame[4..]).await?;
-            assert_eq!(answer(&frame).get_f64("ok").unwrap(), 1.0);
-            Ok(())
+            Ok(answer(&frame))
         };
         timeout(PATIENCE, asked).await.expect("no answer")
     }

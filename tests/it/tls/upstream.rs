@@ -12,7 +12,7 @@ use tokio_rustls::{TlsAcceptor, rustls};
 
 use super::SCHEMA;
 use super::authority::{Authority, Wish};
-use super::client::certificates;
+use super::client::{Client, Manner, certificates};
 use crate::support::wire::Wire;
 use crate::support::{
     MongodTls, Proxy, ProxyOptions, ReplicaSet, ReplicaSetOptions, shared_replica_set,
@@ -140,6 +140,52 @@ async fn an_operation_whose_client_leaves_ends_in_mongodb_at_once_with_tls_too()
         assert!(std::time::Instant::now() < deadline, "it goes on");
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
+}
+
+/// The users that a connection is logged in as.
+fn users(status: &Document) -> Vec<&str> {
+    let info = status.get_document("authInfo").unwrap();
+    let users = info.get_array("authenticatedUsers").unwrap().iter();
+    users
+        .map(|user| user.as_document().unwrap().get_str("user").unwrap())
+        .collect()
+}
+
+#[tokio::test]
+async fn nobody_becomes_the_user_whom_mongodb_knows_by_the_proxys_certificate() {
+    const USER: &str = "CN=proxy,O=Tests";
+    let secured = Secured::start().await;
+    let member = &secured.set.members()[0];
+    let external = member.direct_client().await.database("$external");
+    let roles = vec![doc! { "role": "root", "db": "admin" }];
+    let create = doc! { "createUser": USER, "roles": roles };
+    external.run_command(create).await.unwrap();
+    let login = doc! { "authenticate": 1, "mechanism": "MONGODB-X509", "$db": "$external" };
+    let begun = doc! { "authenticate": 1, "mechanism": "MONGODB-X509", "db": "$external" };
+    let hello = doc! { "hello": 1, "speculativeAuthenticate": begun, "$db": "admin" };
+    let status = doc! { "connectionStatus": 1, "$db": "admin" };
+
+    // Without the proxy both are logins.
+    let manner = Manner {
+        identity: Some(secured.client.clone()),
+        ..Manner::new(secured.ca.ca())
+    };
+    for command in [&login, &hello] {
+        let mut direct = Client::connect(&member.address(), &manner).await.unwrap();
+        direct.ask(command).await.unwrap();
+        assert_eq!(users(&direct.ask(&status).await.unwrap()), [USER]);
+    }
+
+    let proxy = proxy(&secured.set, &member.address(), &secured.section("")).await;
+    let mut wire = Wire::connect(&proxy.addresses()[0]).await;
+    let answer = wire.ask(&hello).await;
+    assert_eq!(answer.get_f64("ok").unwrap(), 1.0);
+    assert!(!answer.contains_key("speculativeAuthenticate"), "{answer}");
+    let answer = wire.ask(&login).await;
+    assert_eq!(answer.get_f64("ok").unwrap(), 0.0);
+    let told = answer.get_str("errmsg").unwrap();
+    assert!(told.contains("cannot pass through the proxy"), "{told}");
+    assert!(users(&wire.ask(&status).await).is_empty());
 }
 
 #[tokio::test]
