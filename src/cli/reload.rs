@@ -327,6 +327,25 @@ mod tests {
     }
 
     #[test]
+    fn no_side_begins_or_ceases_to_speak_tls_without_a_restart() {
+        let place = Workplace::new("reload-tls", SCHEMA);
+        let running = start(&place);
+        // Without files: it would not be taken up if they were looked for.
+        let side = "[tls.listen]\ncert = \"none.pem\"\n[keyring]";
+        configure(&place, "[keyring]", side);
+        let done = running.take_up().done.unwrap();
+        assert_eq!(done.needs_restart, ["tls.listen"]);
+        assert!(running.config.load().tls.listen.is_none());
+        // And back: what was bound with TLS does not go on without it.
+        let with = Config::load(&place.config()).unwrap();
+        configure(&place, side, "[tls.upstream]\n[keyring]");
+        let without = Config::load(&place.config()).unwrap();
+        let (reached, changed) = within_reach(&with, without);
+        assert_eq!(changed, ["tls.listen", "tls.upstream"]);
+        assert!(reached.tls.listen.is_some() && reached.tls.upstream.is_none());
+    }
+
+    #[test]
     fn a_rotated_key_and_a_new_schema_are_taken_up() {
         let place = Workplace::new("reload", SCHEMA);
         let running = start(&place);

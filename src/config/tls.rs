@@ -359,6 +359,27 @@ upstream = "db.example:27017"
     }
 
     #[test]
+    fn the_lines_of_the_example_are_right_without_their_hashes() {
+        let path = Path::new(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/fieldseal.example.toml"
+        ));
+        let text = std::fs::read_to_string(path).unwrap();
+        let lines = text.lines().map(|line| match line.strip_prefix('#') {
+            Some(rest) if rest.starts_with(|first: char| first == '[' || first.is_lowercase()) => {
+                rest
+            }
+            _ => line,
+        });
+        let text = lines.collect::<Vec<_>>().join("\n");
+        let config = Config::parse(&text, path, []).unwrap();
+        let (listen, upstream) = (config.tls.listen.unwrap(), config.tls.upstream.unwrap());
+        assert_eq!(listen.min_version, MinVersion::Tls13);
+        assert_eq!(listen.client_auth, ClientAuth::Required);
+        assert_eq!(upstream.pins.len(), 1);
+    }
+
+    #[test]
     fn by_default_clients_show_no_certificate_and_speak_tls_1_3() {
         let config = parse("[tls.listen]\ncert = \"a.pem\"\n[tls.upstream]\n").unwrap();
         let listen = config.tls.listen.unwrap();

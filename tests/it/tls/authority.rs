@@ -108,6 +108,10 @@ fn params(name: &str, hosts: &[&str]) -> CertificateParams {
     params
         .distinguished_name
         .push(DnType::OrganizationName, "Tests");
+    // MongoDB takes those whose organisation and unit are its own for members.
+    params
+        .distinguished_name
+        .push(DnType::OrganizationalUnitName, name);
     params.distinguished_name.push(DnType::CommonName, name);
     params
 }

@@ -153,7 +153,7 @@ fn users(status: &Document) -> Vec<&str> {
 
 #[tokio::test]
 async fn nobody_becomes_the_user_whom_mongodb_knows_by_the_proxys_certificate() {
-    const USER: &str = "CN=proxy,O=Tests";
+    const USER: &str = "CN=proxy,OU=proxy,O=Tests";
     let secured = Secured::start().await;
     let member = &secured.set.members()[0];
     let external = member.direct_client().await.database("$external");
