@@ -26,6 +26,12 @@ pub(super) enum Ended {
     ClientClosed,
     #[error("MongoDB closed the connection")]
     UpstreamClosed,
+    /// As it does with certificates that it does not take, in TLS 1.3 after the handshake.
+    #[error(
+        "MongoDB closed the connection before it answered anything; with TLS, it may not take the \
+         certificate of tls.upstream.cert"
+    )]
+    UpstreamMute,
     #[error("the proxy is stopping")]
     Stopping,
     #[error("the first message did not come in time")]
@@ -50,11 +56,28 @@ pub(super) enum Ended {
 }
 
 impl Ended {
+    /// MongoDB closed the connection, after an answer or before any.
+    pub(super) fn of_upstream(answered: bool) -> Self {
+        if answered {
+            Self::UpstreamClosed
+        } else {
+            Self::UpstreamMute
+        }
+    }
+
     /// Whether the peer broke the protocol, which deserves a warning.
     pub(super) fn is_violation(&self) -> bool {
         match self {
-            Self::Client(error) | Self::Upstream(error) => !matches!(error, ReadError::Io(_)),
-            Self::Answer | Self::Views(_) | Self::Stream(_) | Self::Handshake => true,
+            Self::Client(ReadError::Io(error)) | Self::Upstream(ReadError::Io(error)) => {
+                // What TLS finds wrong. Sockets that fail are everyday life.
+                error.kind() == io::ErrorKind::InvalidData
+            }
+            Self::Client(_) | Self::Upstream(_) => true,
+            Self::UpstreamMute
+            | Self::Answer
+            | Self::Views(_)
+            | Self::Stream(_)
+            | Self::Handshake => true,
             _ => false,
         }
     }
@@ -68,6 +91,8 @@ pub(super) struct Link {
     pub(super) client: WriteHalf,
     /// MongoDB.
     pub(super) upstream: Upstream,
+    /// Whether MongoDB has answered anything yet.
+    pub(super) answered: bool,
 }
 
 impl Link {
@@ -111,8 +136,11 @@ impl Link {
             }
         };
         match header {
-            Ok(Some(header)) => Ok(header),
-            Ok(None) => Err(Ended::UpstreamClosed),
+            Ok(Some(header)) => {
+                self.answered = true;
+                Ok(header)
+            }
+            Ok(None) => Err(Ended::of_upstream(self.answered)),
             Err(error) => Err(Ended::Upstream(error)),
         }
     }
@@ -149,6 +177,7 @@ impl Link {
             requests,
             mut client,
             upstream,
+            ..
         } = self;
         drop(upstream);
         // So that the client can tell the end from a cut; fails if it has gone.

@@ -93,6 +93,7 @@ impl Session {
             requests: FrameReader::new(client.read, limits.message_bytes, stall),
             client: client.write,
             upstream,
+            answered: false,
         };
         Self {
             shared,
@@ -142,7 +143,10 @@ impl Session {
     /// The next request. Meanwhile nothing is going on, so this is where a session stops.
     async fn request(&mut self) -> Result<Header, Ended> {
         let Link {
-            requests, upstream, ..
+            requests,
+            upstream,
+            answered,
+            ..
         } = &mut self.link;
         tokio::select! {
             header = requests.next(&mut self.buffers.request) => match header {
@@ -150,7 +154,7 @@ impl Session {
                 Ok(None) => Err(Ended::ClientClosed),
                 Err(error) => Err(Ended::Client(error)),
             },
-            () = upstream.replies.closed() => Err(Ended::UpstreamClosed),
+            () = upstream.replies.closed() => Err(Ended::of_upstream(*answered)),
             () = stopped(&mut self.stop) => Err(Ended::Stopping),
         }
     }

@@ -223,7 +223,7 @@ async fn what_is_wrong_with_mongodbs_certificate_is_told_and_nothing_is_sent() {
         (
             "127.0.0.1",
             upstream(&secured.ca.ca(), ""),
-            Some("certificate"),
+            Some("it may not take the certificate of tls.upstream.cert"),
         ),
         ("127.0.0.1", String::new(), Some("add [tls.upstream]")),
     ] {
