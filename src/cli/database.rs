@@ -1,12 +1,13 @@
 //! The MongoDB that a command works on: `--uri`, `FIELDSEAL_URI`, or the first route's.
 
 use std::future::Future;
+use std::path::Path;
 
 use clap::Args;
 use mongodb::Client;
 
 use super::Failure;
-use crate::config::{Address, Config};
+use crate::config::{Address, Config, UpstreamTls};
 use crate::migrate::database::{DatabaseError, Uri};
 
 /// Where a connection string may stand without being seen by others, as arguments are.
@@ -44,8 +45,57 @@ impl DatabaseArgs {
         let route = config.routes.first().ok_or_else(|| {
             Failure::new("the configuration has no route: say where MongoDB is with --uri")
         })?;
-        Ok(Uri::new(of_member(&route.upstream), "the first route"))
+        let tls = match &config.tls.upstream {
+            Some(tls) => tls_options(tls)?,
+            None => String::new(),
+        };
+        let uri = of_member(&route.upstream);
+        let join = if uri.contains('?') { "&" } else { "?" };
+        let uri = if tls.is_empty() {
+            uri
+        } else {
+            format!("{uri}{join}{tls}")
+        };
+        Ok(Uri::new(uri, "the first route"))
     }
+}
+
+/// The options of a connection string that are the same as `[tls.upstream]`. What the driver
+/// cannot check is not left out: then the user has to say what to do instead.
+fn tls_options(tls: &UpstreamTls) -> Result<String, Failure> {
+    let refuse = |what: &str| {
+        Failure::new(format_args!(
+            "[tls.upstream] has {what}, which this command cannot use by itself: give it a connection string with --uri or {VARIABLE}, with tls=true, tlsCAFile and, where it is asked for, tlsCertificateKeyFile (certificate and key in one file)"
+        ))
+    };
+    if !tls.pins.is_empty() {
+        return Err(refuse("`pin_sha256`"));
+    }
+    if tls.server_name.is_some() {
+        return Err(refuse("`server_name`"));
+    }
+    let mut options = "tls=true".to_owned();
+    if let Some(ca) = &tls.ca {
+        options.push_str(&format!("&tlsCAFile={}", encoded(ca)));
+    }
+    if let Some(identity) = &tls.identity {
+        if identity.cert != identity.key {
+            return Err(refuse("`cert` and `key` in two files"));
+        }
+        options.push_str(&format!(
+            "&tlsCertificateKeyFile={}",
+            encoded(&identity.cert)
+        ));
+    }
+    Ok(options)
+}
+
+/// A path as a connection string takes it.
+fn encoded(path: &Path) -> String {
+    use std::os::unix::ffi::OsStrExt as _;
+
+    let bytes = path.as_os_str().as_bytes().iter();
+    bytes.map(|byte| format!("%{byte:02X}")).collect()
 }
 
 /// The connection string of one member, which tells of the others.
@@ -53,9 +103,7 @@ fn of_member(upstream: &Address) -> String {
     match upstream {
         Address::Tcp(address) => format!("mongodb://{address}/"),
         Address::Unix(path) => {
-            let path = path.to_string_lossy();
-            let encoded: String = path.bytes().map(|byte| format!("%{byte:02X}")).collect();
-            format!("mongodb://{encoded}/?directConnection=true")
+            format!("mongodb://{}/?directConnection=true", encoded(path))
         }
     }
 }
@@ -85,6 +133,7 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
+    use crate::config::IdentityFiles;
 
     #[test]
     fn a_route_is_a_connection_string_without_a_user() {
@@ -94,5 +143,32 @@ mod tests {
             of_member(&Address::Unix(PathBuf::from("/a b"))),
             "mongodb://%2F%61%20%62/?directConnection=true"
         );
+    }
+
+    #[test]
+    fn tls_towards_mongodb_is_used_or_asked_for_and_never_left_out() {
+        let mut tls = UpstreamTls {
+            ca: Some(PathBuf::from("/ca")),
+            identity: None,
+            server_name: None,
+            pins: Vec::new(),
+        };
+        assert_eq!(tls_options(&tls).unwrap(), "tls=true&tlsCAFile=%2F%63%61");
+        let files = |cert: &str, key: &str| {
+            let (cert, key) = (PathBuf::from(cert), PathBuf::from(key));
+            Some(IdentityFiles { cert, key })
+        };
+        tls.identity = files("/b", "/b");
+        assert_eq!(
+            tls_options(&tls).unwrap(),
+            "tls=true&tlsCAFile=%2F%63%61&tlsCertificateKeyFile=%2F%62"
+        );
+        tls.identity = files("/b", "/k");
+        let told = tls_options(&tls).unwrap_err();
+        assert!(told.lines()[0].contains("in two files"), "{told:?}");
+        tls.identity = None;
+        tls.server_name = Some("db.example".try_into().unwrap());
+        let told = tls_options(&tls).unwrap_err();
+        assert!(told.lines()[0].contains("`server_name`"), "{told:?}");
     }
 }
