@@ -269,11 +269,15 @@ fn modify_index<'m>(
     scope: &Scope<'_>,
     element: &Element<'m>,
 ) -> Result {
-    fields(splicer, scope, element.doc()?, 0, |splicer, element| {
+    let index = element.doc()?;
+    fields(splicer, scope, index, 0, |splicer, element| {
         match element.key {
             "keyPattern" => indexes::by_keys(splicer, scope, element, "name")?,
             "name" => indexes::by_name(splicer, scope, element)?,
-            "hidden" | "expireAfterSeconds" | "prepareUnique" | "unique" => {}
+            "hidden" => {}
+            "expireAfterSeconds" | "prepareUnique" | "unique" => {
+                indexes::refuse_several(scope, index, element.key)?;
+            }
             _ => return Ok(false),
         }
         Ok(true)

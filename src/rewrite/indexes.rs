@@ -291,6 +291,26 @@ pub(super) fn drop_index<'m>(
     Ok(())
 }
 
+/// Refuses a change of an index that stands on the tokens of several epochs: the others
+/// would still delete documents by the old time, or not be unique once one of them is shown.
+pub(super) fn refuse_several(scope: &Scope<'_>, index: Doc<'_>, change: &str) -> Result {
+    if !renames(scope) {
+        return Ok(());
+    }
+    let name = match (index.find("name")?, index.find("keyPattern")?) {
+        (Some(name), _) => name.str().map(str::to_owned),
+        (None, Some(keys)) => with_keys(scope, keys.object()?, |found| found.users.to_owned())?,
+        (None, None) => None,
+    };
+    match name {
+        Some(name) if listed(scope)?.of_all_epochs(&name).len() > 1 => Err(scope.refuse_command(
+            &format!("`{change}` of an index on tokens of several index epochs"),
+            "end `fieldseal migrate reindex` first",
+        )),
+        _ => Ok(()),
+    }
+}
+
 /// An index by its keys. If an index on the tokens of another epoch has the same, MongoDB
 /// asks for the name: that goes on instead, under the name `key`.
 pub(super) fn by_keys<'m>(

@@ -332,6 +332,34 @@ fn commands_that_name_an_index_find_it_under_its_stored_name() {
 }
 
 #[test]
+fn an_index_of_several_epochs_does_not_change_in_one_of_them_alone() {
+    let partial = |epoch: u32| doc! {format!("ssn.e{epoch}"): {"$exists": true}};
+    let there = [
+        (doc! {"at": 1}, "mine", partial(1)),
+        (doc! {"at": 1}, "mine~2", partial(2)),
+        (doc! {"name": 1}, "open", doc! {}),
+    ];
+    let policy = listed_with(under(&[Retired, Active]), &there);
+    let modify = |index: Document| doc! {"collMod": "customers", "index": index};
+    for change in [
+        doc! {"name": "mine", "expireAfterSeconds": 60},
+        doc! {"keyPattern": {"at": 1}, "expireAfterSeconds": 60},
+        doc! {"prepareUnique": true, "name": "mine"},
+        doc! {"name": "mine", "unique": true},
+    ] {
+        let refusal = refused_under(&policy, modify(change));
+        assert!(refusal.message.contains("reindex"), "{refusal}");
+    }
+    for change in [
+        doc! {"name": "open", "expireAfterSeconds": 60},
+        doc! {"keyPattern": {"name": 1}, "unique": true},
+    ] {
+        let command = modify(change);
+        assert_eq!(sent_under(&policy, command.clone()), command);
+    }
+}
+
+#[test]
 fn an_index_is_not_looked_for_by_its_name_where_mongodb_does_not_list_them() {
     let policy = under(&[Active, Staged]);
     for command in [
