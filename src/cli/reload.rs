@@ -11,6 +11,7 @@ use super::serve::LogLevel;
 use super::{Failure, load};
 use crate::config::{Config, KeyringConfig, Log, TlsConfig};
 use crate::keyring::{KeyFile, UnsealSource};
+use crate::policy::{Collection, Policy};
 use crate::proxy::{LimitsCell, PolicyCell};
 use crate::schema::files_of;
 use crate::tls::TlsCell;
@@ -39,6 +40,8 @@ struct TakenUp {
     generation: u64,
     /// What of the configuration was changed and is not in force.
     needs_restart: Vec<&'static str>,
+    /// The fields that were sealed before and are stored in plain from now on.
+    unsealed: Vec<String>,
 }
 
 /// The files as they were tried, with or without success.
@@ -97,15 +100,18 @@ impl Running {
         };
         let config = Arc::new(config);
         let seen = Fingerprint::of(&self.file, &config).with(stamp);
-        let done = self.put_in_force(&config).map(|generation| TakenUp {
-            generation,
-            needs_restart,
-        });
+        let done = self
+            .put_in_force(&config)
+            .map(|(generation, unsealed)| TakenUp {
+                generation,
+                needs_restart,
+                unsealed,
+            });
         Attempt { config, seen, done }
     }
 
-    /// Answers the generation of the keyring.
-    fn put_in_force(&self, config: &Arc<Config>) -> Result<u64, Failure> {
+    /// Answers the generation of the keyring, and the fields that are no longer sealed.
+    fn put_in_force(&self, config: &Arc<Config>) -> Result<(u64, Vec<String>), Failure> {
         let before = self.policy.load_full();
         let fresh = load::load_after(config, &before)?;
         let generation = fresh.policy.generation();
@@ -117,6 +123,14 @@ impl Running {
                 config.keyring.file.display()
             )));
         }
+        if fresh.is_empty() && !before.is_empty() {
+            // So it looks when a file was emptied to be written anew, and the disk was full.
+            return Err(Failure::new(format_args!(
+                "{}: seals nothing any more; restart the proxy if all is to be stored in plain",
+                config.schema.display()
+            )));
+        }
+        let unsealed = unsealed(&before, &fresh);
         // Nothing fails from here on.
         self.policy.store(Arc::new(fresh.policy));
         // Connections that are open stay with the certificates that they began with.
@@ -125,7 +139,7 @@ impl Running {
         self.level.set(&config.log);
         self.config.store(Arc::clone(config));
         remember(&config.keyring.file, generation);
-        Ok(generation)
+        Ok((generation, unsealed))
     }
 }
 
@@ -137,6 +151,11 @@ fn tell(done: &Result<TakenUp, Failure>) {
                 generation,
                 "configuration, schema and keyring taken up anew"
             );
+            for field in &done.unsealed {
+                tracing::warn!(
+                    "{field}: the new schema does not seal it: what is written there is stored in plain"
+                );
+            }
             for part in &done.needs_restart {
                 tracing::warn!(
                     "the configuration's `{part}` was changed, which needs a restart; the old one stays in force"
@@ -149,6 +168,35 @@ fn tell(done: &Result<TakenUp, Failure>) {
             }
         }
     }
+}
+
+/// The fields that the policy `before` seals, and `fresh` does not.
+fn unsealed(before: &Policy, fresh: &Policy) -> Vec<String> {
+    let mut unsealed = Vec::new();
+    for collection in before.sealed_in(None) {
+        // A pattern is looked for among the patterns.
+        let of = fresh.collection(&collection.namespace).or_else(|| {
+            let mut rules = fresh.sealed_in(None);
+            let same = rules.find(|rule| rule.namespace == collection.namespace);
+            same.map(Arc::clone)
+        });
+        for field in collection
+            .fields()
+            .iter()
+            .filter(|field| !field.stores_plain)
+        {
+            let path = &field.path;
+            let within = |outer: &str| {
+                let rest = path.strip_prefix(outer);
+                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+            };
+            let sealed = |of: &Arc<Collection>| of.fields().iter().any(|of| within(&of.path));
+            if !of.as_ref().is_some_and(sealed) {
+                unsealed.push(format!("{}: `{path}`", collection.namespace));
+            }
+        }
+    }
+    unsealed
 }
 
 /// What of the configuration `fresh` can be put in force without a restart, with the
@@ -297,6 +345,7 @@ mod tests {
         Ok(TakenUp {
             generation,
             needs_restart: Vec::new(),
+            unsealed: Vec::new(),
         })
     }
 
@@ -351,10 +400,35 @@ mod tests {
         let running = start(&place);
         rotate_key(&place, "default").unwrap();
         place.write("schema.toml", "[collections.\"c.d\".fields]\nx = {}\n");
-        assert_eq!(running.take_up().done, taken_up(2));
+        let done = running.take_up().done.unwrap();
+        assert_eq!(done.generation, 2);
         let policy = running.policy.load();
         assert_eq!(policy.generation(), 2);
         assert!(policy.may_seal_in("c") && !policy.may_seal_in("a"));
+    }
+
+    #[test]
+    fn a_field_that_is_no_longer_sealed_is_told_of() {
+        let schema = "[collections.\"a.b\".fields]\nx = {}\n\"y.z\" = {}\n[collections.\"t_*.c\".fields]\np = {}\nq = {}\n";
+        let place = Workplace::new("reload-unsealed", schema);
+        let running = start(&place);
+        place.write(
+            "schema.toml",
+            "[collections.\"a.b\".fields]\ny = {}\n[collections.\"t_*.c\".fields]\nq = {}\n",
+        );
+        let done = running.take_up().done.unwrap();
+        assert_eq!(done.unsealed, ["a.b: `x`", "t_*.c: `p`"]);
+        assert_eq!(running.take_up().done, taken_up(1));
+    }
+
+    #[test]
+    fn a_schema_that_was_emptied_is_not_taken_up() {
+        let place = Workplace::new("reload-emptied", SCHEMA);
+        let running = start(&place);
+        place.write("schema.toml", "");
+        let line = failure(&running);
+        assert!(line.contains("schema.toml: seals nothing"), "{line}");
+        assert!(running.policy.load().may_seal_in("a"));
     }
 
     #[test]
@@ -367,7 +441,7 @@ mod tests {
         configure(&place, "\"unseal\"", "\"secret\"");
         configure(&place, "[keyring]", "[limits]\nconnections = 7\n[keyring]");
         let attempt = running.take_up();
-        assert_eq!(attempt.done, taken_up(1));
+        assert_eq!(attempt.done.as_ref().unwrap().unsealed, ["a.b: `x`"]);
         assert_eq!(running.limits.load().connections, 7);
         assert!(running.policy.load().may_seal_in("c"));
         // From now on the files that are named now are watched.
@@ -438,7 +512,7 @@ mod tests {
         assert_eq!(now(), attempt.seen);
         place.write("other.toml", "[collections.\"c.d\".fields]\nx = {}\n");
         assert_ne!(now(), attempt.seen);
-        assert_eq!(running.take_up().done, taken_up(1));
+        running.take_up().done.unwrap();
         assert!(running.policy.load().may_seal_in("c"));
     }
 
