@@ -29,6 +29,8 @@ use self::routes::Routes;
 use self::stream::Listener;
 use crate::config::{Address, Config, Limits};
 use crate::policy::Policy;
+use crate::refusal::Refusal;
+use crate::reveal::{self, ReplyPlan, Revealed};
 use crate::tls::TlsCell;
 
 /// The policy in force. An operation finishes under the one that it began with.
@@ -92,6 +94,26 @@ impl Shared {
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, more)
             .ok()?;
         Some(Place(Arc::clone(self)))
+    }
+
+    /// Opens what is sealed in a reply, by the policy that its request began with.
+    ///
+    /// A reply may be waited for while another policy is taken up, and then hold what was
+    /// sealed under a key that came with it.
+    fn reveal(
+        &self,
+        frame: &[u8],
+        plan: &ReplyPlan,
+        policy: &Policy,
+        out: &mut Vec<u8>,
+    ) -> Result<Revealed, Refusal> {
+        reveal::reveal(frame, plan, policy, out).or_else(|refusal| {
+            let now = self.policy.load();
+            if now.serial() == policy.serial() {
+                return Err(refusal);
+            }
+            reveal::reveal(frame, plan, &now, out)
+        })
     }
 }
 

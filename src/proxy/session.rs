@@ -15,7 +15,7 @@ use super::{Shared, indexes, stopped, views};
 use crate::config::Limits;
 use crate::policy::{Policy, Views};
 use crate::refusal::{Refusal, RefusalKind};
-use crate::reveal::{self, RefusedStatement, ReplyPlan, Revealed};
+use crate::reveal::{RefusedStatement, ReplyPlan, Revealed};
 use crate::rewrite::views::Asking;
 use crate::rewrite::{self, Decision};
 use crate::tls::ClientCertificate;
@@ -316,7 +316,7 @@ impl Session {
                 Revealed::Unchanged
             }
             (_, Reply::Legacy(_)) => return Err(Ended::Answer),
-            (plan, Reply::Msg(_)) => match reveal::reveal(frame, plan, &policy, built) {
+            (plan, Reply::Msg(_)) => match self.shared.reveal(frame, plan, &policy, built) {
                 Ok(revealed) => revealed,
                 Err(refusal) if more || streaming => return Err(Ended::Stream(refusal)),
                 Err(refusal) => {

@@ -1,5 +1,9 @@
 //! What a running proxy takes up of its configuration.
 
+use std::time::Duration;
+
+use futures::TryStreamExt as _;
+
 use super::*;
 use crate::support::unique_database;
 use crate::support::wire::Wire;
@@ -107,4 +111,34 @@ async fn a_resealed_key_file_is_taken_up_once_the_secret_is_in_its_place() {
         .wait_for_log(&["taken up anew", "generation=2"])
         .await;
     one.assert_reads(1).await;
+}
+
+#[tokio::test]
+async fn a_reply_that_is_waited_for_while_the_key_is_rotated_is_opened() {
+    let database = unique_database("keys");
+    let mut one = Through::start(&database, None).await;
+    one.insert(1).await;
+    let watched = one.people.watch().max_await_time(Duration::from_secs(60));
+    let mut events = watched.await.unwrap();
+    let next = tokio::spawn(async move { events.try_next().await });
+    // It waits at MongoDB by now.
+    let member = &shared_replica_set().await.members()[0];
+    let admin = member.direct_client().await.database("admin");
+    let waiting =
+        doc! { "command.getMore": { "$exists": true }, "ns": format!("{database}.people") };
+    loop {
+        let running = [
+            doc! { "$currentOp": {} },
+            doc! { "$match": waiting.clone() },
+        ];
+        let mut running = admin.aggregate(running).await.unwrap();
+        if running.advance().await.unwrap() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    one.proxy.keys(&["rotate", "default"]).await;
+    one.insert(2).await;
+    let event = next.await.unwrap().unwrap().unwrap();
+    assert_eq!(event.full_document, Some(person(2)));
 }
