@@ -1,5 +1,7 @@
 //! `fieldseal migrate`: jobs over what is stored already.
 
+mod reindex;
+
 use clap::{Args, Subcommand};
 use mongodb::Client;
 use serde_json::json;
@@ -24,6 +26,8 @@ pub(super) enum Command {
     Rotate(Arguments),
     /// Store what is sealed in plain again (needs on_plaintext = "store").
     Decrypt(Arguments),
+    /// Move tokens and their indexes to another index epoch, step by step.
+    Reindex(reindex::Arguments),
 }
 
 /// What all jobs take.
@@ -62,6 +66,7 @@ pub(super) fn run(command: Command) -> Result<(Report, Option<Failure>), Failure
         Command::Encrypt(arguments) => (Work::Encrypt, arguments),
         Command::Rotate(arguments) => (Work::Rotate, arguments),
         Command::Decrypt(arguments) => (Work::Decrypt, arguments),
+        Command::Reindex(arguments) => return reindex::run(&arguments),
     };
     let config = Config::load(&arguments.file.path)?;
     let policy = load::load(&config)?.policy;
@@ -142,7 +147,7 @@ fn report(
     } else {
         outcomes
             .iter()
-            .map(|outcome| show(work, arguments, outcome))
+            .map(|outcome| show(work, arguments.dry_run, outcome))
             .collect()
     };
     let mut lines: Vec<String> = failure.map(|failure| failure.0).unwrap_or_default();
@@ -156,7 +161,7 @@ fn report(
     (report, (!lines.is_empty()).then_some(Failure(lines)))
 }
 
-fn show(work: Work, arguments: &Arguments, outcome: &Outcome) -> String {
+fn show(work: Work, dry_run: bool, outcome: &Outcome) -> String {
     let namespace = &outcome.namespace;
     let last = &outcome.last;
     let mut text = format!("{namespace}: ");
@@ -168,7 +173,7 @@ fn show(work: Work, arguments: &Arguments, outcome: &Outcome) -> String {
     let documents = count(last.documents, "document");
     let changed = grouped(outcome.changed);
     let done = work.done();
-    if arguments.dry_run {
+    if dry_run {
         text.push_str(&format!("{documents}; {changed} would be {done}\n"));
     } else {
         let passes = match outcome.passes {
@@ -190,13 +195,13 @@ fn show(work: Work, arguments: &Arguments, outcome: &Outcome) -> String {
             "  {field}: {}, {} {}{done}\n",
             count(of.seen, "value"),
             grouped(of.changed),
-            if arguments.dry_run { "would be " } else { "" },
+            if dry_run { "would be " } else { "" },
         ));
     }
     for note in &outcome.notes {
         text.push_str(&format!("  {note}\n"));
     }
-    if arguments.dry_run {
+    if dry_run {
         for line in left(work, outcome) {
             text.push_str(&format!("  {line}\n"));
         }
@@ -241,34 +246,33 @@ fn left(work: Work, outcome: &Outcome) -> Vec<String> {
 }
 
 fn describe(work: Work, arguments: &Arguments, outcomes: &[Outcome]) -> serde_json::Value {
-    let collections: Vec<_> = outcomes
-        .iter()
-        .map(|outcome| {
-            let last = &outcome.last;
-            let fields: Vec<_> = last
-                .fields
-                .iter()
-                .map(|(field, of)| json!({"field": field, "values": of.seen, "changed": of.changed}))
-                .collect();
-            let left: Vec<_> = last
-                .left
-                .iter()
-                .map(|(reason, number)| json!({"field": reason.field, "why": reason.why, "count": number}))
-                .collect();
-            json!({
-                "namespace": outcome.namespace,
-                "documents": last.documents,
-                "changed": outcome.changed,
-                "passes": outcome.passes,
-                "verified": outcome.verified,
-                "resumed": outcome.resumed,
-                "seconds": outcome.seconds,
-                "fields": fields,
-                "left": left,
-                "duplicates": last.duplicates,
-                "notes": outcome.notes,
-            })
-        })
-        .collect();
+    let collections: Vec<_> = outcomes.iter().map(describe_one).collect();
     json!({"job": work.name(), "dry_run": arguments.dry_run, "collections": collections})
+}
+
+fn describe_one(outcome: &Outcome) -> serde_json::Value {
+    let last = &outcome.last;
+    let fields: Vec<_> = last
+        .fields
+        .iter()
+        .map(|(field, of)| json!({"field": field, "values": of.seen, "changed": of.changed}))
+        .collect();
+    let left: Vec<_> = last
+        .left
+        .iter()
+        .map(|(reason, number)| json!({"field": reason.field, "why": reason.why, "count": number}))
+        .collect();
+    json!({
+        "namespace": outcome.namespace,
+        "documents": last.documents,
+        "changed": outcome.changed,
+        "passes": outcome.passes,
+        "verified": outcome.verified,
+        "resumed": outcome.resumed,
+        "seconds": outcome.seconds,
+        "fields": fields,
+        "left": left,
+        "duplicates": last.duplicates,
+        "notes": outcome.notes,
+    })
 }

@@ -75,6 +75,12 @@ impl Display {
         }
     }
 
+    /// Says what happens between two jobs.
+    pub(super) fn say(&mut self, text: &str) {
+        self.clear();
+        write(&format!("{text}\n"));
+    }
+
     /// Takes the bar away.
     pub(super) fn clear(&mut self) {
         if self.bar {

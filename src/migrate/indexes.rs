@@ -38,6 +38,15 @@ pub(super) struct Moves {
 }
 
 impl Moves {
+    /// The indexes of a collection, none of which moves.
+    pub(super) fn none(database: Database, collection: &str) -> Self {
+        Self {
+            database,
+            collection: collection.to_owned(),
+            moves: Vec::new(),
+        }
+    }
+
     /// Finds the indexes on sealed paths. An index that cannot be one on tokens is an error.
     pub(super) async fn find(
         job: &Job<'_>,
@@ -138,7 +147,8 @@ impl Moves {
         Ok(())
     }
 
-    async fn existing(&self) -> Result<Vec<Document>, DatabaseError> {
+    /// The indexes of the collection, as MongoDB lists them.
+    pub(super) async fn existing(&self) -> Result<Vec<Document>, DatabaseError> {
         let what = || driver(format!("list the indexes of {}", self.namespace()));
         let command = doc! { "listIndexes": &self.collection };
         let mut cursor = match self.database.run_cursor_command(command).await {
@@ -155,7 +165,8 @@ impl Moves {
         Ok(indexes)
     }
 
-    async fn create(&self, index: Document) -> Result<(), EngineError> {
+    /// Makes an index, unless it is there.
+    pub(super) async fn create(&self, index: Document) -> Result<(), EngineError> {
         let name = index.get_str("name").unwrap_or_default().to_owned();
         let command = doc! {
             "createIndexes": &self.collection, "indexes": [index],
@@ -190,7 +201,8 @@ impl Moves {
         }
     }
 
-    async fn drop(&self, index: Bson) -> Result<(), EngineError> {
+    /// Drops an index, if it is there.
+    pub(super) async fn drop(&self, index: Bson) -> Result<(), EngineError> {
         let what = driver(format!("drop an index of {}", self.namespace()));
         Ok(self.drop_one(index).await.map_err(what)?)
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::tokens::clear;
 use super::walk::{Sealed, Site, Stored, Value};
 use crate::policy::{Collection, Field, Policy};
 use crate::raw::{Doc, Element, Malformed, Writer, kind};
@@ -22,6 +23,10 @@ pub enum Work {
     Rotate,
     /// What is sealed is stored in plain.
     Decrypt,
+    /// What is sealed gets the tokens that it lacks of the staged and the active index epoch.
+    Fill,
+    /// What is sealed loses the tokens of epochs that are disabled or destroyed.
+    Clear,
 }
 
 impl Work {
@@ -31,6 +36,8 @@ impl Work {
             Self::Encrypt => "encrypt",
             Self::Rotate => "rotate",
             Self::Decrypt => "decrypt",
+            Self::Fill => "reindex: fill",
+            Self::Clear => "reindex: clear",
         }
     }
 
@@ -40,6 +47,8 @@ impl Work {
             Self::Encrypt => "sealed",
             Self::Rotate => "sealed anew",
             Self::Decrypt => "opened",
+            Self::Fill => "given tokens",
+            Self::Clear => "cleared of old tokens",
         }
     }
 }
@@ -85,10 +94,14 @@ impl Job<'_> {
         match (self.work, value.stored) {
             (_, Stored::Null)
             | (Work::Encrypt, Stored::Sealed(_))
-            | (Work::Rotate | Work::Decrypt, Stored::Plain) => Ok(Verdict::Right),
+            | (Work::Rotate | Work::Decrypt | Work::Fill | Work::Clear, Stored::Plain) => {
+                Ok(Verdict::Right)
+            }
             (Work::Encrypt, Stored::Plain) => self.encrypt(site, &value.element, out),
             (Work::Rotate, Stored::Sealed(sealed)) => self.rotate(site, value, &sealed, out),
             (Work::Decrypt, Stored::Sealed(sealed)) => self.decrypt(site, value, &sealed, out),
+            (Work::Fill, Stored::Sealed(sealed)) => self.fill(site, value, &sealed, out),
+            (Work::Clear, Stored::Sealed(sealed)) => clear(site, value, &sealed, out),
         }
     }
 
@@ -172,7 +185,12 @@ impl Job<'_> {
     }
 
     /// Opens a value that must be the field's own; says why if it is not to be opened.
-    fn open(&self, field: &Field, sealed: &Sealed<'_>, out: &mut Vec<u8>) -> Option<Verdict> {
+    pub(super) fn open(
+        &self,
+        field: &Field,
+        sealed: &Sealed<'_>,
+        out: &mut Vec<u8>,
+    ) -> Option<Verdict> {
         if sealed.header.field != field.id {
             return Some(Verdict::Left(
                 "was sealed for another field or collection and moved there".to_owned(),

@@ -14,9 +14,11 @@ mod job;
 mod pace;
 mod pass;
 mod plan;
+pub mod reindex;
 mod run;
 pub mod scan;
 mod tally;
+mod tokens;
 mod transaction;
 mod trouble;
 pub mod walk;
@@ -86,6 +88,26 @@ pub enum EngineError {
         name: String,
         /// Why, and what to do.
         reason: String,
+    },
+    /// An index has no form on the tokens of another epoch.
+    #[error("{namespace}: the index {name:?} cannot move to another index epoch: {reason}")]
+    Twin {
+        /// The collection.
+        namespace: String,
+        /// The index, as it is stored.
+        name: String,
+        /// Why, and what to do.
+        reason: String,
+    },
+    /// A view is about tokens that are to go.
+    #[error(
+        "{namespace}: the view {view:?} names tokens of an index epoch that is not written any more; drop it and make it anew through a proxy, then run this again"
+    )]
+    View {
+        /// The collection.
+        namespace: String,
+        /// The view.
+        view: String,
     },
     /// No document is taken.
     #[error(

@@ -204,7 +204,7 @@ fn patch(element: &Element<'_>, patches: &[Patch], out: &mut Vec<u8>) -> Result<
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
 
     use bson::{Bson, Document, doc};
@@ -216,7 +216,12 @@ mod tests {
         bson::serialize_to_vec(document).unwrap()
     }
 
-    fn plan(policy: &Policy, work: Work, fields: &[&str], stored: &[u8]) -> (Document, Tally) {
+    pub(in crate::migrate) fn plan(
+        policy: &Policy,
+        work: Work,
+        fields: &[&str],
+        stored: &[u8],
+    ) -> (Document, Tally) {
         let job = Job {
             work,
             policy,
@@ -240,7 +245,7 @@ mod tests {
     }
 
     /// The document that a statement leaves behind.
-    fn applied(stored: &Document, statement: &Document) -> Document {
+    pub(in crate::migrate) fn applied(stored: &Document, statement: &Document) -> Document {
         let mut stored = stored.clone();
         if let Ok(stages) = statement.get_array("u") {
             let stage = stages[0].as_document().unwrap();
@@ -266,7 +271,7 @@ mod tests {
         stored
     }
 
-    fn everywhere() -> Document {
+    pub(in crate::migrate) fn everywhere() -> Document {
         doc! {
             "_id": 1, "name": "open",
             "ssn": "1", "payment": {"card": "2", "kind": "open"}, "age": -0.0, "tags": ["a", null, "b"],

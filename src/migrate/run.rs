@@ -222,7 +222,7 @@ impl<'j> Run<'j> {
         checkpoint.take_over(transactions.session()).await?;
         let moves = match self.job.work {
             Work::Encrypt => Some(self.moves(&checkpoint).await?),
-            Work::Rotate | Work::Decrypt => None,
+            Work::Rotate | Work::Decrypt | Work::Fill | Work::Clear => None,
         };
         if let Some(moves) = &moves {
             outcome.notes = moves.notes();
@@ -278,7 +278,7 @@ impl<'j> Run<'j> {
         match self.job.work {
             Work::Encrypt => on_plaintext == OnPlaintext::Allow,
             Work::Decrypt => on_plaintext == OnPlaintext::Store,
-            Work::Rotate => true,
+            Work::Rotate | Work::Fill | Work::Clear => true,
         }
     }
 
@@ -315,7 +315,29 @@ impl<'j> Run<'j> {
             .map(|field| field.active_id().0.to_string())
             .collect();
         let keys = ids.into_iter().collect::<Vec<_>>().join(",");
-        Checkpoint::new(self.client, self.job, &format!("under {keys}"))
+        let keys = match self.job.work {
+            Work::Fill | Work::Clear => format!("epochs {}", self.epochs()),
+            _ => format!("under {keys}"),
+        };
+        Checkpoint::new(self.client, self.job, &keys)
+    }
+
+    /// The index epochs that the job is about, with their states.
+    fn epochs(&self) -> String {
+        let fields = self.job.collection.fields().iter();
+        let equalities = fields
+            .filter(|field| self.job.concerns(field))
+            .filter_map(|field| field.equality.as_ref());
+        let epochs: std::collections::BTreeSet<String> = equalities
+            .flat_map(|equality| {
+                let written = equality.written().iter();
+                let written = written.map(|tokens| (tokens.epoch, tokens.state.word()));
+                let dropped = equality.dropped().iter();
+                let all = written.chain(dropped.map(|epoch| (*epoch, "dropped")));
+                all.map(|(epoch, state)| format!("{} {epoch} {state}", equality.key_name))
+            })
+            .collect();
+        epochs.into_iter().collect::<Vec<_>>().join(", ")
     }
 
     async fn moves(&self, checkpoint: &Checkpoint) -> Result<Moves, EngineError> {

@@ -25,8 +25,12 @@ pub struct Equality {
     pub epoch: u32,
     /// Whether the schema gives the field a `domain`, to join it with others.
     pub in_domain: bool,
+    /// The name of the key.
+    pub key_name: Arc<str>,
     /// All that are written, in the order of their numbers.
     written: Arc<[Tokens]>,
+    /// The epochs that are disabled or destroyed.
+    dropped: Arc<[u32]>,
 }
 
 /// The tokens of one index epoch.
@@ -36,6 +40,8 @@ pub struct Tokens {
     pub epoch: u32,
     /// Their name in the sealed document.
     pub name: String,
+    /// What is done with them: staged, active or retired.
+    pub state: State,
     key: TokenKey,
 }
 
@@ -44,6 +50,7 @@ impl Tokens {
         Some(Self {
             epoch: epoch.number,
             name: token_name(epoch.number),
+            state: epoch.state,
             key: TokenKey::derive(epoch.material.as_ref()?, domain),
         })
     }
@@ -67,6 +74,8 @@ impl Equality {
             .filter(|epoch| is_written(epoch.state))
             .filter_map(|epoch| Tokens::of(epoch, domain))
             .collect();
+        let dropped = key.epochs.iter().filter(|epoch| !is_written(epoch.state));
+        let dropped = dropped.map(|epoch| epoch.number);
         let active = key.active_epoch().map(|epoch| epoch.number);
         let active = written.iter().find(|tokens| Some(tokens.epoch) == active);
         let active = active.ok_or_else(|| PolicyError::NoActive {
@@ -79,13 +88,36 @@ impl Equality {
             suffix: format!(".{}", active.name),
             epoch: active.epoch,
             in_domain,
+            key_name: key.name.as_str().into(),
             written: Arc::clone(&written),
+            dropped: dropped.collect(),
         })
     }
 
     /// All tokens that are written, in the order of the numbers of their epochs.
     pub fn written(&self) -> &[Tokens] {
         &self.written
+    }
+
+    /// The epochs whose tokens are not written any more, and may lie in documents.
+    pub fn dropped(&self) -> &[u32] {
+        &self.dropped
+    }
+
+    /// The epoch that is written and not used yet.
+    pub fn staged(&self) -> Option<u32> {
+        let staged = self.written.iter();
+        let mut staged = staged.filter(|tokens| tokens.state == State::Staged);
+        staged.next().map(|tokens| tokens.epoch)
+    }
+
+    /// The state of an epoch in the key file; none if that does not have it.
+    pub fn state(&self, epoch: u32) -> Option<State> {
+        let mut written = self.written.iter();
+        match written.find(|tokens| tokens.epoch == epoch) {
+            Some(tokens) => Some(tokens.state),
+            None => self.dropped.contains(&epoch).then_some(State::Disabled),
+        }
     }
 
     /// Whether a name is that of tokens that every value has.

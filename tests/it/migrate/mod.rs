@@ -5,6 +5,7 @@ mod decrypt;
 mod encrypt;
 mod indexes;
 mod refused;
+mod reindex;
 mod rotate;
 mod values;
 
