@@ -123,14 +123,14 @@ impl Running {
                 config.keyring.file.display()
             )));
         }
-        if fresh.is_empty() && !before.is_empty() {
+        if fresh.policy.is_empty() && !before.is_empty() {
             // So it looks when a file was emptied to be written anew, and the disk was full.
             return Err(Failure::new(format_args!(
                 "{}: seals nothing any more; restart the proxy if all is to be stored in plain",
                 config.schema.display()
             )));
         }
-        let unsealed = unsealed(&before, &fresh);
+        let unsealed = unsealed(&before, &fresh.policy);
         // Nothing fails from here on.
         self.policy.store(Arc::new(fresh.policy));
         // Connections that are open stay with the certificates that they began with.
