@@ -26,8 +26,11 @@ pub(super) fn run(file: &Path) -> Result<(), Failure> {
         tracing::warn!("{warning}");
     }
     let seen = Fingerprint::of(file, &config).with(stamp);
-    let loaded = load::load(&config)?;
-    let policy = loaded.policy;
+    // Nothing else may keep the keyring: keys that are destroyed later are to be wiped.
+    let (policy, tls) = {
+        let loaded = load::load(&config)?;
+        (loaded.policy, loaded.tls)
+    };
     remember(&config.keyring.file, policy.generation());
     let start = Start {
         file,
@@ -35,7 +38,7 @@ pub(super) fn run(file: &Path) -> Result<(), Failure> {
         level,
         seen,
         policy: Arc::new(ArcSwap::from_pointee(policy)),
-        tls: loaded.tls.into_cell(),
+        tls: tls.into_cell(),
     };
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
