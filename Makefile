@@ -20,7 +20,7 @@ SUITES_READY := $(VENV)/.ready-suites
 NODE := tests/drivers/node
 NODE_READY := $(NODE)/node_modules/.ready
 
-.PHONY: help mongod build demo test rust-test driver-test suites soak fmt lint bench check docs clean toolchains node
+.PHONY: help mongod build demo test rust-test driver-test suites soak fmt lint bench bench-life check docs clean toolchains node
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-12s %s\n", $$1, $$2 }'
@@ -67,6 +67,9 @@ bench: ## the criterion benches
 
 check: lint ## what needs no mongod: lint and unit tests
 	$(CARGO) test --locked --lib
+
+bench-life: mongod $(VENV_READY) build ## what rotating 200,000 documents costs services that go on
+	$(VENV)/bin/python benches/life.py $(ARGS)
 
 docs: ## write docs/operators.md anew, from the table of the tests
 	FIELDSEAL_WRITE_DOCS=1 $(CARGO) test --locked --test it -- operators::the_page_says_what_the_table_does
