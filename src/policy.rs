@@ -6,7 +6,7 @@ mod indexes;
 mod uses;
 mod views;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -395,6 +395,23 @@ impl Policy {
     /// The keyring's generation.
     pub fn generation(&self) -> u64 {
         self.keyring.generation
+    }
+
+    /// The names of the keys of which the policy `before` has a version or an index epoch
+    /// that this one does not know at all.
+    pub fn keys_lost_since<'b>(&self, before: &'b Self) -> Vec<&'b str> {
+        let every = |key: &'b NamedKey| key.versions.iter().chain(&key.epochs);
+        let known: HashSet<KeyId> = (self.keyring.keys.iter())
+            .flat_map(|key| key.versions.iter().chain(&key.epochs))
+            .map(|version| version.id)
+            .collect();
+        let lost = |version: &'b crate::keyring::KeyVersion| {
+            version.material.is_some() && !known.contains(&version.id)
+        };
+        let keys = before.keyring.keys.iter();
+        keys.filter(|key| every(key).any(lost))
+            .map(|key| key.name.as_str())
+            .collect()
     }
 
     /// What is sealed in a collection, if anything is.

@@ -123,6 +123,15 @@ impl Running {
                 config.keyring.file.display()
             )));
         }
+        let lost = fresh.policy.keys_lost_since(&before);
+        if !lost.is_empty() {
+            // No command takes a key out. One machine's file was put over another's.
+            return Err(Failure::new(format_args!(
+                "{}: lacks keys that are in use, of {}: it is not a later state of the same key file; put that one back, or restart the proxy",
+                config.keyring.file.display(),
+                lost.join(", ")
+            )));
+        }
         if fresh.policy.is_empty() && !before.is_empty() {
             // So it looks when a file was emptied to be written anew, and the disk was full.
             return Err(Failure::new(format_args!(
@@ -532,6 +541,26 @@ mod tests {
             assert!(line.contains("went back from generation 2 to 1"), "{line}");
             assert_eq!(running.policy.load().generation(), 2);
         }
+    }
+
+    #[test]
+    fn a_key_file_that_went_another_way_is_refused() {
+        let place = Workplace::new("reload-fork", SCHEMA);
+        let running = start(&place);
+        let old = std::fs::read_to_string(place.path("keyring.json")).unwrap();
+        rotate_key(&place, "default").unwrap();
+        assert_eq!(running.take_up().done, taken_up(2));
+        // The old one, rotated elsewhere and then brought here.
+        place.write("keyring.json", &old);
+        std::fs::remove_file(place.path("keyring.json.lock")).unwrap();
+        rotate_key(&place, "default").unwrap();
+        rotate_key(&place, "default").unwrap();
+        let line = failure(&running);
+        assert!(
+            line.contains("lacks keys that are in use, of default"),
+            "{line}"
+        );
+        assert_eq!(running.policy.load().generation(), 2);
     }
 
     #[test]
