@@ -155,6 +155,7 @@ fn run<'m>(
         compared: &compared,
         constants: scope.constants,
         stored: false,
+        kept: false,
     };
     let mut documents = Some(documents);
     options::fields(splicer, scope, command.body, 1, |splicer, element| {

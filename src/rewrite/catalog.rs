@@ -310,6 +310,7 @@ pub(super) fn view<'m>(
         compared: &compared,
         constants: None,
         stored: false,
+        kept: true,
     };
     let source = pipeline.source(command.database, &on, "the view")?;
     let Some(stages) = stages else {

@@ -41,8 +41,6 @@ pub(super) struct Parts<'s, 'c, 'm> {
     beside: Vec<u8>,
     /// Whether the condition can stay as it is.
     same: bool,
-    /// Whether MongoDB keeps the filter for good.
-    kept: bool,
     /// Whether what presence answers may give an array position.
     gives_position: bool,
     /// Whether MongoDB notes another array position with it than on plaintext, or none.
@@ -67,7 +65,6 @@ impl<'s, 'c, 'm> Parts<'s, 'c, 'm> {
             tokens: Vec::new(),
             beside: Vec::new(),
             same: true,
-            kept: false,
             gives_position: false,
             moves_position: false,
         }
@@ -88,7 +85,6 @@ impl<'s, 'c, 'm> Parts<'s, 'c, 'm> {
         condition: &Element<'m>,
         purpose: &mut Purpose<'_, 'm>,
     ) -> Result<(), Refusal> {
-        self.kept = matches!(purpose, Purpose::Keep);
         if !is_operators(condition)? {
             return self.operator("$eq", condition, purpose);
         }
@@ -189,6 +185,12 @@ impl<'s, 'c, 'm> Parts<'s, 'c, 'm> {
     }
 
     fn of_type(&mut self, operand: &Element<'_>) -> Result<(), Refusal> {
+        if self.scope.stored {
+            // It is of the stored form already.
+            self.no_plaintext("$type")?;
+            self.stays("$type", operand);
+            return Ok(());
+        }
         let Some(asked) = asked(self.scope, self.path, operand)? else {
             self.stays("$type", operand);
             return Ok(());
@@ -207,7 +209,7 @@ impl<'s, 'c, 'm> Parts<'s, 'c, 'm> {
         self.same = false;
         let only_sealed = stored.sealed && !(stored.array || stored.null || stored.undefined);
         // The same, and an index can answer it.
-        if only_sealed && self.field.equality.is_some() && !self.kept {
+        if only_sealed && self.field.equality.is_some() && !self.scope.kept.get() {
             Writer::new(&mut self.tokens).bool("$exists", true);
         } else {
             self.gives_position = true;
@@ -311,9 +313,13 @@ impl<'s, 'c, 'm> Parts<'s, 'c, 'm> {
         if depth > DEEPEST {
             return Err(Malformed("a filter is nested too deep").into());
         }
-        let mut inner = Self::new(self.scope, self.path, self.field, self.element, depth);
-        inner.kept = self.kept;
-        Ok(inner)
+        Ok(Self::new(
+            self.scope,
+            self.path,
+            self.field,
+            self.element,
+            depth,
+        ))
     }
 
     /// `$not: {…}` is what no document that meets `{…}` does: a `$nor` of one.

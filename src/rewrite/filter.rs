@@ -21,8 +21,6 @@ use crate::schema::NodeId;
 pub(super) enum Purpose<'f, 'm> {
     /// Finding documents.
     Match,
-    /// Being kept by MongoDB, which goes by it at every write.
-    Keep,
     /// Finding or making one: the equalities that MongoDB would put into the new document.
     Upsert(&'f mut Vec<UpsertEquality<'m>>),
     /// A branch of such a filter, from which MongoDB takes no equality.
@@ -47,7 +45,6 @@ impl<'m> Purpose<'_, 'm> {
     fn branch<'b>(&self) -> Purpose<'b, 'm> {
         match self {
             Self::Match => Purpose::Match,
-            Self::Keep => Purpose::Keep,
             Self::Upsert(_) | Self::UpsertBranch => Purpose::UpsertBranch,
         }
     }

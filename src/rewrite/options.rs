@@ -175,7 +175,10 @@ pub(super) fn validator<'m>(
     element: &Element<'m>,
 ) -> Result<(), Refusal> {
     scope.compared.set(false);
-    filter_for(splicer, scope, element, &mut Purpose::Keep)?;
+    scope.kept.set(true);
+    let rewritten = filter(splicer, scope, element);
+    scope.kept.set(false);
+    rewritten?;
     if scope.compared.get() {
         return Err(scope.refuse_command(
             "a validator that compares sealed fields",

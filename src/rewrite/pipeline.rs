@@ -52,6 +52,8 @@ pub(super) struct Pipeline<'p> {
     pub(super) constants: Option<&'p Constants<'p>>,
     /// Whether the stages are as MongoDB stores them, in the definition of a view.
     pub(super) stored: bool,
+    /// Whether MongoDB is to keep the stages, as the definition of a view.
+    pub(super) kept: bool,
 }
 
 /// The documents between two stages.
@@ -243,6 +245,7 @@ impl<'p> Pipeline<'p> {
             scope.root = Some(&documents.content);
             scope.variables = variables;
             scope.stored = self.stored;
+            scope.kept.set(self.kept);
             let reading = Stage {
                 reading: Reading {
                     scope: &scope,

@@ -28,6 +28,9 @@ pub(super) struct Scope<'c> {
     pub(super) collection: &'c Collection,
     /// Whether a comparison was turned into one of tokens, which know no collation.
     pub(super) compared: Cell<bool>,
+    /// Whether MongoDB keeps what is written and goes by it whatever index epoch is active
+    /// then, as it does with validators and the definitions of views.
+    pub(super) kept: Cell<bool>,
     /// Whether MongoDB would compare strings of the collection by a collation.
     pub(super) collated: bool,
     /// The indexes of the collection, if MongoDB was asked for them.
@@ -65,6 +68,7 @@ impl<'c> Scope<'c> {
             command,
             collection,
             compared: Cell::new(false),
+            kept: Cell::new(false),
             collated,
             indexes: None,
             constants: None,

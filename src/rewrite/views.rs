@@ -428,6 +428,7 @@ fn shape(
         compared: &compared,
         constants: None,
         stored: true,
+        kept: false,
     };
     let mut documents = pipeline.source(database, &on, "the view").ok()?;
     if let Some(stages) = options.find("pipeline").ok()? {

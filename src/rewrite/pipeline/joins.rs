@@ -310,6 +310,7 @@ impl Stage<'_> {
         let mut scope = Scope::new(self.pipeline.command, collection, self.pipeline.collated);
         scope.constants = self.scope.constants;
         scope.stored = self.scope.stored;
+        scope.kept.set(self.scope.kept.get());
         scope
     }
 

@@ -332,6 +332,26 @@ fn commands_that_name_an_index_find_it_under_its_stored_name() {
 }
 
 #[test]
+fn what_mongodb_keeps_and_goes_by_at_every_write_or_read_names_no_epoch() {
+    for policy in [&under(&[Retired, Active]), &*POLICY] {
+        for filter in [
+            doc! {"ssn": {"$type": "string"}},
+            doc! {"ssn": {"$not": {"$type": "string"}}},
+            doc! {"contacts.a": {"$elemMatch": {"phone": {"$type": "string"}}}},
+            doc! {"payment": {"$elemMatch": {"card": {"$type": "string"}}}},
+        ] {
+            let modify = doc! {"collMod": "customers", "validator": filter.clone()};
+            let stages = vec![doc! {"$match": filter}];
+            let create = doc! {"create": "view", "viewOn": "customers", "pipeline": stages};
+            for command in [modify, create] {
+                let sent = sent_under(policy, command).to_string();
+                assert!(sent.contains("$type") && !sent.contains(".e"), "{sent}");
+            }
+        }
+    }
+}
+
+#[test]
 fn an_index_of_several_epochs_does_not_change_in_one_of_them_alone() {
     let partial = |epoch: u32| doc! {format!("ssn.e{epoch}"): {"$exists": true}};
     let there = [

@@ -172,6 +172,18 @@ fn a_view_whose_definition_has_tokens_is_followed_as_it_is() {
 }
 
 #[test]
+fn a_view_that_was_made_of_types_is_followed() {
+    let stages = vec![doc! {"$match": {"ssn": {"$type": "string"}}}];
+    let create = doc! {"create": "typed", "viewOn": "customers", "pipeline": stages};
+    let made = decided_by(&told(&[]), &create).unwrap();
+    let stages = made.get_array("pipeline").unwrap().iter();
+    let stages = stages.map(|stage| stage.as_document().unwrap().clone());
+    let policy = told(&[view("typed", "customers", stages.collect())]);
+    let find = doc! {"find": "typed", "filter": {"ssn": {"$ne": null}}};
+    decided_by(&policy, &find).unwrap();
+}
+
+#[test]
 fn a_view_of_a_collection_that_still_has_plaintext_is_not_compared() {
     let policy = told(&[view("view", "moving", vec![doc! {"$set": {"x": 1}}])]);
     let told = decided_by(&policy, &doc! {"find": "view", "filter": {"ssn": CANARY}}).unwrap_err();
