@@ -151,20 +151,28 @@ impl Uri {
 
     /// The text, unless it repeats a part of the connection string that could be a password.
     fn without_secret(&self, text: String) -> String {
-        let login = self
-            .text
-            .rsplit_once('@')
-            .map_or("", |(login, _)| login.trim_start_matches("mongodb://"));
+        // Without an `@`, all of it may be a login whose host was forgotten.
+        let whole = self.text.trim_start_matches("mongodb://");
+        let login = whole.rsplit_once('@').map_or(whole, |(login, _)| login);
+        let login = match login.len() < whole.len() || told_as_port(&text) {
+            true => login,
+            false => "",
+        };
         let password = login
             .split_once(':')
             .map_or(login, |(_, password)| password);
-        let mut pieces = password.split([':', '@', '/', '?', '%', '&']);
+        let mut pieces = password.split([':', '@', '/', '?', '%', '&', ',']);
         let repeats = pieces.any(|piece| !piece.is_empty() && text.contains(piece));
         if repeats {
             return "the connection string cannot be used as it is (what the driver says of it may hold the password, and is not shown); characters such as `@`, `:`, `/` and `%` in user names and passwords are written `%40`, `%3A`, `%2F` and `%25`".to_owned();
         }
         text
     }
+}
+
+/// Whether the driver complains of a port: it shows the text that stands in its place.
+fn told_as_port(text: &str) -> bool {
+    text.contains("invalid server address")
 }
 
 /// What stands under a namespace.
@@ -371,6 +379,9 @@ mod tests {
             "mongodb://ada:p@sesame@host/",
             "mongodb://ada:%sesame@host/",
             "ada:sesame@host",
+            "mongodb://ada:sesame",
+            "mongodb://ada:sesame/shop",
+            "mongodb://ada:sesame,host:1/",
             "mongodb+srv://ada:sesame@host/",
         ] {
             let told = refused(uri);
