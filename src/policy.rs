@@ -309,6 +309,12 @@ impl Policy {
         Self::counting(schema, keyring, Arc::default())
     }
 
+    /// Whether a key version may open and not yet seal.
+    pub fn is_staged(&self, id: KeyId) -> bool {
+        let version = self.keyring.version(id);
+        version.is_some_and(|(_, version)| version.state == State::Staged)
+    }
+
     /// Compiles what comes after this policy: what was counted is counted on.
     pub fn renewed(&self, schema: Arc<Schema>, keyring: Arc<Keyring>) -> Result<Self, PolicyError> {
         Self::counting(schema, keyring, Arc::clone(&self.tallies))

@@ -136,6 +136,11 @@ impl Job<'_> {
         if sealed.header.field == field.id && sealed.header.key == field.active_id() {
             return Ok(Verdict::Right);
         }
+        // A version that is staged here, and seals already, was promoted in a newer key file:
+        // going back to the older one would undo another job's work.
+        if sealed.header.field == field.id && self.policy.is_staged(sealed.header.key) {
+            return Ok(Verdict::Right);
+        }
         let mut plain = Vec::new();
         if let Some(left) = self.open(field, sealed, &mut plain) {
             return Ok(left);
