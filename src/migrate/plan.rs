@@ -8,6 +8,11 @@ use crate::raw::{Doc, Element, Malformed, Writer, kind};
 /// The largest document that MongoDB stores.
 const LARGEST: usize = 16 * 1024 * 1024;
 
+/// Why a value is left that no path leads to, nor any update: of a document that is replaced
+/// MongoDB keeps only the difference, by names. Where two differ that have one name, it ends
+/// with a failed invariant (6.0), or its secondaries change the other one.
+const TWICE: &str = "stands in a document that has a name twice, which MongoDB cannot change safely: insert it anew, with names that differ";
+
 /// An element that another one takes the place of.
 #[derive(Debug)]
 struct Patch {
@@ -98,11 +103,12 @@ impl Plan {
             let mut element = Vec::new();
             let verdict = job.value(site, &value, &mut element)?;
             if !value.element.is_null() {
-                tally.value(path, verdict == Verdict::Changed);
+                tally.value(path, verdict == Verdict::Changed && !site.twice);
             }
             match verdict {
                 Verdict::Right => {}
                 Verdict::Left(why) => tally.leave(Some(path), why),
+                Verdict::Changed if site.twice => tally.leave(Some(path), TWICE),
                 Verdict::Changed => self.patches.push(Patch {
                     start: value.element.start,
                     end: value.element.end,
@@ -389,6 +395,43 @@ pub(super) mod tests {
         assert!(again.is_empty());
         let (statement, _) = plan(&policy, Work::Decrypt, &[], &bytes(&anew));
         assert_eq!(bytes(&applied(&anew, &statement)), bytes(&stored));
+    }
+
+    #[test]
+    fn a_name_that_stands_twice_is_left_and_the_rest_is_sealed() {
+        let policy = fixture::policy();
+        let mut stored = Vec::new();
+        let mut writer = Writer::new(&mut stored);
+        let open = writer.begin();
+        for (name, value) in [("_id", "1"), ("ssn", "2"), ("ssn", "3"), ("address", "4")] {
+            writer.string(name, value);
+        }
+        writer.end(open);
+        let (statement, tally) = plan(&policy, Work::Encrypt, &[], &stored);
+        let set = statement.get_document("u").unwrap();
+        let set = set.get_document("$set").unwrap();
+        assert_eq!(set.keys().collect::<Vec<_>>(), ["address"]);
+        assert_eq!(tally.left(), 2, "{tally:?}");
+        let reason = tally.left.keys().next().unwrap();
+        assert!(reason.why.contains("a name twice"), "{tally:?}");
+    }
+
+    #[test]
+    fn what_another_key_file_has_promoted_already_is_not_sealed_under_the_old_version_again() {
+        let stored = doc! {"_id": 1, "ssn": "1"};
+        let mut keyring = fixture::keyring();
+        keyring.rotate("default", None).unwrap();
+        let promoted = fixture::policy_with(keyring.clone());
+        let (statement, _) = plan(&promoted, Work::Encrypt, &[], &bytes(&stored));
+        let sealed = applied(&stored, &statement);
+        let versions = &mut keyring.keys[0].versions;
+        let last = versions.len() - 1;
+        versions[last].state = crate::keyring::State::Staged;
+        versions[last - 1].state = crate::keyring::State::Active;
+        let behind = fixture::policy_with(keyring);
+        let (statement, tally) = plan(&behind, Work::Rotate, &[], &bytes(&sealed));
+        assert!(statement.is_empty(), "{statement}");
+        assert_eq!(tally.left(), 0);
     }
 
     #[test]
