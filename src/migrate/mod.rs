@@ -41,6 +41,16 @@ pub enum EngineError {
     /// A stored document does not hold together.
     #[error("a stored document is {0}")]
     Malformed(#[from] Malformed),
+    /// An `_id` that no command can name.
+    #[error(
+        "{namespace}: the _id of the document {before} is not UTF-8 or has no form in BSON; insert that document anew under another one, remove it, and run this again"
+    )]
+    Id {
+        /// The collection.
+        namespace: String,
+        /// Where it is.
+        before: String,
+    },
     /// MongoDB has no transactions.
     #[error(
         "MongoDB runs as a standalone, without the transactions that make a migration safe; start it with --replSet and run rs.initiate(), even with one member"

@@ -114,6 +114,8 @@ impl Passes<'_, '_> {
             .collection
             .find(filter)
             .hint(mongodb::options::Hint::Keys(doc! { "_id": 1 }))
+            // The index gives that order on one server; a router merges by it what shards send.
+            .sort(doc! { "_id": 1 })
             .projection(projection(self.job))
             .limit(i64::try_from(self.pace.step(BATCH)).unwrap_or(1));
         if let Some(least) = least {
@@ -131,7 +133,13 @@ impl Passes<'_, '_> {
                 .ok()
                 .flatten()
                 .and_then(|id| Bson::try_from(id).ok())
-                .ok_or(EngineError::Command)?;
+                .ok_or_else(|| EngineError::Id {
+                    namespace: self.job.collection.namespace.clone(),
+                    before: batch.last.as_ref().or(range.behind()).map_or_else(
+                        || "that comes first".to_owned(),
+                        |id| format!("that follows _id {id}"),
+                    ),
+                })?;
             let plan = Plan::of(self.job, doc, &mut looked)?;
             if !plan.is_empty() {
                 group.push(id.clone());
@@ -184,6 +192,14 @@ enum Range<'i> {
 impl<'i> Range<'i> {
     fn after(after: Option<&'i Bson>) -> Self {
         after.map_or(Self::All, Self::After)
+    }
+
+    /// The `_id` that it begins behind.
+    fn behind(&self) -> Option<&Bson> {
+        match self {
+            Self::After(id) => Some(id),
+            Self::All | Self::Greatest => None,
+        }
     }
 
     /// A filter, and a lower bound of the index. Comparisons such as `$gt` keep to one type,

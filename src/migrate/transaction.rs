@@ -146,6 +146,14 @@ impl<'j> Transactions<'j> {
                 }
                 Ok(Attempt::TooMuch) => Trouble::Conflict,
                 Ok(Attempt::Refused(code)) => Trouble::Refused(code),
+                // One document must not keep the others from being done.
+                Err(Failed::Engine(EngineError::Malformed(_))) if group.len() > 1 => {
+                    Trouble::Conflict
+                }
+                Err(Failed::Engine(EngineError::Malformed(malformed))) => {
+                    done.leave(None, format!("is {malformed}: mend it, or remove it"));
+                    return Ok(None);
+                }
                 Err(Failed::Engine(error)) => return Err(error),
                 Err(Failed::Driver(error)) => match Trouble::of(&error) {
                     Trouble::Passing if patience.wait().await => continue,
