@@ -56,7 +56,8 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>, InspectError> {
 }
 
 fn is_bson(path: &Path) -> bool {
-    stem(path).is_some() && !path.is_dir()
+    // Nothing that could keep a reader waiting, such as a pipe.
+    stem(path).is_some() && path.is_file()
 }
 
 /// The name of a file without `.bson` or `.bson.gz`.
