@@ -2,18 +2,24 @@
 
 mod reindex;
 
+use std::path::Path;
+
 use clap::{Args, Subcommand};
 use mongodb::Client;
 use serde_json::json;
 
 use super::database::{DatabaseArgs, run_to_end};
 use super::progress::{Display, count, grouped};
+use super::reload::{Fingerprint, Stamp};
 use super::serve::Stop;
 use super::{ConfigFile, Failure, Report, load};
 use crate::config::Config;
 use crate::migrate::database::{Listed, Standing, sealed_namespaces};
 use crate::migrate::{EngineError, Options, Outcome, Work};
 use crate::policy::Policy;
+
+/// How often the files are looked at.
+const LOOK_AGAIN: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// How long taking leave of MongoDB may take.
 const GOODBYE: std::time::Duration = std::time::Duration::from_secs(3);
@@ -68,7 +74,11 @@ pub(super) fn run(command: Command) -> Result<(Report, Option<Failure>), Failure
         Command::Decrypt(arguments) => (Work::Decrypt, arguments),
         Command::Reindex(arguments) => return reindex::run(&arguments),
     };
-    let config = Config::load(&arguments.file.path)?;
+    let file = &arguments.file.path;
+    let stamp = Stamp::of(file);
+    let config = Config::load(file)?;
+    // Before the files are read, so that no change after it is missed.
+    let seen = Fingerprint::of(file, &config).with(stamp);
     let policy = load::load(&config)?.policy;
     run_to_end(async {
         let mut stop = Stop::new()?;
@@ -78,12 +88,24 @@ pub(super) fn run(command: Command) -> Result<(Report, Option<Failure>), Failure
             () = stop.asked() => Err(Failure::new(
                 "stopped; run the same command again to go on from there",
             )),
+            () = changed(file, &config, &seen) => Err(Failure::new(format_args!(
+                "{}: it, the schema or the key file changed while the job ran, which would go by the old ones; run the same command again to go on from there",
+                file.display()
+            ))),
         };
         // A transaction that was under way is ended, rather than left for MongoDB to find.
         let _ = tokio::time::timeout(GOODBYE, client.shutdown()).await;
         let (outcomes, failure) = outcomes?;
         Ok(report(work, &arguments, &outcomes, failure))
     })
+}
+
+/// Waits until one of the files changes. What is sealed under a version that was replaced
+/// meanwhile would be lost if that is destroyed.
+async fn changed(file: &Path, config: &Config, seen: &Fingerprint) {
+    while Fingerprint::of(file, config) == *seen {
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
 }
 
 /// Does one collection after the other. One that fails does not keep the others.

@@ -78,12 +78,13 @@ impl Moves {
         Ok(moves)
     }
 
-    /// The names of the indexes on tokens, which serve nothing once all is in plain.
+    /// The names of the indexes on tokens, which serve nothing once all is in plain, and
+    /// whether they are unique.
     pub(super) async fn on_tokens(
         job: &Job<'_>,
         database: Database,
         listed: &Listed,
-    ) -> Result<Vec<String>, DatabaseError> {
+    ) -> Result<Vec<(String, bool)>, DatabaseError> {
         let moves = Self {
             database,
             collection: listed.collection().to_owned(),
@@ -92,8 +93,14 @@ impl Moves {
         let mut names = Vec::new();
         for index in moves.existing().await? {
             let key = index.get_document("key").cloned().unwrap_or_default();
-            if key.keys().any(|path| is_token(job, path)) {
-                names.push(index.get_str("name").unwrap_or_default().to_owned());
+            let concerned = |path: &String| {
+                let field = path.rsplit_once('.');
+                let field = field.and_then(|(above, _)| field_at(job, above));
+                is_token(job, path) && field.is_some_and(|field| job.concerns(&field))
+            };
+            if key.keys().any(concerned) {
+                let name = index.get_str("name").unwrap_or_default().to_owned();
+                names.push((name, index.get_bool("unique").unwrap_or_default()));
             }
         }
         Ok(names)

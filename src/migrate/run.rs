@@ -213,6 +213,9 @@ impl<'j> Run<'j> {
         if !self.plaintext_is_expected() {
             return self.verify_only(outcome, watch).await;
         }
+        if self.job.work == Work::Decrypt {
+            self.check_token_indexes().await?;
+        }
         let checkpoint = self.checkpoint();
         let mut reached = checkpoint.read().await?.unwrap_or_default();
         outcome.resumed = reached.pass > 0;
@@ -261,10 +264,26 @@ impl<'j> Run<'j> {
         Ok(checkpoint.remove().await?)
     }
 
+    /// A unique index takes several documents without a token for equal.
+    async fn check_token_indexes(&self) -> Result<(), EngineError> {
+        let database = self.client.database(self.listed.database());
+        let mut on_tokens = Moves::on_tokens(self.job, database, self.listed)
+            .await?
+            .into_iter();
+        match on_tokens.find(|(_, unique)| *unique) {
+            None => Ok(()),
+            Some((name, _)) => Err(EngineError::Index {
+                namespace: self.listed.namespace.clone(),
+                name,
+                reason: "it is unique and on tokens, of which no document will have any; drop it, run this again, and create it on the field itself when all is in plain".to_owned(),
+            }),
+        }
+    }
+
     /// What is opened has no tokens any more: the user makes the indexes that are wanted.
     async fn note_token_indexes(&self, outcome: &mut Outcome) -> Result<(), DatabaseError> {
         let database = self.client.database(self.listed.database());
-        for name in Moves::on_tokens(self.job, database, self.listed).await? {
+        for (name, _) in Moves::on_tokens(self.job, database, self.listed).await? {
             outcome.notes.push(format!(
                 "the index {name:?} is on tokens, which are gone: drop it, and create it on the field itself"
             ));

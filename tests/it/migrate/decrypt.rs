@@ -65,3 +65,50 @@ async fn everything_is_plain_again_and_no_write_is_lost() {
     }
     assert_eq!(counted, written.load(Ordering::Relaxed));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_unique_index_on_tokens_is_dropped_before_the_tokens_go() {
+    let ground = Ground::new("allow", FIELDS).await;
+    fill(&ground, 20).await;
+    let unique = mongodb::options::IndexOptions::builder()
+        .unique(true)
+        .build();
+    let index = mongodb::IndexModel::builder()
+        .keys(doc! { "ssn": 1 })
+        .options(unique)
+        .build();
+    let stored = ground.stored().await;
+    stored.create_index(index).await.unwrap();
+    ground.succeed(&["migrate", "encrypt"]);
+    ground.schema("store", FIELDS);
+    let told = ground.fail(&["migrate", "decrypt"]);
+    assert!(
+        told.contains("\"ssn_1\"") && told.contains("drop it"),
+        "{told}"
+    );
+    assert!(
+        ground
+            .raw()
+            .await
+            .iter()
+            .all(|document| !holds(document, CANARY.as_bytes()))
+    );
+    stored.drop_index("ssn_1").await.unwrap();
+    let text = ground.succeed(&["migrate", "decrypt"]);
+    assert!(text.contains("nothing is left"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_ends_when_the_key_file_changes_under_it() {
+    let ground = Ground::new("allow", FIELDS).await;
+    fill(&ground, DOCUMENTS).await;
+    let job = ground.fail_meanwhile(&["migrate", "encrypt", "--rate", "200"]);
+    let rotated = async {
+        tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+        ground.succeed(&["keys", "rotate", "default"]);
+    };
+    let (told, ()) = tokio::join!(job, rotated);
+    assert!(told.contains("the key file changed"), "{told}");
+    let text = ground.succeed(&["migrate", "encrypt"]);
+    assert!(text.contains("nothing is left"), "{text}");
+}

@@ -115,6 +115,16 @@ impl Ground {
         text
     }
 
+    /// The same, and it must fail with exit code 1; what it wrote to standard error.
+    async fn fail_meanwhile(&self, arguments: &[&str]) -> String {
+        let mut command = command(arguments, &self.configuration);
+        let output = tokio::task::spawn_blocking(move || command.output().unwrap())
+            .await
+            .unwrap();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        error_text(&output)
+    }
+
     /// The collection as MongoDB has it.
     async fn stored(&self) -> Collection<Document> {
         let client = self.set.client().await;

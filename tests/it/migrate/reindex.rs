@@ -356,8 +356,11 @@ async fn what_stands_in_the_way_of_a_move_is_told() {
         }] }
     };
     database.run_command(partial(&ssn(1))).await.unwrap();
-    let view = doc! { "create": "known", "viewOn": "people", "pipeline": [{ "$match": { "ssn": { "$type": "string" } } }] };
-    database.run_command(view).await.unwrap();
+    // Made on MongoDB itself: through the proxy none names a token.
+    let tokens = doc! { "$match": { "ssn.e1": { "$exists": true } } };
+    let view = doc! { "create": "known", "viewOn": "people", "pipeline": [tokens] };
+    let direct = ground.set.client().await.database(&ground.database);
+    direct.run_command(view).await.unwrap();
     let error = ground.fail(&["migrate", "reindex", "--key", "other"]);
     assert!(error.contains("default"), "{error}");
 
@@ -372,11 +375,7 @@ async fn what_stands_in_the_way_of_a_move_is_told() {
     ground.succeed(&["keys", "disable", "default", "--epoch", "1"]);
     let error = ground.fail(&["migrate", "reindex"]);
     assert!(error.contains("the view \"known\""), "{error}");
-    database
-        .collection::<Document>("known")
-        .drop()
-        .await
-        .unwrap();
+    direct.collection::<Document>("known").drop().await.unwrap();
     let text = ground.succeed(&["migrate", "reindex"]);
     assert!(text.contains("keys destroy default --epoch 1"), "{text}");
 
