@@ -114,7 +114,7 @@ def quantile(times, part):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--documents", type=int, default=200_000)
-    parser.add_argument("--program", type=pathlib.Path, default=BUILT)
+    parser.add_argument("--program", type=lambda path: pathlib.Path(path).resolve(), default=BUILT)
     arguments = parser.parse_args()
     count = arguments.documents
     with tempfile.TemporaryDirectory(prefix="fieldseal-life-") as scratch:
