@@ -65,7 +65,7 @@ pub(super) fn run(arguments: &Inspect) -> Result<Inspected, Failure> {
 fn read(paths: &[PathBuf], needs: &mut Needs) -> Result<(), InspectError> {
     let mut ticker = Ticker::new();
     let mut progress = |read: u64, documents: u64| {
-        ticker.tick(|| format!("{} read, {documents} documents", bytes(read)));
+        ticker.tick(|_| format!("{} read, {documents} documents", bytes(read)));
     };
     for path in paths {
         if path.as_os_str() == STANDARD_INPUT {

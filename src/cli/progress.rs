@@ -1,14 +1,10 @@
 //! How far a job has come: a bar on a terminal, lines elsewhere.
 
-use std::io::{IsTerminal, Write};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use super::ticker::Ticker;
 use crate::migrate::Progress;
 
-/// How often a line is written where there is no terminal.
-const LINES: Duration = Duration::from_secs(5);
-/// How often the bar moves.
-const FRAMES: Duration = Duration::from_millis(100);
 /// How many characters the bar has.
 const WIDTH: u64 = 20;
 
@@ -16,10 +12,7 @@ const WIDTH: u64 = 20;
 pub(super) struct Display {
     /// What is done to documents: `sealed`.
     done: &'static str,
-    terminal: bool,
-    shown: Instant,
-    /// Whether a bar is on the terminal's last line.
-    bar: bool,
+    ticker: Ticker,
     pass: Option<Pass>,
 }
 
@@ -37,9 +30,7 @@ impl Display {
     pub(super) fn new(done: &'static str) -> Self {
         Self {
             done,
-            terminal: std::io::stderr().is_terminal(),
-            shown: Instant::now(),
-            bar: false,
+            ticker: Ticker::new(),
             pass: None,
         }
     }
@@ -57,43 +48,30 @@ impl Display {
                 from: progress.seen,
             });
         }
-        let period = if self.terminal { FRAMES } else { LINES };
-        if self.shown.elapsed() < period {
-            return;
-        }
-        self.shown = Instant::now();
-        let speed = self.pass.as_ref().map_or(0, |pass| {
-            let millis = u64::try_from(pass.began.elapsed().as_millis()).unwrap_or(u64::MAX);
-            (progress.seen - pass.from.min(progress.seen)) * 1000 / millis.max(1)
+        let (done, pass) = (self.done, &self.pass);
+        self.ticker.tick(|terminal| {
+            let speed = pass.as_ref().map_or(0, |pass| pass.speed(progress.seen));
+            line(progress, speed, done, terminal)
         });
-        let line = line(progress, speed, self.done, self.terminal);
-        if self.terminal {
-            write(&format!("\r\u{1b}[2K{line}"));
-            self.bar = true;
-        } else {
-            write(&format!("{line}\n"));
-        }
     }
 
     /// Says what happens between two jobs.
     pub(super) fn say(&mut self, text: &str) {
-        self.clear();
-        write(&format!("{text}\n"));
+        self.ticker.say(text);
     }
 
     /// Takes the bar away.
     pub(super) fn clear(&mut self) {
-        if self.bar {
-            write("\r\u{1b}[2K");
-            self.bar = false;
-        }
+        self.ticker.clear();
     }
 }
 
-/// Progress that nobody can see is no reason to stop.
-fn write(text: &str) {
-    let mut out = std::io::stderr().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+impl Pass {
+    /// Documents a second since it began.
+    fn speed(&self, seen: u64) -> u64 {
+        let millis = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        (seen - self.from.min(seen)) * 1000 / millis.max(1)
+    }
 }
 
 fn line(progress: &Progress<'_>, speed: u64, done: &str, bar: bool) -> String {

@@ -109,7 +109,7 @@ async fn see(
         let names = sealed_names(rule);
         let all = estimate(client, &listed, extent).await;
         scan(client, &listed, extent, names, |doc| {
-            ticker.tick(|| format!("{namespace}: {} of about {all} documents", census.documents));
+            ticker.tick(|_| format!("{namespace}: {} of about {all} documents", census.documents));
             census.document(policy, doc)
         })
         .await?;

@@ -6,7 +6,10 @@ use std::time::{Duration, Instant};
 /// How often a line changes on a terminal.
 const TERMINAL: Duration = Duration::from_millis(200);
 /// How often a new line is written elsewhere.
-const ELSEWHERE: Duration = Duration::from_secs(10);
+const ELSEWHERE: Duration = Duration::from_secs(5);
+
+/// Takes away the line of a terminal.
+const CLEAR: &str = "\r\x1b[K";
 
 /// Shows progress on standard error. What it showed on a terminal goes when it is dropped.
 #[derive(Debug)]
@@ -25,31 +28,48 @@ impl Ticker {
         }
     }
 
-    /// Shows what `line` makes, unless something was shown just now.
-    pub(super) fn tick(&mut self, line: impl FnOnce() -> String) {
+    /// Shows what `line` makes, unless something was shown just now. It is told whether it
+    /// is for a terminal.
+    pub(super) fn tick(&mut self, line: impl FnOnce(bool) -> String) {
         let pause = if self.terminal { TERMINAL } else { ELSEWHERE };
         if self.last.elapsed() < pause {
             return;
         }
         self.last = Instant::now();
-        self.shown = true;
-        let mut out = std::io::stderr().lock();
-        // Nothing depends on it.
-        let _ = if self.terminal {
-            write!(out, "\r\x1b[K{}", line())
+        let line = line(self.terminal);
+        if self.terminal {
+            write(&format!("{CLEAR}{line}"));
+            self.shown = true;
         } else {
-            writeln!(out, "fieldseal: {}", line())
-        };
-        let _ = out.flush();
+            write(&format!("fieldseal: {line}\n"));
+        }
+    }
+
+    /// Says what happens between two jobs.
+    pub(super) fn say(&mut self, text: &str) {
+        self.clear();
+        write(&format!("{text}\n"));
+    }
+
+    /// Takes away what a terminal shows.
+    pub(super) fn clear(&mut self) {
+        if self.shown {
+            write(CLEAR);
+            self.shown = false;
+        }
     }
 }
 
 impl Drop for Ticker {
     fn drop(&mut self) {
-        if self.terminal && self.shown {
-            let _ = write!(std::io::stderr(), "\r\x1b[K");
-        }
+        self.clear();
     }
+}
+
+/// Progress that nobody can see is no reason to stop.
+fn write(text: &str) {
+    let mut out = std::io::stderr().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
 /// A number of bytes, in the unit that suits it.

@@ -128,7 +128,7 @@ impl Against<'_> {
         let mut census = Census::new(rule, collection);
         let (needs, ticker) = (&mut self.needs, &mut self.ticker);
         scan(client, listed, extent, None, |doc| {
-            ticker.tick(|| format!("{namespace}: {} documents read", census.documents));
+            ticker.tick(|_| format!("{namespace}: {} documents read", census.documents));
             count_sealed(needs, namespace, doc)?;
             census.document(policy, doc)
         })
@@ -152,7 +152,7 @@ impl Against<'_> {
         let (needs, ticker) = (&mut self.needs, &mut self.ticker);
         let scanned = scan(client, listed, extent, None, |doc| {
             read += 1;
-            ticker.tick(|| format!("{namespace}: {read} documents read"));
+            ticker.tick(|_| format!("{namespace}: {read} documents read"));
             count_sealed(needs, namespace, doc)
         })
         .await;

@@ -110,7 +110,7 @@ fn count(config: &Config, database: &DatabaseArgs, version: KeyId) -> Result<Vec
     run_to_end(async {
         let client = database.connect(config).await?;
         let held = held_under(&client, &loaded.policy, version, |read| {
-            ticker.tick(|| format!("{read} documents read"));
+            ticker.tick(|_| format!("{read} documents read"));
         })
         .await;
         client.shutdown().immediate(true).await;
