@@ -133,7 +133,9 @@ impl Job<'_> {
         out: &mut Vec<u8>,
     ) -> Result<Verdict, Malformed> {
         let field = site.field;
-        if sealed.header.field == field.id && sealed.header.key == field.active_id() {
+        let as_new =
+            sealed.header.key == field.active_id() && sealed.header.suite == field.suite().byte();
+        if sealed.header.field == field.id && as_new {
             return Ok(Verdict::Right);
         }
         // A version that is staged here, and seals already, was promoted in a newer key file:

@@ -398,6 +398,24 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn rotating_changes_the_suite_to_that_of_new_values() {
+        let stored = doc! {"_id": 1, "ssn": "1", "address": 2};
+        let (statement, _) = plan(&fixture::policy(), Work::Encrypt, &[], &bytes(&stored));
+        let sealed = applied(&stored, &statement);
+        let mut keyring = fixture::keyring();
+        for version in &mut keyring.keys[0].versions {
+            version.suite = Some(crate::keyring::Suite::Xaes256Gcm);
+        }
+        let policy = fixture::policy_with(keyring);
+        let (statement, tally) = plan(&policy, Work::Rotate, &[], &bytes(&sealed));
+        assert_eq!((tally.changed, tally.left()), (1, 0));
+        let anew = applied(&sealed, &statement);
+        assert_ne!(anew, sealed);
+        let (again, _) = plan(&policy, Work::Rotate, &[], &bytes(&anew));
+        assert!(again.is_empty(), "{again}");
+    }
+
+    #[test]
     fn a_name_that_stands_twice_is_left_and_the_rest_is_sealed() {
         let policy = fixture::policy();
         let mut stored = Vec::new();
