@@ -366,7 +366,11 @@ async fn what_stands_in_the_way_of_a_move_is_told() {
 
     // The token of a value that a document has is found in another epoch too.
     ground.succeed(&["keys", "stage", "default", "--epoch"]);
+    let error = ground.fail(&["keys", "promote", "default", "--epoch"]);
+    assert!(error.contains("3 documents lack tokens"), "{error}");
     ground.succeed(&["migrate", "reindex"]);
+    let error = ground.fail(&["keys", "promote", "default", "--epoch"]);
+    assert!(error.contains("every document has its tokens"), "{error}");
     let stored = ground.stored().await;
     let names = stored.list_index_names().await.unwrap();
     assert!(names.contains(&format!("{}~2", ssn(1))), "{names:?}");
