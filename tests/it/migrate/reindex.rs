@@ -368,6 +368,11 @@ async fn what_stands_in_the_way_of_a_move_is_told() {
     ground.succeed(&["keys", "stage", "default", "--epoch"]);
     let error = ground.fail(&["keys", "promote", "default", "--epoch"]);
     assert!(error.contains("3 documents lack tokens"), "{error}");
+    let text = ground.succeed(&["migrate", "reindex", "--dry-run"]);
+    assert!(
+        text.contains("is known once the tokens are there"),
+        "{text}"
+    );
     ground.succeed(&["migrate", "reindex"]);
     let error = ground.fail(&["keys", "promote", "default", "--epoch"]);
     assert!(error.contains("every document has its tokens"), "{error}");
