@@ -89,8 +89,8 @@ pub enum EngineError {
         /// Why, and what to do.
         reason: String,
     },
-    /// An index on plaintext has no form on tokens.
-    #[error("{namespace}: the index {name:?} cannot be kept once its field is sealed: {reason}")]
+    /// An index has no form in what the job makes of its fields.
+    #[error("{namespace}: the index {name:?} cannot be kept: {reason}")]
     Index {
         /// The collection.
         namespace: String,

@@ -107,7 +107,7 @@ pub async fn reindex(
     };
     let twins = match indexes.find().await {
         // A token in a filter is found in documents that have it in both epochs.
-        Err(EngineError::Index { name, .. }) if options.dry_run && done.changed > 0 => {
+        Err(EngineError::Twin { name, .. }) if options.dry_run && done.changed > 0 => {
             done.notes.push(format!(
                 "whether the index {name:?} can move is known once the tokens are there"
             ));
