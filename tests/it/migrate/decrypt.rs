@@ -102,9 +102,13 @@ async fn a_unique_index_on_tokens_is_dropped_before_the_tokens_go() {
 async fn a_job_ends_when_the_key_file_changes_under_it() {
     let ground = Ground::new("allow", FIELDS).await;
     fill(&ground, DOCUMENTS).await;
-    let job = ground.fail_meanwhile(&["migrate", "encrypt", "--rate", "200"]);
+    let job = ground.fail_meanwhile(&["migrate", "encrypt", "--rate", "100"]);
+    let stored = ground.stored().await;
     let rotated = async {
-        tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+        let sealed = doc! { "ssn.e1": { "$exists": true } };
+        while stored.count_documents(sealed.clone()).await.unwrap() == 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
         ground.succeed(&["keys", "rotate", "default"]);
     };
     let (told, ()) = tokio::join!(job, rotated);
