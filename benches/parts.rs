@@ -9,7 +9,7 @@ use bson::{Binary, Document, doc};
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use fieldseal::keyring::{KeyId, Keyring, Material, Suite};
 use fieldseal::policy::Policy;
-use fieldseal::reveal::{ReplyPlan, reveal};
+use fieldseal::reveal::{Reads, ReplyPlan, reveal};
 use fieldseal::rewrite::{Decision, decide};
 use fieldseal::schema::{Format, Schema};
 use fieldseal::seal::{Domain, FieldId, SealKey, TokenKey};
@@ -193,10 +193,28 @@ fn requests_and_replies(c: &mut Criterion) {
         );
         let mut out = Vec::with_capacity(2 * reply.len());
         group.bench_function(BenchmarkId::new("out/open-5-fields", documents), |b| {
-            b.iter(|| reveal(black_box(&reply), &plan, &sealing, &mut out).unwrap());
+            b.iter(|| {
+                reveal(
+                    black_box(&reply),
+                    &plan,
+                    &sealing,
+                    &mut Reads::default(),
+                    &mut out,
+                )
+                .unwrap()
+            });
         });
         group.bench_function(BenchmarkId::new("out/open-collection", documents), |b| {
-            b.iter(|| reveal(black_box(&plain), &ReplyPlan::Relay, &sealing, &mut out).unwrap());
+            b.iter(|| {
+                reveal(
+                    black_box(&plain),
+                    &ReplyPlan::Relay,
+                    &sealing,
+                    &mut Reads::default(),
+                    &mut out,
+                )
+                .unwrap()
+            });
         });
     }
     group.finish();

@@ -10,6 +10,7 @@
 //! The way back is `wire::Frame → wire::Message → reveal::ReplyPlan → client`.
 //! See `ARCHITECTURE.md` for a tour of one write and one read.
 
+pub mod access;
 pub mod cli;
 pub mod config;
 pub mod document;

@@ -1,5 +1,6 @@
 //! What the data path needs of schema and keyring, compiled into one snapshot.
 
+mod access;
 mod equality;
 mod index_names;
 mod indexes;
@@ -10,8 +11,10 @@ use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use crate::access::{Access, CommandRules, RoleSet};
 use crate::keyring::{KeyId, Keyring, Material, NamedKey, State, Suite};
 use crate::schema::{CollectionRule, FieldRule, OnPlaintext, Schema, Tree, Types};
+pub use access::FieldAccess;
 pub use equality::{Equality, Tokens};
 pub use index_names::{Shown, has_reserved_name, users_name, with_users_names};
 pub use indexes::{Found, Indexes, Listed};
@@ -38,11 +41,20 @@ pub struct Policy {
     matched: Mutex<HashMap<String, Arc<Collection>>>,
     fields: HashMap<FieldId, Arc<Field>>,
     views: Views,
-    indexes: Indexes,
+    indexes: Arc<Indexes>,
     /// Shared with the policies before and after it.
     tallies: Arc<Tallies>,
-    /// Which of all policies this is.
+    /// Which of all policies this is; those for holders of roles have that of the one for all.
     serial: u64,
+    access: Arc<Access>,
+    commands: CommandRules,
+    /// Whose it is; none means that of who may do everything.
+    roles: Option<RoleSet>,
+    /// The same for those who have some of the roles.
+    held: Mutex<HashMap<RoleSet, Arc<Policy>>>,
+    /// Whether a value of a field that the schema does not name is masked: it may be of one
+    /// that was open to some roles only, and was taken out of the schema.
+    masks_unknown: bool,
 }
 
 /// How many policies were made.
@@ -83,6 +95,8 @@ pub struct Field {
     pub id: FieldId,
     /// What equality is answered by, if the schema asks for it.
     pub equality: Option<Equality>,
+    /// Who may read and write it.
+    pub access: FieldAccess,
     active: Arc<SealKey>,
     tally: Arc<Tally>,
     /// Every version of the key, derived when a value under it is first met.
@@ -103,6 +117,18 @@ pub enum PolicyError {
         path: String,
         /// The name that was not found.
         key: String,
+    },
+    /// The schema names a role that the configuration does not have.
+    #[error(
+        "{namespace}: field `{path}` names the role `{role}`, which nobody has: name it in [access] of the configuration, under `roles` or of a principal"
+    )]
+    UnknownRole {
+        /// The collection.
+        namespace: String,
+        /// The field.
+        path: String,
+        /// The name that was not found.
+        role: String,
     },
     /// A key has no version that may seal, or no index epoch.
     #[error("the key `{key}` has no active {what}")]
@@ -139,8 +165,16 @@ impl Field {
         field: &FieldRule,
         namespace: &str,
         keyring: &Keyring,
+        access: &Access,
         tallies: &Tallies,
     ) -> Result<Self, PolicyError> {
+        let access = FieldAccess::compile(&field.access, access).map_err(|role| {
+            PolicyError::UnknownRole {
+                namespace: namespace.to_owned(),
+                path: field.path.clone(),
+                role: role.to_owned(),
+            }
+        })?;
         let key = keyring
             .key(&field.key)
             .ok_or_else(|| PolicyError::UnknownKey {
@@ -170,6 +204,7 @@ impl Field {
             stores_plain: rule.on_plaintext == OnPlaintext::Store,
             id,
             equality,
+            access,
             active: Arc::new(SealKey::derive(active, material, id).sealing_with(suite)),
             tally: tallies.of(active, id, suite, namespace, &field.path),
             versions: key
@@ -257,12 +292,15 @@ impl Collection {
         rule: &CollectionRule,
         namespace: &str,
         keyring: &Keyring,
+        access: &Access,
         tallies: &Tallies,
     ) -> Result<Self, PolicyError> {
         let fields = rule
             .fields
             .iter()
-            .map(|field| Field::compile(rule, field, namespace, keyring, tallies).map(Arc::new))
+            .map(|field| {
+                Field::compile(rule, field, namespace, keyring, access, tallies).map(Arc::new)
+            })
             .collect::<Result<_, _>>()?;
         Ok(Self {
             namespace: namespace.to_owned(),
@@ -304,9 +342,18 @@ impl Collection {
 }
 
 impl Policy {
-    /// Compiles `schema` with the keys of `keyring`.
+    /// Compiles `schema` with the keys of `keyring`, without roles.
     pub fn compile(schema: Arc<Schema>, keyring: Arc<Keyring>) -> Result<Self, PolicyError> {
-        Self::counting(schema, keyring, Arc::default())
+        Self::with_access(schema, keyring, Arc::default())
+    }
+
+    /// The same with the roles of `access`.
+    pub fn with_access(
+        schema: Arc<Schema>,
+        keyring: Arc<Keyring>,
+        access: Arc<Access>,
+    ) -> Result<Self, PolicyError> {
+        Self::counting(schema, keyring, access, Arc::default())
     }
 
     /// Whether a key version may open and not yet seal.
@@ -316,13 +363,19 @@ impl Policy {
     }
 
     /// Compiles what comes after this policy: what was counted is counted on.
-    pub fn renewed(&self, schema: Arc<Schema>, keyring: Arc<Keyring>) -> Result<Self, PolicyError> {
-        Self::counting(schema, keyring, Arc::clone(&self.tallies))
+    pub fn renewed(
+        &self,
+        schema: Arc<Schema>,
+        keyring: Arc<Keyring>,
+        access: Arc<Access>,
+    ) -> Result<Self, PolicyError> {
+        Self::counting(schema, keyring, access, Arc::clone(&self.tallies))
     }
 
     fn counting(
         schema: Arc<Schema>,
         keyring: Arc<Keyring>,
+        access: Arc<Access>,
         tallies: Arc<Tallies>,
     ) -> Result<Self, PolicyError> {
         let mut exact = HashMap::new();
@@ -334,6 +387,7 @@ impl Policy {
                 rule,
                 &rule.pattern,
                 &keyring,
+                &access,
                 &tallies,
             )?);
             rules.push(Arc::clone(&collection));
@@ -353,9 +407,14 @@ impl Policy {
             matched: Mutex::default(),
             fields,
             views: Views::default(),
-            indexes: Indexes::default(),
+            indexes: Arc::default(),
             tallies,
             serial: SERIALS.fetch_add(1, Ordering::Relaxed),
+            access,
+            commands: CommandRules::default(),
+            roles: None,
+            held: Mutex::default(),
+            masks_unknown: false,
         })
     }
 
@@ -430,9 +489,13 @@ impl Policy {
         if let Some(collection) = matched.get(namespace) {
             return Some(Arc::clone(collection));
         }
-        let collection = Collection::compile(rule, namespace, &self.keyring, &self.tallies)
+        let (keyring, access) = (&self.keyring, &self.access);
+        let collection = Collection::compile(rule, namespace, keyring, access, &self.tallies)
             .expect("the same rule was compiled with the same keyring when the policy was made");
-        let collection = Arc::new(collection);
+        let mut collection = Arc::new(collection);
+        if let Some(roles) = self.roles {
+            collection = collection.held_by(roles);
+        }
         if matched.len() >= PATTERN_INSTANCES {
             matched.clear();
             self.tallies.forget_unused();
@@ -444,6 +507,11 @@ impl Policy {
     /// The field that a header names, if the schema has it under an exact namespace.
     pub fn field(&self, id: FieldId) -> Option<&Arc<Field>> {
         self.fields.get(&id)
+    }
+
+    /// Whether a value of a field that [`Policy::field`] does not know is masked.
+    pub fn masks_unknown(&self) -> bool {
+        self.masks_unknown
     }
 
     /// Opens a sealed value: appends its type byte and value to `out`.
@@ -496,7 +564,9 @@ pub(crate) mod fixture {
     #![allow(clippy::unwrap_used, reason = "tests")]
 
     use super::*;
+    use crate::config::{AccessConfig, PrincipalRule};
     use crate::keyring::KeyVersion;
+    use crate::schema::AccessRule;
 
     /// A keyring with the key `default`: two versions, one epoch, fixed material.
     pub(crate) fn keyring() -> Keyring {
@@ -537,6 +607,7 @@ pub(crate) mod fixture {
             identity: None,
             key: "default".to_owned(),
             suite: None,
+            access: crate::schema::AccessRule::default(),
         }
     }
 
@@ -586,8 +657,37 @@ pub(crate) mod fixture {
         ]
     }
 
+    /// The same with `rule` for every field, as it stands for who has `roles`. There are
+    /// the roles `reader` and `writer`.
+    pub(crate) fn held_by(rule: &AccessRule, roles: &[&str]) -> Arc<Policy> {
+        let principals = ["reader", "writer"].map(|role| PrincipalRule {
+            roles: vec![role.to_owned()],
+            ..PrincipalRule::default()
+        });
+        let access = Access::compile(&AccessConfig {
+            principals: principals.to_vec(),
+            ..AccessConfig::default()
+        });
+        let access = Arc::new(access.unwrap());
+        let held = roles.iter().fold(RoleSet::NONE, |held, role| {
+            held.union(access.role(role).unwrap())
+        });
+        let mut rules = rules();
+        for field in rules.iter_mut().flat_map(|rule| &mut rule.fields) {
+            field.access = rule.clone();
+        }
+        let schema = Arc::new(Schema::from_rules(rules));
+        let policy = Policy::with_access(schema, Arc::new(keyring()), access).unwrap();
+        Arc::new(policy).held_by(held)
+    }
+
     /// The same with another keyring.
     pub(crate) fn policy_with(keyring: Keyring) -> Policy {
+        let schema = Schema::from_rules(rules());
+        Policy::compile(Arc::new(schema), Arc::new(keyring)).unwrap()
+    }
+
+    fn rules() -> Vec<CollectionRule> {
         let string = Types::named("string").unwrap();
         let fields = vec![
             field("ssn", string, true),
@@ -619,7 +719,6 @@ pub(crate) mod fixture {
             rule("tenant_*.people", OnPlaintext::Reject, ssn()),
         ];
         rules.extend(joined());
-        let schema = Schema::from_rules(rules);
-        Policy::compile(Arc::new(schema), Arc::new(keyring)).unwrap()
+        rules
     }
 }

@@ -12,7 +12,7 @@ use mongodb::{Client, Database};
 use super::Failure;
 use super::embedded::{Embedded, EmbeddedError};
 use super::serve::Stop;
-use crate::config::{Address, Config, KeyringConfig, Limits, Log, Route, TlsConfig};
+use crate::config::{AccessConfig, Address, Config, KeyringConfig, Limits, Log, Route, TlsConfig};
 use crate::keyring::{KeyFile, Keyring, KeyringError, Material, UnsealSecret, UnsealSource};
 use crate::policy::{Policy, PolicyError};
 use crate::proxy::{BindError, PolicyCell, Proxy};
@@ -137,6 +137,7 @@ impl Stage {
             }],
             tls: TlsConfig::default(),
             limits: Limits::default(),
+            access: AccessConfig::default(),
             log: Log::default(),
         };
         let proxy = Proxy::bind(&config, Arc::clone(&policy), TlsCell::default()).await?;

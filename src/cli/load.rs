@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::Failure;
+use crate::access::Access;
 use crate::config::Config;
 use crate::keyring::{KeyFile, Keyring, readable_by_others};
 use crate::policy::{Policy, PolicyError};
@@ -19,17 +20,19 @@ pub(super) struct Loaded {
 
 /// Loads schema, keyring and certificates; what is wrong with any is reported together.
 pub(super) fn load(config: &Config) -> Result<Loaded, Failure> {
-    load_with(config, Policy::compile)
+    load_with(config, Policy::with_access)
 }
 
 /// Loads them for what comes after the policy `before`.
 pub(super) fn load_after(config: &Config, before: &Policy) -> Result<Loaded, Failure> {
-    load_with(config, |schema, keyring| before.renewed(schema, keyring))
+    load_with(config, |schema, keyring, access| {
+        before.renewed(schema, keyring, access)
+    })
 }
 
 fn load_with(
     config: &Config,
-    compile: impl FnOnce(Arc<Schema>, Arc<Keyring>) -> Result<Policy, PolicyError>,
+    compile: impl FnOnce(Arc<Schema>, Arc<Keyring>, Arc<Access>) -> Result<Policy, PolicyError>,
 ) -> Result<Loaded, Failure> {
     match (sealing(config, compile), Tls::load(&config.tls)) {
         (Ok((schema, keyring, policy)), Ok(tls)) => Ok(Loaded {
@@ -46,7 +49,7 @@ fn load_with(
 
 fn sealing(
     config: &Config,
-    compile: impl FnOnce(Arc<Schema>, Arc<Keyring>) -> Result<Policy, PolicyError>,
+    compile: impl FnOnce(Arc<Schema>, Arc<Keyring>, Arc<Access>) -> Result<Policy, PolicyError>,
 ) -> Result<(Arc<Schema>, Arc<Keyring>, Policy), Failure> {
     let schema = Schema::load(&config.schema).map_err(Failure::from);
     let (schema, keyring) = match (schema, open_keyring(config)) {
@@ -55,7 +58,9 @@ fn sealing(
         (Err(failure), Ok(_)) | (Ok(_), Err(failure)) => return Err(failure),
     };
     check_keys(config, &schema, &keyring)?;
-    let policy = compile(Arc::clone(&schema), Arc::clone(&keyring))?;
+    let access = Access::compile(&config.access)
+        .map_err(|error| Failure::new(format_args!("access.roles: {error}")))?;
+    let policy = compile(Arc::clone(&schema), Arc::clone(&keyring), Arc::new(access))?;
     Ok((schema, keyring, policy))
 }
 

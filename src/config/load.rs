@@ -7,15 +7,18 @@ use super::address::host_and_port;
 use super::merge::{PREFIX, merge};
 use super::span::span;
 use super::{
-    Address, Config, ConfigErrors, KeyringConfig, Limits, Log, LogFormat, Route, TlsConfig,
+    AccessConfig, Address, Config, ConfigErrors, KeyringConfig, Limits, Log, LogFormat, Route,
+    TlsConfig,
 };
 use crate::document::{self, Keys, Node, Place, Reader, Table, Value};
 use crate::keyring::UnsealSource;
 
 const TOP: Keys = Keys {
     of: "the configuration",
-    known: &["schema", "keyring", "route", "tls", "limits", "log"],
-    later: &["access", "admin", "audit"],
+    known: &[
+        "schema", "keyring", "route", "tls", "limits", "access", "log",
+    ],
+    later: &["admin", "audit"],
 };
 
 const KEYRING: Keys = Keys {
@@ -129,6 +132,10 @@ impl Checker {
             Some((at, node)) => self.limits(&at, node),
             None => Limits::default(),
         };
+        let access = match table.entry(&top, "access") {
+            Some((at, node)) => self.access(&at, node),
+            None => AccessConfig::default(),
+        };
         let log = match table.entry(&top, "log") {
             Some((at, node)) => self.log(&at, node),
             None => Log::default(),
@@ -139,6 +146,7 @@ impl Checker {
             routes: routes?,
             tls,
             limits,
+            access,
             log,
         })
     }
@@ -597,7 +605,7 @@ upstream = "127.0.0.1:27017"
 
     #[test]
     fn what_a_later_version_does_is_refused_and_not_ignored() {
-        for section in ["access", "admin", "audit"] {
+        for section in ["admin", "audit"] {
             let found = mistakes(&format!("{LEAST}[{section}]\nx = 1\n"));
             one(&found, ":", "is not supported by this version of fieldseal");
         }

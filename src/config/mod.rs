@@ -1,5 +1,6 @@
 //! `fieldseal.toml`.
 
+mod access;
 mod address;
 mod load;
 mod merge;
@@ -10,6 +11,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use crate::document::Mistakes as ConfigErrors;
+pub use access::{AccessConfig, Credential, JavaScript, PrincipalRule, RoleRule};
 pub use address::{Address, AddressError};
 pub(crate) use tls::server_name_of;
 pub use tls::{ClientAuth, IdentityFiles, ListenTls, MinVersion, Pin, TlsConfig, UpstreamTls};
@@ -107,6 +109,8 @@ pub struct Config {
     pub tls: TlsConfig,
     /// Bounds on what clients may ask for.
     pub limits: Limits,
+    /// Who may connect, and which roles they have.
+    pub access: AccessConfig,
     /// What is logged.
     pub log: Log,
 }

@@ -292,14 +292,16 @@ mod tests {
         let before = policy(keyring.clone());
         seal(&before, "a.b", 0, 2);
         let same = before
-            .renewed(schema(SCHEMA), Arc::new(keyring.clone()))
+            .renewed(schema(SCHEMA), Arc::new(keyring.clone()), Arc::default())
             .unwrap();
         seal(&same, "a.b", 0, 1);
         // An operation that still runs under the policy before is counted too.
         seal(&before, "a.b", 0, 1);
         assert_eq!(listed(&same)[0], "default v1 aes-256-gcm a.b x 4");
         keyring.rotate("default", None).unwrap();
-        let rotated = same.renewed(schema(SCHEMA), Arc::new(keyring)).unwrap();
+        let rotated = same
+            .renewed(schema(SCHEMA), Arc::new(keyring), Arc::default())
+            .unwrap();
         seal(&rotated, "a.b", 0, 1);
         let expected = [
             "default v1 aes-256-gcm a.b x 4",

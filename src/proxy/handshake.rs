@@ -80,14 +80,17 @@ pub(super) async fn accept(
         .map(ClientCertificate::read)
         .transpose()
         .map_err(|error| HandshakeError::Tls(error.to_string()))?;
-    let peer = peer.to_string();
+    let (peer, address) = (peer.to_string(), Some(peer.ip()));
     tracing::debug!(
         client = %peer,
         version = ?connection.protocol_version(),
         group = ?connection.negotiated_key_exchange_group().map(|group| group.name()),
         "TLS with a client"
     );
-    Ok(Stream::tls(stream, peer, local, certificate))
+    Ok(Stream {
+        address,
+        ..Stream::tls(stream, peer, local, certificate)
+    })
 }
 
 /// Begins with MongoDB, whose certificate has to be right.

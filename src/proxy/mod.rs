@@ -27,10 +27,11 @@ use self::accept::Accept;
 use self::cursors::Cursors;
 use self::routes::Routes;
 use self::stream::Listener;
+use crate::access::Principal;
 use crate::config::{Address, Config, Limits};
 use crate::policy::Policy;
 use crate::refusal::Refusal;
-use crate::reveal::{self, ReplyPlan, Revealed};
+use crate::reveal::{self, Reads, ReplyPlan, Revealed};
 use crate::tls::TlsCell;
 
 /// The policy in force. An operation finishes under the one that it began with.
@@ -96,23 +97,33 @@ impl Shared {
         Some(Place(Arc::clone(self)))
     }
 
+    /// The policy in force, as it stands for `principal`. No other one may decide on
+    /// what it sends or gets.
+    fn policy_for(&self, principal: &Principal) -> Arc<Policy> {
+        let policy = self.policy.load_full();
+        let roles = policy.access().roles_of(principal);
+        policy.held_by(roles)
+    }
+
     /// Opens what is sealed in a reply, by the policy that its request began with.
     ///
     /// A reply may be waited for while another policy is taken up, and then hold what was
     /// sealed under a key that came with it.
     fn reveal(
         &self,
+        principal: &Principal,
         frame: &[u8],
         plan: &ReplyPlan,
         policy: &Policy,
+        reads: &mut Reads,
         out: &mut Vec<u8>,
     ) -> Result<Revealed, Refusal> {
-        reveal::reveal(frame, plan, policy, out).or_else(|refusal| {
-            let now = self.policy.load();
-            if now.serial() == policy.serial() {
+        reveal::reveal(frame, plan, policy, reads, out).or_else(|refusal| {
+            if self.policy.load().serial() == policy.serial() {
                 return Err(refusal);
             }
-            reveal::reveal(frame, plan, &now, out)
+            *reads = Reads::default();
+            reveal::reveal(frame, plan, &self.policy_for(principal), reads, out)
         })
     }
 }
@@ -304,6 +315,7 @@ mod tests {
                 insecure: false,
             }],
             tls: crate::config::TlsConfig::default(),
+            access: crate::config::AccessConfig::default(),
             limits: Limits {
                 connections: 2,
                 message_bytes: 1000,

@@ -12,13 +12,13 @@ use super::link::{Ended, Link};
 use super::stream::Stream;
 use super::upstream::Upstream;
 use super::{Shared, indexes, stopped, views};
+use crate::access::Principal;
 use crate::config::Limits;
 use crate::policy::{Policy, Views};
 use crate::refusal::{Refusal, RefusalKind};
-use crate::reveal::{RefusedStatement, ReplyPlan, Revealed};
+use crate::reveal::{Reads, RefusedStatement, ReplyPlan, Revealed};
 use crate::rewrite::views::Asking;
 use crate::rewrite::{self, Decision};
-use crate::tls::ClientCertificate;
 use crate::wire::{self, Compressor, Header, Message, Reply, ReplyForm, WireError, flag, opcode};
 
 /// The request id of the proxy's own requests. All that the client asked before on
@@ -32,8 +32,10 @@ pub(super) struct Session {
     limits: Arc<Limits>,
     route: usize,
     link: Link,
-    /// Whom the client's certificate names, if it showed one.
-    certificate: Option<ClientCertificate>,
+    principal: Principal,
+    /// The policy as it stands for the principal, until another one is in force or the
+    /// principal is another one.
+    policy: Option<Arc<Policy>>,
     stop: watch::Receiver<bool>,
     /// Numbers the replies that are made here.
     replies: i32,
@@ -100,7 +102,12 @@ impl Session {
             limits,
             route,
             link,
-            certificate: client.certificate,
+            principal: Principal {
+                address: client.address,
+                certificate: client.certificate,
+                user: None,
+            },
+            policy: None,
             stop,
             replies: 0,
             buffers: Buffers::default(),
@@ -110,7 +117,7 @@ impl Session {
 
     /// Serves the client until one side is through.
     pub(super) async fn run(mut self) -> Ended {
-        if let Some(certificate) = &self.certificate {
+        if let Some(certificate) = &self.principal.certificate {
             let names: Vec<String> = certificate.names.iter().map(ToString::to_string).collect();
             tracing::debug!(subject = %certificate.subject, ?names, "the client has a certificate");
         }
@@ -159,9 +166,22 @@ impl Session {
         }
     }
 
+    /// The policy in force, as it stands for the principal.
+    fn policy(&mut self) -> Arc<Policy> {
+        let serial = self.shared.policy.load().serial();
+        match &self.policy {
+            Some(policy) if policy.serial() == serial => Arc::clone(policy),
+            _ => {
+                let policy = self.shared.policy_for(&self.principal);
+                self.policy = Some(Arc::clone(&policy));
+                policy
+            }
+        }
+    }
+
     /// One request and all its replies, under one policy.
     async fn operation(&mut self, header: Header) -> Result<(), Ended> {
-        let policy = self.shared.policy.load_full();
+        let policy = self.policy();
         let Buffers {
             request,
             other,
@@ -290,14 +310,15 @@ impl Session {
         treatment: &Treatment,
         streaming: bool,
     ) -> Result<bool, Ended> {
+        let policy = treatment.policy.clone();
+        let policy = policy.unwrap_or_else(|| self.policy());
         let Buffers {
             reply: frame,
             built,
             ..
         } = &mut self.buffers;
-        let policy = treatment.policy.clone();
-        let policy = policy.unwrap_or_else(|| self.shared.policy.load_full());
         let upstream = |error: WireError| Ended::Upstream(error.into());
+        let mut reads = Reads::default();
         let reply = Reply::recognise(frame).map_err(upstream)?;
         let more = reply.more_to_come();
         let revealed = match (&treatment.plan, &reply) {
@@ -316,14 +337,19 @@ impl Session {
                 Revealed::Unchanged
             }
             (_, Reply::Legacy(_)) => return Err(Ended::Answer),
-            (plan, Reply::Msg(_)) => match self.shared.reveal(frame, plan, &policy, built) {
-                Ok(revealed) => revealed,
-                Err(refusal) if more || streaming => return Err(Ended::Stream(refusal)),
-                Err(refusal) => {
-                    self.close_cursor().await?;
-                    return self.refuse(asked, &refusal).await.map(|()| false);
+            (plan, Reply::Msg(_)) => {
+                match self
+                    .shared
+                    .reveal(&self.principal, frame, plan, &policy, &mut reads, built)
+                {
+                    Ok(revealed) => revealed,
+                    Err(refusal) if more || streaming => return Err(Ended::Stream(refusal)),
+                    Err(refusal) => {
+                        self.close_cursor().await?;
+                        return self.refuse(asked, &refusal).await.map(|()| false);
+                    }
                 }
-            },
+            }
         };
         let cursors = &self.shared.cursors;
         cursors.note(

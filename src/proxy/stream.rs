@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
@@ -29,6 +29,8 @@ pub(super) struct Stream {
     pub(super) write: WriteHalf,
     /// The peer's address.
     pub(super) peer: String,
+    /// The same without its port; none for a Unix socket.
+    pub(super) address: Option<IpAddr>,
     /// This side's address.
     pub(super) local: String,
     /// What the peer showed in the TLS handshake, verified.
@@ -74,9 +76,17 @@ impl Socket {
         }
     }
 
+    /// The peer's address without its port; none for a Unix socket.
+    pub(super) fn address(&self) -> Option<IpAddr> {
+        match self {
+            Self::Tcp(_, peer) => Some(peer.ip()),
+            Self::Unix(..) => None,
+        }
+    }
+
     /// Speaks over it without TLS.
     pub(super) fn plain(self) -> io::Result<Stream> {
-        let peer = self.peer();
+        let (peer, address) = (self.peer(), self.address());
         Ok(match self {
             Self::Tcp(stream, _) => {
                 let local = stream.local_addr()?.to_string();
@@ -85,6 +95,7 @@ impl Socket {
                     read: Box::new(read),
                     write: Box::new(write),
                     peer,
+                    address,
                     local,
                     certificate: None,
                 }
@@ -96,6 +107,7 @@ impl Socket {
                     write: Box::new(write),
                     local: peer.clone(),
                     peer,
+                    address: None,
                     certificate: None,
                 }
             }
@@ -116,6 +128,7 @@ impl Stream {
             read: Box::new(read),
             write: Box::new(write),
             peer,
+            address: None,
             local,
             certificate,
         }

@@ -14,7 +14,7 @@ type Result<T = ()> = std::result::Result<T, Refusal>;
 /// Opens a batch of events; `of` is the collection of the stream, if it is of one alone.
 pub(super) fn events(
     splicer: &mut Splicer<'_, '_>,
-    opener: &mut Opener<'_>,
+    opener: &mut Opener<'_, '_>,
     body: Doc<'_>,
     policy: &Policy,
     of: Option<&Collection>,
@@ -66,7 +66,7 @@ fn named(
 
 fn one(
     splicer: &mut Splicer<'_, '_>,
-    opener: &mut Opener<'_>,
+    opener: &mut Opener<'_, '_>,
     event: Doc<'_>,
     collection: &Collection,
 ) -> Result {
@@ -94,7 +94,7 @@ fn one(
 
 fn description(
     splicer: &mut Splicer<'_, '_>,
-    opener: &mut Opener<'_>,
+    opener: &mut Opener<'_, '_>,
     description: Doc<'_>,
     collection: &Collection,
 ) -> Result {
@@ -191,7 +191,7 @@ fn within<'c, 'p>(field: &'c Field, path: &'p str, at: usize) -> Part<'c, 'p> {
 
 fn updated(
     splicer: &mut Splicer<'_, '_>,
-    opener: &mut Opener<'_>,
+    opener: &mut Opener<'_, '_>,
     element: &Element<'_>,
     collection: &Collection,
 ) -> Result {

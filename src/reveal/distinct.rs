@@ -10,7 +10,7 @@ use crate::rewrite::DISTINCT_VALUES;
 /// Puts `values` in the place of the cursor.
 pub(super) fn turn_back(
     splicer: &mut Splicer<'_, '_>,
-    opener: &mut Opener<'_>,
+    opener: &mut Opener<'_, '_>,
     body: Doc<'_>,
     collection: &Collection,
 ) -> Result<(), Refusal> {

@@ -15,6 +15,7 @@ mod names;
 mod notation;
 mod open;
 mod plan;
+mod reads;
 
 use crate::policy::{Collection, Policy};
 use crate::raw::{Doc, Malformed, Splicer, kind};
@@ -25,6 +26,7 @@ use names::Names;
 use open::Opener;
 pub(crate) use open::sealed;
 pub use plan::{RefusedStatement, ReplyPlan};
+pub use reads::Reads;
 
 /// What became of a reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,11 +39,13 @@ pub enum Revealed {
 
 /// Opens what is sealed in one uncompressed reply frame (`OP_MSG`), into `out`.
 ///
-/// An error means that the client must not get this reply, but the error.
+/// What it shows of audited fields is counted in `reads`. An error means that the client
+/// must not get this reply, but the error.
 pub fn reveal(
     frame: &[u8],
     plan: &ReplyPlan,
     policy: &Policy,
+    reads: &mut Reads,
     out: &mut Vec<u8>,
 ) -> Result<Revealed, Refusal> {
     if matches!(plan, ReplyPlan::Pass | ReplyPlan::Hello) {
@@ -51,7 +55,7 @@ pub fn reveal(
         .map_err(|error| Refusal::new(RefusalKind::CannotOpen, error))?
         .body();
     let mut splicer = Splicer::new(frame, out);
-    let mut opener = Opener::new(policy, frame);
+    let mut opener = Opener::new(policy, frame, reads);
     let body = Doc::at(frame, body.start, body.end).map_err(broken)?;
     treat(&mut splicer, &mut opener, body, plan, policy)?;
     if !splicer.finish() {
@@ -63,7 +67,7 @@ pub fn reveal(
 
 fn treat(
     splicer: &mut Splicer<'_, '_>,
-    opener: &mut Opener<'_>,
+    opener: &mut Opener<'_, '_>,
     body: Doc<'_>,
     plan: &ReplyPlan,
     policy: &Policy,
@@ -150,7 +154,7 @@ fn broken(malformed: Malformed) -> Refusal {
 /// The documents of a cursor's batch, or the one that findAndModify answers.
 fn documents(
     splicer: &mut Splicer<'_, '_>,
-    opener: &mut Opener<'_>,
+    opener: &mut Opener<'_, '_>,
     body: Doc<'_>,
     collection: &Collection,
 ) -> Result<(), Refusal> {

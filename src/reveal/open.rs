@@ -2,7 +2,7 @@
 
 use memchr::memmem;
 
-use super::broken;
+use super::{Reads, broken};
 use crate::policy::{Collection, Field, Policy};
 use crate::raw::{Doc, Element, Malformed, Splicer, kind};
 use crate::refusal::{Refusal, RefusalKind};
@@ -13,8 +13,9 @@ use crate::seal::{Header, NEEDLE, SUBTYPE};
 const DEEPEST: usize = 256;
 
 /// Finds and opens the sealed values of one frame.
-pub(super) struct Opener<'f> {
+pub(super) struct Opener<'f, 'r> {
     policy: &'f Policy,
+    reads: &'r mut Reads,
     frame: &'f [u8],
     /// Where the next sealed value may be; none if no more follow.
     next: Option<usize>,
@@ -26,10 +27,11 @@ pub(crate) struct Sealed<'e> {
     pub(crate) payload: &'e [u8],
 }
 
-impl<'f> Opener<'f> {
-    pub(super) fn new(policy: &'f Policy, frame: &'f [u8]) -> Self {
+impl<'f, 'r> Opener<'f, 'r> {
+    pub(super) fn new(policy: &'f Policy, frame: &'f [u8], reads: &'r mut Reads) -> Self {
         Self {
             policy,
+            reads,
             frame,
             next: memmem::find(frame, &NEEDLE),
         }
@@ -210,7 +212,7 @@ impl<'f> Opener<'f> {
 
     /// Opens the sealed value of a sealed document, under the name that the document had.
     pub(super) fn value(
-        &self,
+        &mut self,
         splicer: &mut Splicer<'_, '_>,
         element: &Element<'_>,
         collection: &Collection,
@@ -262,13 +264,20 @@ impl<'f> Opener<'f> {
     }
 
     fn replace(
-        &self,
+        &mut self,
         splicer: &mut Splicer<'_, '_>,
         element: &Element<'_>,
         sealed: &Sealed<'_>,
         field: Option<&Field>,
         name: &str,
     ) -> Result<(), Refusal> {
+        let known = self.policy.field(sealed.header.field);
+        if field
+            .or(known.map(|known| &**known))
+            .is_some_and(|field| field.access.audited)
+        {
+            self.reads.note(sealed.header.field);
+        }
         splicer
             .replace(element.start, element.end, |out| {
                 // The opened bytes are the type and the value. The type comes

@@ -60,14 +60,16 @@ fn shown(
 ) -> Result<Option<Document>, Refusal> {
     let frame = msg(flag::CHECKSUM_PRESENT, &body(answer));
     let mut out = vec![1, 2, 3];
-    Ok(match reveal(&frame, plan, policy, &mut out)? {
-        Revealed::Unchanged => None,
-        Revealed::Rewritten => {
-            // Recognising it checks length and checksum.
-            let body = Reply::recognise(&out).unwrap().body();
-            Some(bson::deserialize_from_slice(&out[body]).unwrap())
-        }
-    })
+    Ok(
+        match reveal(&frame, plan, policy, &mut Reads::default(), &mut out)? {
+            Revealed::Unchanged => None,
+            Revealed::Rewritten => {
+                // Recognising it checks length and checksum.
+                let body = Reply::recognise(&out).unwrap().body();
+                Some(bson::deserialize_from_slice(&out[body]).unwrap())
+            }
+        },
+    )
 }
 
 fn documents(policy: &Policy) -> ReplyPlan {
@@ -308,10 +310,19 @@ fn a_reply_that_does_not_hold_together_is_an_error() {
                 frame[at] = byte;
                 let mut out = Vec::new();
                 // Whatever it answers, it answers.
-                let _ = reveal(&frame, &plan, &policy, &mut out);
+                let _ = reveal(&frame, &plan, &policy, &mut Reads::default(), &mut out);
             }
         }
-        assert!(reveal(&good[..good.len() - 1], &plan, &policy, &mut Vec::new()).is_err());
+        assert!(
+            reveal(
+                &good[..good.len() - 1],
+                &plan,
+                &policy,
+                &mut Reads::default(),
+                &mut Vec::new()
+            )
+            .is_err()
+        );
     }
 }
 

@@ -1,5 +1,6 @@
 //! One field of the schema file: its path, its types, its queries.
 
+use super::access::read_access;
 use super::{FieldRule, Types};
 use crate::document::{Keys, Node, Place, Reader, Table, Value, nearest};
 use crate::keyring::{self, Suite};
@@ -7,17 +8,10 @@ use crate::keyring::{self, Suite};
 pub(super) const FIELD: Keys = Keys {
     of: "a sealed field",
     known: &[
-        "type", "queries", "elements", "domain", "identity", "key", "suite",
+        "type", "queries", "elements", "domain", "identity", "key", "suite", "read", "write",
+        "mask", "audit",
     ],
-    later: &[
-        "mask",
-        "read",
-        "write",
-        "normalize",
-        "bind",
-        "padding",
-        "audit",
-    ],
+    later: &["normalize", "bind", "padding"],
 };
 
 const QUERY: Keys = Keys {
@@ -110,6 +104,8 @@ pub(super) fn read_field(
     let suite = table
         .entry(place, "suite")
         .and_then(|(at, node)| Suite::named(reader.word(&at, node, &Suite::WORDS)?));
+    let named = types.as_ref().and_then(|(_, types)| *types);
+    let access = read_access(reader, place, table, named.unwrap_or(Types::ANY));
     check_types(reader, place, types.as_ref(), equality);
     check_elements(reader, types.as_ref(), elements.as_ref(), equality);
     check_domain(reader, place, table, equality);
@@ -122,6 +118,7 @@ pub(super) fn read_field(
         identity,
         key: key.unwrap_or_else(|| default_key.to_owned()),
         suite,
+        access,
     }
 }
 
@@ -388,15 +385,7 @@ mod tests {
 
     #[test]
     fn what_a_later_version_does_is_refused_and_not_ignored() {
-        for key in [
-            "mask",
-            "read",
-            "write",
-            "normalize",
-            "bind",
-            "padding",
-            "audit",
-        ] {
+        for key in ["normalize", "bind", "padding"] {
             let found = field(&format!("a = {{ {key} = \"x\" }}"));
             one(&found, "s.toml:2", "not supported by this version");
         }

@@ -1,5 +1,6 @@
 //! The schema file, and the field tree compiled from it.
 
+mod access;
 mod check;
 mod field;
 mod load;
@@ -10,6 +11,7 @@ mod types;
 use std::collections::HashMap;
 
 pub use crate::document::{Format, Mistake, Mistakes as SchemaErrors};
+pub use access::{AccessRule, Mask};
 pub(crate) use load::files_of;
 pub(crate) use namespace::database_matches;
 pub(crate) use tree::is_position;
@@ -91,6 +93,8 @@ pub struct FieldRule {
     pub key: String,
     /// What new values are sealed with, if the field says so; else it is the key version's.
     pub suite: Option<Suite>,
+    /// Who may read and write it.
+    pub access: AccessRule,
 }
 
 /// The name of the key that seals fields which name none.

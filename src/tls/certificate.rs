@@ -86,6 +86,16 @@ impl ClientCertificate {
     pub(crate) fn read(certificate: &CertificateDer<'_>) -> Result<Self, MalformedCertificate> {
         Ok(Certificate::read(certificate)?.client)
     }
+
+    /// Whether `name` is its subject or, with or without the kind before it (`DNS:`), one of
+    /// its alternative names.
+    pub fn is_called(&self, name: &str) -> bool {
+        let alternative = |known: &AlternativeName| {
+            let full = known.to_string();
+            full == name || full.split_once(':').is_some_and(|(_, bare)| bare == name)
+        };
+        (!self.subject.is_empty() && self.subject == name) || self.names.iter().any(alternative)
+    }
 }
 
 impl Certificate {

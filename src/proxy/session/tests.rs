@@ -32,6 +32,7 @@ fn stream(pipe: DuplexStream) -> Stream {
         read: Box::new(read),
         write: Box::new(write),
         peer: "peer".to_owned(),
+        address: None,
         local: "local".to_owned(),
         certificate: None,
     }

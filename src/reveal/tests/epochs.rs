@@ -41,7 +41,14 @@ fn a_listing_shows_the_indexes_of_the_active_epoch_under_the_users_names() {
     // The places in an array are numbered without a gap.
     let frame = msg(0, &body(&stored));
     let mut out = Vec::new();
-    reveal(&frame, &described(&policy), &policy, &mut out).unwrap();
+    reveal(
+        &frame,
+        &described(&policy),
+        &policy,
+        &mut Reads::default(),
+        &mut out,
+    )
+    .unwrap();
     let body = Reply::recognise(&out).unwrap().body();
     let body = Doc::at(&out, body.start, body.end).unwrap();
     let cursor = body.find("cursor").unwrap().unwrap().doc().unwrap();

@@ -5,7 +5,7 @@ use bson::{DateTime, Decimal128, JavaScriptCodeWithScope, Regex, Timestamp};
 use proptest::prelude::*;
 
 use super::*;
-use crate::reveal::{Revealed, reveal};
+use crate::reveal::{Reads, Revealed, reveal};
 use crate::wire::{Reply, flag};
 
 fn scalar() -> impl Strategy<Value = Bson> {
@@ -161,7 +161,7 @@ proptest! {
         for plan in [ReplyPlan::Documents(Arc::clone(&collection)), ReplyPlan::Relay] {
             let mut out = Vec::new();
             let answered = reply(stored);
-            let shown = match reveal(&answered, &plan, &POLICY, &mut out) {
+            let shown = match reveal(&answered, &plan, &POLICY, &mut Reads::default(), &mut out) {
                 Ok(Revealed::Rewritten) => &out,
                 Ok(Revealed::Unchanged) => &answered,
                 Err(refusal) => panic!("{refusal}"),

@@ -1,0 +1,50 @@
+//! Who is at the other end of a client's connection.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use crate::config::PrincipalRule;
+use crate::tls::ClientCertificate;
+
+/// What is known of a client. MongoDB or TLS has made sure of each part.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Principal {
+    /// Where it connects from; none by a Unix socket.
+    pub address: Option<IpAddr>,
+    /// The certificate that it showed.
+    pub certificate: Option<ClientCertificate>,
+    /// `user@db`, once MongoDB has let it in under that name.
+    pub user: Option<String>,
+}
+
+impl Principal {
+    /// Whether all that `rule` says holds of it.
+    pub(super) fn fits(&self, rule: &PrincipalRule) -> bool {
+        let user = rule
+            .user
+            .as_ref()
+            .is_none_or(|user| self.user.as_ref() == Some(user));
+        let certificate = (rule.certificate.as_ref()).is_none_or(|name| {
+            let shown = self.certificate.as_ref();
+            shown.is_some_and(|certificate| certificate.is_called(name))
+        });
+        let address = rule.address.is_none_or(|net| {
+            (self.address).is_some_and(|address| net.contains(&address.to_canonical()))
+        });
+        user && certificate && address
+    }
+}
+
+/// The best name there is for it.
+impl fmt::Display for Principal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.user, &self.certificate, self.address) {
+            (Some(user), _, _) => f.write_str(user),
+            (None, Some(certificate), _) if !certificate.subject.is_empty() => {
+                f.write_str(&certificate.subject)
+            }
+            (None, _, Some(address)) => write!(f, "{address}"),
+            (None, _, None) => f.write_str("local"),
+        }
+    }
+}

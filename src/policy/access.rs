@@ -1,0 +1,165 @@
+//! What the one whom a policy is for may do with a field.
+
+use std::sync::Arc;
+
+use super::{Collection, Field, Policy};
+use crate::access::{Access, CommandRules, RoleSet};
+use crate::schema::{AccessRule, Mask};
+
+/// What the one whom a policy is for may do with a field, and whom it is open to at all.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct FieldAccess {
+    /// What is seen instead of the value, by who may not read it.
+    pub masked: Option<Mask>,
+    /// Whether it may not be written, nor anything that would change it or take it away.
+    pub read_only: bool,
+    /// Whether reads of it are noted in the audit log.
+    pub audited: bool,
+    /// The roles that may read it; none means everyone.
+    readers: Option<RoleSet>,
+    /// The roles that may write it; none means everyone.
+    writers: Option<RoleSet>,
+    mask: Mask,
+}
+
+impl FieldAccess {
+    /// What `rule` says, for who may do everything. Gives the name of a role that is not known.
+    pub(super) fn compile<'r>(rule: &'r AccessRule, access: &Access) -> Result<Self, &'r str> {
+        let set = |names: &'r Vec<String>| {
+            names.iter().try_fold(RoleSet::NONE, |all, name| {
+                let role = access.role(name);
+                role.map(|role| all.union(role)).ok_or(name.as_str())
+            })
+        };
+        let readers = rule.read.as_ref().map(set).transpose()?;
+        let writers = rule.write.as_ref().map(set).transpose()?;
+        Ok(Self {
+            audited: rule.audit,
+            readers,
+            writers: writers.or(readers),
+            mask: rule.mask,
+            ..Self::default()
+        })
+    }
+
+    /// The same for who has these roles.
+    fn held_by(self, roles: RoleSet) -> Self {
+        let without = |open: Option<RoleSet>| open.is_some_and(|open| !open.meets(roles));
+        Self {
+            masked: without(self.readers).then_some(self.mask),
+            read_only: without(self.writers),
+            ..self
+        }
+    }
+
+    /// Whether there is anyone who may not do everything with it.
+    fn is_restricted(self) -> bool {
+        self.readers.is_some() || self.writers.is_some()
+    }
+}
+
+impl Field {
+    /// Whether who the policy is for may not read it, so that nothing may be asked of it.
+    pub fn is_masked(&self) -> bool {
+        self.access.masked.is_some()
+    }
+}
+
+impl Collection {
+    /// Whether any field may not be read by who the policy is for.
+    pub fn has_masked(&self) -> bool {
+        self.fields.iter().any(|field| field.is_masked())
+    }
+
+    /// Whether any field may not be written by who the policy is for.
+    pub fn has_read_only(&self) -> bool {
+        self.fields.iter().any(|field| field.access.read_only)
+    }
+
+    /// The same as who has these roles may see it.
+    pub(super) fn held_by(self: &Arc<Self>, roles: RoleSet) -> Arc<Self> {
+        if !self.fields.iter().any(|field| field.access.is_restricted()) {
+            return Arc::clone(self);
+        }
+        let fields = self.fields.iter().map(|field| {
+            Arc::new(Field {
+                access: field.access.held_by(roles),
+                ..Field::clone(field)
+            })
+        });
+        Arc::new(Self {
+            namespace: self.namespace.clone(),
+            on_plaintext: self.on_plaintext,
+            tree: self.tree.clone(),
+            derived: self.derived,
+            fields: fields.collect(),
+        })
+    }
+}
+
+impl Policy {
+    /// The policy as it stands for who has these roles. It must be the one that every
+    /// request and reply of theirs is treated by: this one is for who may do everything.
+    pub fn held_by(self: &Arc<Self>, roles: RoleSet) -> Arc<Self> {
+        let rules = self.access.commands_of(roles);
+        let restricted = |rule: &Arc<Collection>| {
+            let mut fields = rule.fields.iter();
+            fields.any(|field| field.access.is_restricted())
+        };
+        if rules.is_empty() && !self.rules.iter().any(restricted) {
+            return Arc::clone(self);
+        }
+        let mut held = self
+            .held
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let made = held
+            .entry(roles)
+            .or_insert_with(|| Arc::new(self.derive(roles)));
+        Arc::clone(made)
+    }
+
+    fn derive(&self, roles: RoleSet) -> Self {
+        let rules: Vec<_> = self.rules.iter().map(|rule| rule.held_by(roles)).collect();
+        let mut fields = std::collections::HashMap::new();
+        let mut exact = std::collections::HashMap::new();
+        for rule in rules.iter().filter(|rule| !rule.namespace.contains('*')) {
+            for field in &rule.fields {
+                fields.insert(field.id, Arc::clone(field));
+            }
+            exact.insert(rule.namespace.clone(), Arc::clone(rule));
+        }
+        Self {
+            schema: Arc::clone(&self.schema),
+            keyring: Arc::clone(&self.keyring),
+            exact,
+            masks_unknown: rules.iter().any(|rule| rule.has_masked()),
+            rules,
+            matched: std::sync::Mutex::default(),
+            fields,
+            views: super::Views::default(),
+            indexes: Arc::clone(&self.indexes),
+            tallies: Arc::clone(&self.tallies),
+            serial: self.serial,
+            access: Arc::clone(&self.access),
+            commands: self.access.commands_of(roles),
+            roles: Some(roles),
+            held: std::sync::Mutex::default(),
+        }
+    }
+
+    /// Who may connect, and which roles they have.
+    pub fn access(&self) -> &Arc<Access> {
+        &self.access
+    }
+
+    /// Which commands may be sent by those whom it is for.
+    pub fn commands(&self) -> &CommandRules {
+        &self.commands
+    }
+
+    /// The roles of those whom it is for; none if it is for who may do everything.
+    pub fn roles(&self) -> Option<RoleSet> {
+        self.roles
+    }
+}
