@@ -48,6 +48,9 @@ pub(in crate::cli) struct Arguments {
     file: ConfigFile,
 }
 
+/// How often all collections are gone through until nothing is left to do in any.
+const MOST_ROUNDS: usize = 6;
+
 /// What one run over the collections did, or several.
 #[derive(Default)]
 struct Done {
@@ -165,22 +168,44 @@ async fn once(
         partly: is_partly(client, policy, arguments, &keys).await?,
         ..Done::default()
     };
-    for listed in sealed_namespaces(client, policy, &arguments.namespaces).await? {
-        if listed.standing == Standing::View && arguments.namespaces.is_empty() {
-            continue;
-        }
-        let mut watch = |progress: crate::migrate::Progress<'_>| display.show(&progress);
-        let one = reindex(client, policy, &listed, &keys, &options, &mut watch).await;
-        display.clear();
-        match one {
-            Ok(outcomes) => done.outcomes.extend(outcomes),
-            Err(error) => {
-                let failure = Failure::from(error);
-                done.failure = Some(match done.failure.take() {
-                    Some(before) => before.and(failure),
-                    None => failure,
-                });
+    for round in 1.. {
+        let before = done.outcomes.len();
+        for listed in sealed_namespaces(client, policy, &arguments.namespaces).await? {
+            if listed.standing == Standing::View && arguments.namespaces.is_empty() {
+                continue;
             }
+            let mut watch = |progress: crate::migrate::Progress<'_>| display.show(&progress);
+            let one = reindex(client, policy, &listed, &keys, &options, &mut watch).await;
+            display.clear();
+            match one {
+                // Of a later round only what it found to do is worth a line.
+                Ok(outcomes) => {
+                    done.outcomes
+                        .extend(outcomes.into_iter().filter(|(_, outcome)| {
+                            round == 1 || outcome.changed > 0 || !outcome.is_done()
+                        }))
+                }
+                Err(error) => {
+                    let failure = Failure::from(error);
+                    done.failure = Some(match done.failure.take() {
+                        Some(before) => before.and(failure),
+                        None => failure,
+                    });
+                }
+            }
+        }
+        // Documents may have come meanwhile from a collection that was not done yet into one
+        // that was, by `$merge` or `$out`.
+        let this = done.outcomes.get(before..).unwrap_or_default();
+        let changed = this.iter().any(|(_, outcome)| outcome.changed > 0);
+        if arguments.dry_run || !changed || !done.is_done() {
+            break;
+        }
+        if round == MOST_ROUNDS {
+            done.failure = Some(Failure::new(
+                "documents without the tokens keep coming: see that every proxy has taken up the key file, and run this again",
+            ));
+            break;
         }
     }
     if done.is_done() && !arguments.dry_run {
