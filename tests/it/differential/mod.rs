@@ -15,6 +15,7 @@ mod filters;
 mod joins;
 mod pair;
 mod pipelines;
+mod secrecy;
 mod stages;
 mod stored;
 mod table;
