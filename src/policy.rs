@@ -4,6 +4,7 @@ mod access;
 mod equality;
 mod index_names;
 mod indexes;
+mod mask;
 mod uses;
 mod views;
 

@@ -36,13 +36,18 @@ pub enum RefusalKind {
     TooLarge,
     /// A stored value cannot be opened: its key is missing, or it was tampered with.
     CannotOpen,
+    /// Who asks may not.
+    Unauthorized,
 }
 
 impl RefusalKind {
     /// Whether it lies in what a statement says, so that the statements beside it
     /// can go on. What does not hold together, or is not known, refuses them all.
     pub fn is_of_statement(self) -> bool {
-        matches!(self, Self::NotSupported | Self::WrongType | Self::TooLarge)
+        matches!(
+            self,
+            Self::NotSupported | Self::WrongType | Self::TooLarge | Self::Unauthorized
+        )
     }
 
     /// MongoDB's error code.
@@ -56,6 +61,7 @@ impl RefusalKind {
             Self::WrongType => 121,
             Self::TooLarge => 10334,
             Self::CannotOpen => 96,
+            Self::Unauthorized => 13,
         }
     }
 
@@ -71,6 +77,7 @@ impl RefusalKind {
             Self::WrongType => "DocumentValidationFailure",
             Self::TooLarge => "BSONObjectTooLarge",
             Self::CannotOpen => "OperationFailed",
+            Self::Unauthorized => "Unauthorized",
         }
     }
 }

@@ -57,13 +57,9 @@ pub(super) fn sealed<'m>(
         Documents::stored(collection),
         &on_plaintext,
     )?;
-    plan(
-        command,
-        documents,
-        scope,
-        Some(collection),
-        on_plaintext.get(),
-    )
+    let on_plaintext = on_plaintext.get();
+    tells_of_plaintext(policy, scope, &documents, on_plaintext.is_expected())?;
+    plan(command, documents, scope, Some(collection), on_plaintext)
 }
 
 /// An aggregate on an open collection, or on a database.
@@ -79,6 +75,7 @@ pub(super) fn open<'m>(
         _ => return Ok(ReplyPlan::Relay),
     };
     let mut documents = Documents::of(Content::Open);
+    let mut expected = false;
     let reaches = pipeline::reaches(
         policy,
         policy.views(),
@@ -90,6 +87,12 @@ pub(super) fn open<'m>(
         && let Some(changes) = changes(policy, command, stages)?
     {
         documents = Documents::of(changes);
+        let mut sealed = policy.sealed_in(None);
+        expected = sealed.any(|collection| collection.on_plaintext.is_expected());
+        if expected && policy.masks_unknown() && !keeps_events(stages)? {
+            let empty = Shape::default().collection(command.database, OnPlaintext::Allow);
+            return Err(Scope::new(command.name, &empty, false).unauthorized_in_plain());
+        }
     } else if !reaches {
         return Ok(ReplyPlan::Relay);
     }
@@ -111,8 +114,22 @@ pub(super) fn open<'m>(
             documents.clone(),
             &on_plaintext,
         )?;
-        plan(command, documents, &scope, None, on_plaintext.get())
+        let on_plaintext = on_plaintext.get();
+        let expected = expected || on_plaintext.is_expected();
+        tells_of_plaintext(policy, &scope, &documents, expected)?;
+        plan(command, documents, &scope, None, on_plaintext)
     })
+}
+
+/// Whether a change stream gives its events as they are, with the name of their collection.
+fn keeps_events(stages: Doc<'_>) -> Result<bool> {
+    for stage in stages.elements() {
+        let stage = stage?.object()?.first()?;
+        if stage.is_none_or(|stage| !matches!(stage.key, "$changeStream" | "$match")) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// What the documents of a change stream over several collections may hold, if
@@ -179,6 +196,29 @@ fn run<'m>(
     }
     collation.check(scope)?;
     Ok(documents.unwrap_or_else(|| Documents::of(Content::Mixed)))
+}
+
+/// Refuses an answer in which plain values of a masked field may stand where nothing tells
+/// of which field they are.
+fn tells_of_plaintext(
+    policy: &Policy,
+    scope: &Scope<'_>,
+    documents: &Documents,
+    expected: bool,
+) -> Result {
+    if !expected || !policy.masks_unknown() {
+        return Ok(());
+    }
+    let unknown = match (documents.holds, &documents.content) {
+        (Holds::Statistics, _) => false,
+        // The parts of an event are masked as such, and nothing else in it.
+        (Holds::Events, Content::Document(event)) => event.has_more_than(pipeline::PARTS),
+        (_, content) => content.is_mixed(),
+    };
+    if !unknown {
+        return Ok(());
+    }
+    Err(scope.unauthorized_in_plain())
 }
 
 /// What the replies need; `collection` is the sealed one that the command is on.

@@ -44,7 +44,7 @@ pub(super) fn needed<'m>(
             if let Place::Sealed {
                 field,
                 element: false,
-            } = scope.place(element.key)?
+            } = scope.unasked_place(element.key)?
                 && field.elements
                 && matches!(
                     compared(scope, operator.key, &element, field)?,
@@ -110,7 +110,7 @@ impl<'c, 'm> Changes<'c, 'm> {
         operator: &str,
         element: &Element<'m>,
     ) -> Result<Option<Change<'c, 'm>>, Refusal> {
-        let place = scope.place(element.key)?;
+        let place = scope.unasked_place(element.key)?;
         Ok(match (operator, place) {
             ("$unset", _) => Some(Change::Unset),
             ("$set", place) if element.kind != kind::UNDEFINED => {

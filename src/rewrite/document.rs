@@ -1,5 +1,6 @@
 //! Documents on their way in: sealed fields are sealed, the rest is copied in ranges.
 
+use super::permission::{LEAVE_OUT, check_value};
 use super::scope::{DEEPEST, Scope};
 use crate::policy::Field;
 use crate::raw::{Doc, Element, Malformed, Splicer, Writer, kind};
@@ -29,6 +30,9 @@ pub(super) fn seal_document(
             }
             Step::Sealed(leaf) => {
                 let field = scope.collection.field(leaf);
+                if field.access.read_only {
+                    return Err(scope.unwritable(field, LEAVE_OUT));
+                }
                 if depth == 0 {
                     refuse_zero_timestamp(scope, field, &element)?;
                 }
@@ -135,6 +139,7 @@ pub(super) fn replace_field(
     field: &Field,
     element: &Element<'_>,
 ) -> Result<(), Refusal> {
+    check_value(scope, field, element)?;
     if element.is_null() || field.elements && holds_null_alone(element)? {
         if element.kind == kind::ARRAY && field.is_joined() {
             refuse_null_in_domain(scope, field, element)?;
@@ -194,6 +199,7 @@ pub(super) fn write_value(
     field: &Field,
     element: &Element<'_>,
 ) -> Result<(), Refusal> {
+    check_value(scope, field, element)?;
     if element.is_null() {
         Writer::new(out).value(element.kind, key, &[]);
         return Ok(());

@@ -17,7 +17,7 @@ pub(super) fn check_operators(scope: &Scope<'_>, update: Doc<'_>) -> Result<(), 
         }
         for change in operator.object()?.elements() {
             let change = change?;
-            let Place::Sealed { field, element } = scope.place(change.key)? else {
+            let Place::Sealed { field, element } = scope.unasked_place(change.key)? else {
                 continue;
             };
             let puts_null = match element {

@@ -261,7 +261,7 @@ impl<'s, 'c> Expressions<'s, 'c> {
         }
         let mut content = self.read(text, path, env)?;
         self.bounded(&content)?;
-        if let Content::Sealed(sealed) = &mut content
+        if let Content::Sealed(sealed) | Content::Masked(sealed) = &mut content
             && self.single.borrow().as_deref() == Some(text)
         {
             sealed.arrays = 0;
@@ -438,7 +438,7 @@ impl<'s, 'c> Expressions<'s, 'c> {
                 }
                 Ok(())
             }
-            Content::Mixed => Err(self.refuse_whole(content)),
+            Content::Masked(_) | Content::Mixed => Err(self.refuse_whole(content)),
         }
     }
 
@@ -452,22 +452,30 @@ impl<'s, 'c> Expressions<'s, 'c> {
 
     /// Refuses to look at what holds sealed values.
     fn refuse_whole(&self, content: &Content) -> Refusal {
-        match content.sealed_path() {
-            path if path.is_empty() => self.scope.refuse_command(
+        let what = format!(
+            "{}, which would look at it,",
+            self.what.trim_end_matches(',')
+        );
+        self.refuse_content(content, &what, by_content::LOOK)
+    }
+
+    /// Refuses what does `what` with sealed values, be they such as may not be read.
+    pub(in crate::rewrite) fn refuse_content(
+        &self,
+        content: &Content,
+        what: &str,
+        advice: &str,
+    ) -> Refusal {
+        match (content.masked(), content.sealed_path()) {
+            (Some(field), _) => self.scope.unreadable(field),
+            (None, path) if path.is_empty() => self.scope.refuse_command(
                 &format!(
                     "{} looking at a place where sealed and open values may stand",
                     self.what
                 ),
                 "name the fields one by one",
             ),
-            path => self.scope.refuse(
-                &path,
-                &format!(
-                    "{}, which would look at it,",
-                    self.what.trim_end_matches(',')
-                ),
-                by_content::LOOK,
-            ),
+            (None, path) => self.scope.refuse(&path, what, advice),
         }
     }
 }

@@ -10,6 +10,7 @@ use super::condition::Parts;
 use super::document::seal_below;
 use super::expression::{Environment, Expressions, Want};
 use super::json_schema;
+use super::permission::LEAVE_OUT;
 use super::scope::{DEEPEST, Place, Scope};
 use super::shape::{Content, Shape};
 use crate::raw::{Doc, Element, Malformed, Splicer, kind};
@@ -128,7 +129,11 @@ impl<'c, P: Paths<'c>> Filter<'_, 'c, '_, P> {
                 "leave it out",
             )),
             "$jsonSchema" => match self.paths.node() {
-                Some(node) => json_schema::rewrite(splicer, self.scope, element, node),
+                Some(node) => {
+                    // It may ask which names documents have.
+                    self.scope.readable_below(node, element.key)?;
+                    json_schema::rewrite(splicer, self.scope, element, node)
+                }
                 None => Err(self
                     .scope
                     .refuse_command("`$jsonSchema` in an array filter", "compare the fields")),
@@ -194,6 +199,9 @@ impl<'c, P: Paths<'c>> Filter<'_, 'c, '_, P> {
                 field,
                 element: position,
             } => {
+                if purpose.makes() && field.access.read_only {
+                    return Err(self.scope.unwritable(field, LEAVE_OUT));
+                }
                 let mut parts = Parts::new(self.scope, element.key, field, position, depth);
                 parts.read(element, purpose)?;
                 if parts.unchanged() {
@@ -321,6 +329,9 @@ impl<'c, P: Paths<'c>> Filter<'_, 'c, '_, P> {
         value: &Element<'_>,
         node: NodeId,
     ) -> Result<(), Refusal> {
+        if matches!(value.kind, kind::DOCUMENT | kind::ARRAY) {
+            self.scope.readable_below(node, path)?;
+        }
         if !is_stored_as_is(splicer, self.scope, value, node) {
             return Err(self.beside(path, "comparison with a whole document or array"));
         }

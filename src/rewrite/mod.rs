@@ -30,6 +30,7 @@ mod kinds;
 mod login;
 mod moved;
 mod options;
+mod permission;
 mod pipeline;
 mod positions;
 mod projection;

@@ -35,7 +35,7 @@ impl Added {
                 if let Place::Sealed {
                     field,
                     element: false,
-                } = scope.place(element.key)?
+                } = scope.unasked_place(element.key)?
                 {
                     added.moved(scope, operator.key, &element, field)?;
                 }

@@ -225,6 +225,14 @@ pub(super) fn hint<'m>(
 ) -> Result<(), Refusal> {
     match element.kind {
         kind::DOCUMENT => super::indexes::by_keys(splicer, scope, element, element.key),
+        // It may leave out documents, or give them the order of a field.
+        kind::STRING if scope.masks && element.str() != Some("_id_") => Err(Refusal::new(
+            RefusalKind::Unauthorized,
+            format_args!(
+                "{} on {}: an index that you name may be on a sealed field that you may not read; hint at it by its keys",
+                scope.command, scope.collection.namespace
+            ),
+        )),
         _ => super::indexes::by_name(splicer, scope, element),
     }
 }
@@ -290,7 +298,7 @@ fn wildcard(scope: &Scope<'_>, key: &Element<'_>) -> Result<(), Refusal> {
         ));
     }
     let Some(path) = key.key.strip_suffix(".$**") else {
-        return Ok(());
+        return scope.readable_below(Tree::ROOT, key.key);
     };
     match scope.place(path)? {
         Place::Sealed { .. } => Err(scope.refuse(
@@ -298,7 +306,8 @@ fn wildcard(scope: &Scope<'_>, key: &Element<'_>) -> Result<(), Refusal> {
             "a wildcard index",
             "what is below it is sealed with it: index the field itself",
         )),
-        Place::Open | Place::Inner(_) => Ok(()),
+        Place::Inner(node) => scope.readable_below(node, path),
+        Place::Open => Ok(()),
     }
 }
 

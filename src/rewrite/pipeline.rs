@@ -84,6 +84,16 @@ const EVENT: &[&str] = &[
     "operationDescription",
 ];
 
+/// The same, and what tells which document it is about.
+pub(super) const PARTS: &[&str] = &[
+    "ns",
+    "documentKey",
+    "fullDocument",
+    "fullDocumentBeforeChange",
+    "updateDescription",
+    "operationDescription",
+];
+
 impl Holds {
     /// What comes out of a stage that gives documents of another shape.
     fn after(self, stage: &Element<'_>) -> Result<Self> {
@@ -240,12 +250,9 @@ impl<'p> Pipeline<'p> {
             let operator = only(doc)?;
             let what = format!("stage {prefix}{index}, `{}`,", operator.key);
             let collection = documents.collection(self.namespace, self.on_plaintext.get());
-            let mut scope = Scope::new(self.command, &collection, self.collated);
-            scope.constants = self.constants;
+            let mut scope = self.scope(&collection);
             scope.root = Some(&documents.content);
             scope.variables = variables;
-            scope.stored = self.stored;
-            scope.kept.set(self.kept);
             let reading = Stage {
                 reading: Reading {
                     scope: &scope,
@@ -296,6 +303,20 @@ impl<'p> Pipeline<'p> {
         }
         splicer.mend_length(array.start(), mark)?;
         Ok(documents)
+    }
+
+    /// The scope of what reads documents that have the shape of `collection`.
+    fn scope<'c>(&self, collection: &'c Collection) -> Scope<'c>
+    where
+        'p: 'c,
+    {
+        let mut scope = Scope::new(self.command, collection, self.collated);
+        scope.constants = self.constants;
+        scope.stored = self.stored;
+        scope.kept.set(self.kept);
+        // Where several fields may stand, one of them may be masked.
+        scope.masks |= self.policy.masks_unknown() && collection.tree.has_mixed();
+        scope
     }
 
     /// What a collection, or a view, holds that a stage reads.

@@ -30,7 +30,8 @@ pub(super) fn check_update(
                 continue;
             }
             keeps_position(scope, filter, path)?;
-            let sealed = matches!(scope.place(path)?, Place::Sealed { element: true, .. });
+            let place = scope.unasked_place(path)?;
+            let sealed = matches!(place, Place::Sealed { element: true, .. });
             if sealed && operator.key != "$unset" && only_path(filter)? != path.strip_suffix(".$") {
                 return Err(scope.refuse(
                     path,

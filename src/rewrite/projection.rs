@@ -37,17 +37,34 @@ fn level<'m>(
     for element in doc.elements() {
         let element = element?;
         let place = match node {
-            Some(node) => scope.place_from(node, element.key)?,
+            Some(node) => scope.unasked_place_from(node, element.key)?,
             None => Place::Open,
         };
+        if let Place::Sealed {
+            field,
+            element: position,
+        } = place
+            && field.is_masked()
+            && (position || !leaves_or_shows(element.kind))
+        {
+            return Err(scope.unreadable(field));
+        }
         match element.kind {
-            kind::BOOL | kind::INT32 | kind::INT64 | kind::DOUBLE | kind::DECIMAL128 => {}
+            kind if leaves_or_shows(kind) => {}
             kind::DOCUMENT => document(splicer, scope, &element, place, depth)?,
             _ => computed(splicer, scope, &element, place)?,
         }
     }
     splicer.mend_length(doc.start(), mark)?;
     Ok(())
+}
+
+/// Whether a value says no more than that a field is in the reply or not.
+fn leaves_or_shows(kind: u8) -> bool {
+    matches!(
+        kind,
+        kind::BOOL | kind::INT32 | kind::INT64 | kind::DOUBLE | kind::DECIMAL128
+    )
 }
 
 fn document<'m>(
@@ -186,12 +203,16 @@ fn computed<'m>(
     match place {
         Place::Open => {
             let root = Content::Document(Shape::of(scope.collection));
-            Expressions::new(scope, "a computed projection").rewrite(
+            let content = Expressions::new(scope, "a computed projection").rewrite(
                 splicer,
                 element,
                 Want::Value,
                 Environment::of(scope, &root),
             )?;
+            // In plain a value does not say of which field it is.
+            if scope.collection.on_plaintext.is_expected() && scope.masks && !content.is_open() {
+                return Err(scope.unauthorized_in_plain());
+            }
             Ok(())
         }
         _ => Err(scope.refuse(

@@ -44,6 +44,10 @@ pub(super) struct Scope<'c> {
     /// Whether paths may lead to tokens, as in the definition of a view, which was
     /// rewritten when it was made.
     pub(super) stored: bool,
+    /// Whether values may stand in the documents that who asks may not read.
+    pub(super) masks: bool,
+    /// Whether it has fields that who asks may not write.
+    pub(super) guards: bool,
 }
 
 /// Where a dotted path of a query or an update leads.
@@ -75,6 +79,8 @@ impl<'c> Scope<'c> {
             root: None,
             variables: None,
             stored: false,
+            masks: collection.has_masked(),
+            guards: collection.has_read_only(),
         }
     }
 
@@ -140,13 +146,32 @@ impl<'c> Scope<'c> {
         )
     }
 
-    /// Where `path` leads from the top level.
+    /// Where `path` leads from the top level, for what looks at what stands there: it is
+    /// refused where the value may not be read.
     pub(super) fn place(&self, path: &str) -> Result<Place<'c>, Refusal> {
         self.place_from(Tree::ROOT, path)
     }
 
-    /// Where `path` leads from `node`.
+    /// The same from `node`.
     pub(super) fn place_from(&self, node: NodeId, path: &str) -> Result<Place<'c>, Refusal> {
+        match self.unasked_place_from(node, path)? {
+            Place::Sealed { field, .. } if field.is_masked() => Err(self.unreadable(field)),
+            place => Ok(place),
+        }
+    }
+
+    /// Where `path` leads from the top level, for what asks nothing of what stands there:
+    /// what is written, or left in a reply or out of it.
+    pub(super) fn unasked_place(&self, path: &str) -> Result<Place<'c>, Refusal> {
+        self.unasked_place_from(Tree::ROOT, path)
+    }
+
+    /// The same from `node`.
+    pub(super) fn unasked_place_from(
+        &self,
+        node: NodeId,
+        path: &str,
+    ) -> Result<Place<'c>, Refusal> {
         let mut at = node;
         let mut components = path.split('.');
         while let Some(component) = components.next() {
@@ -182,7 +207,7 @@ impl<'c> Scope<'c> {
                 .equality
                 .as_ref()
                 .is_some_and(|equality| equality.writes(component));
-            if self.stored && token {
+            if self.stored && token && !field.is_masked() {
                 return Ok(Place::Open);
             }
             if !field.elements || !crate::schema::is_position(component) {

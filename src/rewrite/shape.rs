@@ -23,6 +23,9 @@ pub(super) enum Content {
     Open,
     /// What a field stores: a sealed value, null, or nothing.
     Sealed(Sealed),
+    /// The same of a field that who asks may not read. It may be passed on as it is;
+    /// whatever would look at it takes no content but others, and refuses this one.
+    Masked(Sealed),
     /// Sealed values may stand there or anywhere below, of one field or another.
     Mixed,
     /// Documents of a shape, or an array of them, or open values.
@@ -79,6 +82,14 @@ impl Sealed {
         }
     }
 
+    /// An array of them.
+    fn in_array(&self) -> Self {
+        Self {
+            whole: self.whole.map(|depth| depth + 1),
+            ..self.within_arrays(1)
+        }
+    }
+
     /// What stands in an array of them.
     pub(super) fn item(&self) -> Self {
         Self {
@@ -114,10 +125,12 @@ impl Sealed {
         })
     }
 
-    /// Whether these may be stored where `other` belongs.
+    /// Whether these may be stored where `other` belongs: where they are not seen by who
+    /// may not read them here.
     fn fits(&self, other: &Self) -> bool {
         let deep = |sealed: &Self| sealed.whole.unwrap_or(usize::MAX);
         self.field.stored_alike(&other.field)
+            && (!self.field.is_masked() || other.field.is_masked())
             && self.arrays <= other.arrays
             && deep(self) >= deep(other)
             && (!self.beside_null || other.beside_null || !self.field.is_joined())
@@ -125,11 +138,55 @@ impl Sealed {
 }
 
 impl Content {
+    /// What is read where these values stand.
+    pub(super) fn of(sealed: Sealed) -> Self {
+        match sealed.field.is_masked() {
+            true => Self::Masked(sealed),
+            false => Self::Sealed(sealed),
+        }
+    }
+
+    /// What may be written where this stands: who may not read a field may still write it.
+    pub(super) fn writable(self) -> Self {
+        match self {
+            Self::Masked(sealed) => Self::Sealed(sealed),
+            Self::Document(shape) => Self::Document(shape.writable()),
+            content => content,
+        }
+    }
+
+    /// The same as it is read once it is written.
+    pub(super) fn written(self) -> Self {
+        match self {
+            Self::Sealed(sealed) => Self::of(sealed),
+            Self::Document(shape) => Self::Document(shape.written()),
+            content => content,
+        }
+    }
+
+    /// A field in it that who asks may not read.
+    pub(super) fn masked(&self) -> Option<&Field> {
+        match self {
+            Self::Masked(sealed) => Some(&sealed.field),
+            Self::Document(shape) => shape.contents().find_map(Self::masked),
+            Self::Nothing | Self::Open | Self::Sealed(_) | Self::Mixed => None,
+        }
+    }
+
+    /// Whether there is a place in it of which it is not known what stands there.
+    pub(super) fn is_mixed(&self) -> bool {
+        match self {
+            Self::Mixed => true,
+            Self::Document(shape) => shape.contents().any(Self::is_mixed),
+            Self::Nothing | Self::Open | Self::Sealed(_) | Self::Masked(_) => false,
+        }
+    }
+
     /// Whether nothing sealed is in it.
     pub(super) fn is_open(&self) -> bool {
         match self {
             Self::Nothing | Self::Open => true,
-            Self::Sealed(_) | Self::Mixed => false,
+            Self::Sealed(_) | Self::Masked(_) | Self::Mixed => false,
             Self::Document(shape) => shape.is_open(),
         }
     }
@@ -138,8 +195,11 @@ impl Content {
     pub(super) fn or(self, other: Self) -> Self {
         match (self, other) {
             (Self::Nothing, content) | (content, Self::Nothing) => content,
-            (Self::Sealed(one), Self::Sealed(other)) if one.field.is(&other.field) => {
-                Self::Sealed(Sealed {
+            (Self::Sealed(one) | Self::Masked(one), Self::Sealed(other) | Self::Masked(other))
+                if one.field.is(&other.field)
+                    && one.field.is_masked() == other.field.is_masked() =>
+            {
+                Self::of(Sealed {
                     arrays: one.arrays.max(other.arrays),
                     whole: one.whole.into_iter().chain(other.whole).min(),
                     beside_null: one.beside_null || other.beside_null,
@@ -180,10 +240,8 @@ impl Content {
     /// An array of it.
     pub(super) fn in_array(self) -> Self {
         match self {
-            Self::Sealed(sealed) => Self::Sealed(Sealed {
-                whole: sealed.whole.map(|depth| depth + 1),
-                ..sealed.within_arrays(1)
-            }),
+            Self::Sealed(sealed) => Self::Sealed(sealed.in_array()),
+            Self::Masked(sealed) => Self::Masked(sealed.in_array()),
             // Documents are seen through arrays anyway.
             content => content,
         }
@@ -193,6 +251,7 @@ impl Content {
     pub(super) fn item(&self) -> Self {
         match self {
             Self::Sealed(sealed) => Self::Sealed(sealed.item()),
+            Self::Masked(sealed) => Self::Masked(sealed.item()),
             content => content.clone(),
         }
     }
@@ -207,7 +266,9 @@ impl Content {
                 Self::Nothing => return Read::Content(Self::Nothing),
                 Self::Open => return Read::Content(Self::Open),
                 Self::Mixed => return Read::Unknown,
-                Self::Sealed(sealed) => return Read::Inside(Arc::clone(&sealed.field)),
+                Self::Sealed(sealed) | Self::Masked(sealed) => {
+                    return Read::Inside(Arc::clone(&sealed.field));
+                }
                 Self::Document(shape) => match shape.get(component) {
                     Some(next) => {
                         arrays += 1;
@@ -222,13 +283,15 @@ impl Content {
                 },
             }
         }
+        // Each document on the way may have been an array of them; the last
+        // component's own arrays are counted already.
+        let more = match variable {
+            true => arrays,
+            false => arrays.saturating_sub(1),
+        };
         Read::Content(match at {
-            // Each document on the way may have been an array of them; the last
-            // component's own arrays are counted already.
-            Self::Sealed(sealed) if !variable => {
-                Self::Sealed(sealed.within_arrays(arrays.saturating_sub(1)))
-            }
-            Self::Sealed(sealed) => Self::Sealed(sealed.within_arrays(arrays)),
+            Self::Sealed(sealed) => Self::Sealed(sealed.within_arrays(more)),
+            Self::Masked(sealed) => Self::Masked(sealed.within_arrays(more)),
             content => content.clone(),
         })
     }
@@ -237,7 +300,9 @@ impl Content {
     pub(super) fn fits(&self, target: &Self) -> bool {
         match (self, target) {
             (Self::Nothing, _) => true,
-            (Self::Sealed(one), Self::Sealed(other)) => one.fits(other),
+            (Self::Sealed(one) | Self::Masked(one), Self::Sealed(other) | Self::Masked(other)) => {
+                one.fits(other)
+            }
             (Self::Document(one), Self::Document(other)) => one.fits(other),
             (one, other) => one.is_open() && other.is_open(),
         }
@@ -261,7 +326,7 @@ impl Content {
     /// The path of something in it that is not open, for messages.
     pub(super) fn sealed_path(&self) -> String {
         match self {
-            Self::Sealed(sealed) => sealed.field.path.clone(),
+            Self::Sealed(sealed) | Self::Masked(sealed) => sealed.field.path.clone(),
             Self::Document(shape) => shape
                 .contents()
                 .find(|content| !content.is_open())
@@ -305,7 +370,7 @@ impl Shape {
         };
         for (name, step) in collection.tree.children(node) {
             let content = match step {
-                Step::Sealed(leaf) => Content::Sealed(Sealed::stored(collection.field(leaf))),
+                Step::Sealed(leaf) => Content::of(Sealed::stored(collection.field(leaf))),
                 Step::Inner(next) => Content::Document(Self::of_node(collection, next)),
                 Step::Mixed => Content::Mixed,
                 Step::Open | Step::Ambiguous => Content::Open,
@@ -345,7 +410,7 @@ impl Shape {
                 Content::Nothing | Content::Open => {}
                 Content::Document(shape) => shape.plant(tree, node, fields),
                 Content::Mixed => tree.seal(node, None),
-                Content::Sealed(sealed) => match sealed.field_here() {
+                Content::Sealed(sealed) | Content::Masked(sealed) => match sealed.field_here() {
                     Some(field) => {
                         tree.seal(node, Some(fields.len()));
                         fields.push(field);
@@ -373,6 +438,30 @@ impl Shape {
             closed: false,
             numbered: true,
         }
+    }
+
+    fn writable(self) -> Self {
+        self.each(Content::writable)
+    }
+
+    fn written(self) -> Self {
+        self.each(Content::written)
+    }
+
+    fn each(self, of: impl Fn(Content) -> Content) -> Self {
+        let named = self.named.into_iter();
+        Self {
+            named: named.map(|(name, content)| (name, of(content))).collect(),
+            any: self.any.map(|content| Box::new(of(*content))),
+            ..self
+        }
+    }
+
+    /// Whether something sealed stands at other names than these.
+    pub(super) fn has_more_than(&self, names: &[&str]) -> bool {
+        let mut named = self.named.iter();
+        let any = self.any.as_deref().is_some_and(|any| !any.is_open());
+        any || named.any(|(name, content)| !names.contains(&name.as_str()) && !content.is_open())
     }
 
     /// Whether nothing sealed is in the documents.
@@ -433,7 +522,9 @@ impl Shape {
             match (at, components.peek()) {
                 (content, None) => return Some(content.clone()),
                 (Content::Document(next), Some(_)) => shape = next,
-                (Content::Sealed(_) | Content::Mixed, Some(_)) => return None,
+                (Content::Sealed(_) | Content::Masked(_) | Content::Mixed, Some(_)) => {
+                    return None;
+                }
                 (content, Some(_)) => return Some(content.clone()),
             }
         }
@@ -475,7 +566,7 @@ impl Shape {
                 Content::Open => *next = Content::Document(Self::default()),
                 Content::Nothing => *next = Content::Document(Self::closed()),
                 Content::Document(_) => {}
-                Content::Sealed(_) | Content::Mixed => return false,
+                Content::Sealed(_) | Content::Masked(_) | Content::Mixed => return false,
             }
             match next {
                 Content::Document(shape) => at = shape,
@@ -505,7 +596,7 @@ impl Shape {
             }
             match at.named.get_mut(component) {
                 Some(Content::Document(shape)) => at = shape,
-                Some(Content::Sealed(_) | Content::Mixed) => return false,
+                Some(Content::Sealed(_) | Content::Masked(_) | Content::Mixed) => return false,
                 _ => return true,
             }
         }

@@ -6,6 +6,7 @@ use super::domains;
 use super::elements::{self, Compared};
 use super::filter::{Below, Filter, Purpose, UpsertEquality, is_operators, is_stored_as_is};
 use super::moved::Added;
+use super::permission::{check_replacement, check_update};
 use super::pipeline;
 use super::scope::{Place, Scope};
 use super::upsert::not_set;
@@ -39,6 +40,7 @@ fn replacement<'m>(
     scope: &Scope<'_>,
     document: Doc<'m>,
 ) -> Result<(), Refusal> {
+    check_replacement(scope)?;
     for field in document.elements() {
         let field = field?;
         // MongoDB refuses it as well, but would have seen what it holds.
@@ -59,6 +61,7 @@ fn operators<'m>(
     equalities: &[UpsertEquality<'m>],
 ) -> Result<(), Refusal> {
     let update = element.doc()?;
+    check_update(scope, update)?;
     domains::check_operators(scope, update)?;
     let missing = not_set(scope, update, equalities)?;
     if let Some(needed) = by_pipeline::needed(scope, update)?
@@ -119,7 +122,7 @@ fn one<'m>(
         return rename(scope, element);
     }
     let path = element.key;
-    match scope.place(path)? {
+    match scope.unasked_place(path)? {
         Place::Open => known(scope, operator),
         Place::Inner(node) => parent(splicer, scope, operator, element, node),
         Place::Sealed {
@@ -145,7 +148,7 @@ fn known(scope: &Scope<'_>, operator: &str) -> Result<(), Refusal> {
 fn rename(scope: &Scope<'_>, element: &Element<'_>) -> Result<(), Refusal> {
     let to = element.str().ok_or(Malformed("$rename takes a string"))?;
     for path in [element.key, to] {
-        if !matches!(scope.place(path)?, Place::Open) {
+        if !matches!(scope.unasked_place(path)?, Place::Open) {
             return Err(scope.refuse(
                 path,
                 "`$rename`",

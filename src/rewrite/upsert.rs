@@ -16,7 +16,7 @@ pub(super) fn write_equalities(
     equalities: &[UpsertEquality<'_>],
 ) -> Result<(), Refusal> {
     for equality in equalities {
-        if let Place::Sealed { field, .. } = scope.place(equality.path)? {
+        if let Place::Sealed { field, .. } = scope.unasked_place(equality.path)? {
             write_value(out, scope, equality.path, field, &equality.value)?;
         }
     }

@@ -198,6 +198,11 @@ impl Tree {
         self.numbered
     }
 
+    /// Whether there is a place where sealed values of several fields may stand.
+    pub fn has_mixed(&self) -> bool {
+        self.nodes.iter().any(|node| node.mixed)
+    }
+
     /// Whether nothing is sealed.
     pub fn is_empty(&self) -> bool {
         self.nodes.len() == 1

@@ -105,7 +105,7 @@ impl Expressions<'_, '_> {
                     let of_item = self.operand(operands, item, want)?;
                     match name {
                         "$mergeObjects" => self.documents(&of_item)?,
-                        "$ifNull" => {}
+                        "$ifNull" => self.may_be_null(&of_item)?,
                         _ => self.real_array(&of_item, name)?,
                     }
                     content = std::mem::replace(&mut content, Content::Nothing).or(of_item);
@@ -113,6 +113,15 @@ impl Expressions<'_, '_> {
                 })?;
                 Ok(content)
             }
+        }
+    }
+
+    /// Refuses to ask whether something is null that who asks may not read.
+    pub(in crate::rewrite) fn may_be_null(&self, content: &Content) -> Result {
+        match content {
+            Content::Masked(_) => Err(self.refuse_whole(content)),
+            Content::Mixed if self.scope.masks => Err(self.refuse_whole(content)),
+            _ => Ok(()),
         }
     }
 

@@ -60,7 +60,7 @@ impl Expressions<'_, '_> {
             let (content, met) = self.look(&item, operands.env)?;
             open &= content.is_open();
             null |= item.is_null();
-            plain &= !matches!(content, Content::Mixed);
+            plain &= !matches!(content, Content::Masked(_) | Content::Mixed);
             if !content.is_open() {
                 sealed = met.or(sealed);
                 closed = Some(content);
@@ -82,7 +82,9 @@ impl Expressions<'_, '_> {
         let by_token = with_constants(operator, operands.env)?;
         self.each(operands, operator, |operands, item, index| {
             let want = match operator.key {
-                "$indexOfArray" if index > 1 => Want::Value,
+                "$indexOfArray" if index > 1 => {
+                    return self.open_operand(operands, item, operator.key);
+                }
                 _ if by_token => Want::Token(equality),
                 "$setEquals" | "$setIsSubset" => Want::Set(equality),
                 "$in" if index == 1 => Want::Set(equality),
@@ -113,14 +115,8 @@ impl Expressions<'_, '_> {
             if content.is_open() || with_null && after_null {
                 return Ok(());
             }
-            Err(match content.sealed_path() {
-                path if path.is_empty() => self.refuse_whole(&content),
-                path => self.scope.refuse(
-                    &path,
-                    &format!("{} `{}`", self.what, operator.key),
-                    by_content::ORDER,
-                ),
-            })
+            let what = format!("{} `{}`", self.what, operator.key);
+            Err(self.refuse_content(&content, &what, by_content::ORDER))
         })?;
         if !open {
             two_operands(operator)?;
@@ -177,7 +173,7 @@ impl Expressions<'_, '_> {
                     )
                 })?
             }
-            Content::Mixed => return Err(self.refuse_whole(&content)),
+            Content::Masked(_) | Content::Mixed => return Err(self.refuse_whole(&content)),
             _ => None,
         };
         let Some(alias) = seen.filter(|_| !self.allows_plaintext()) else {

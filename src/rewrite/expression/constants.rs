@@ -6,6 +6,7 @@ use crate::policy::Field;
 use crate::raw::{Element, Splicer, Writer, kind};
 use crate::refusal::Refusal;
 use crate::rewrite::document::{write_field, write_value};
+use crate::rewrite::permission::check_value;
 use crate::rewrite::scope::{Scope, by_content};
 use crate::rewrite::shape::{Content, Shape};
 
@@ -98,7 +99,10 @@ impl Expressions<'_, '_> {
         target: &Content,
     ) -> Result<Option<Content>> {
         match target {
-            Content::Sealed(_) if constant.is_null() => return Ok(None),
+            Content::Sealed(sealed) if constant.is_null() => {
+                check_value(self.scope, &sealed.field, constant)?;
+                return Ok(None);
+            }
             Content::Sealed(sealed) => {
                 if let Want::Beside(_) = want
                     && !may_have(&sealed.field, constant)?
@@ -125,7 +129,7 @@ impl Expressions<'_, '_> {
             _ => return Ok(None),
         }
         self.changed.set(true);
-        Ok(Some(target.clone()))
+        Ok(Some(target.clone().written()))
     }
 
     /// A constant document, or an array of them, sealed where `shape` is.
@@ -156,7 +160,11 @@ impl Expressions<'_, '_> {
                 return Err(self.refuse_dotted());
             }
             match shape.named(field.key) {
-                Content::Sealed(sealed) if !field.is_null() => {
+                Content::Sealed(sealed) if field.is_null() => {
+                    check_value(self.scope, &sealed.field, &field)?;
+                    Writer::new(out).value(field.kind, field.key, field.value());
+                }
+                Content::Sealed(sealed) => {
                     write_field(out, self.scope, field.key, &sealed.field, &field)?;
                 }
                 Content::Document(below) => {

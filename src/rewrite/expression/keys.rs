@@ -48,6 +48,9 @@ impl Expressions<'_, '_> {
     }
 
     pub(super) fn equality<'f>(&self, field: &'f Field) -> Result<&'f Equality> {
+        if field.is_masked() {
+            return Err(self.scope.unreadable(field));
+        }
         if self.allows_plaintext() {
             return Err(self.scope.refuse(
                 &field.path,

@@ -70,7 +70,9 @@ impl Expressions<'_, '_> {
     /// Whether `$mergeObjects` sees in it what the service would: documents.
     pub(in crate::rewrite) fn documents(&self, content: &Content) -> Result {
         match content {
-            Content::Sealed(_) | Content::Mixed => Err(self.refuse_whole(content)),
+            Content::Sealed(_) | Content::Masked(_) | Content::Mixed => {
+                Err(self.refuse_whole(content))
+            }
             _ => Ok(()),
         }
     }
@@ -230,15 +232,12 @@ impl Expressions<'_, '_> {
         if content.is_open() {
             return Ok(());
         }
-        let path = match content.sealed_path() {
-            path if path.is_empty() => element.str().unwrap_or("an operand").to_owned(),
-            path => path,
-        };
-        Err(self.scope.refuse(
-            &path,
-            &format!("{} `{operator}`", self.what),
-            by_content::COMPUTE,
-        ))
+        let what = format!("{} `{operator}`", self.what);
+        if content.masked().is_none() && content.sealed_path().is_empty() {
+            let path = element.str().unwrap_or("an operand");
+            return Err(self.scope.refuse(path, &what, by_content::COMPUTE));
+        }
+        Err(self.refuse_content(&content, &what, by_content::COMPUTE))
     }
 
     /// An array whose items an operator gives.
@@ -261,7 +260,7 @@ impl Expressions<'_, '_> {
                 &format!("{} `{operator}`", self.what),
                 "an array is sealed as one value; set `elements = true` in the schema",
             )),
-            Content::Mixed => Err(self.refuse_whole(content)),
+            Content::Masked(_) | Content::Mixed => Err(self.refuse_whole(content)),
             _ => Ok(()),
         }
     }

@@ -222,7 +222,7 @@ impl Expressions<'_, '_> {
                     .equality
                     .as_ref()
                     .is_some_and(|equality| equality.writes(last));
-                if self.scope.stored && token {
+                if self.scope.stored && token && !field.is_masked() {
                     return Ok(Content::Open);
                 }
                 let refuse = |what: &str| {

@@ -190,8 +190,8 @@ impl Reading<'_> {
         match content {
             Content::Document(_) => Ok(content.into()),
             content if content.is_open() => Ok(Content::Open.into()),
-            content => Err(self.scope.refuse(
-                &content.sealed_path(),
+            content => Err(self.expressions().refuse_content(
+                &content,
                 self.what,
                 "MongoDB only has its ciphertext: take the document out in the service",
             )),

@@ -126,7 +126,12 @@ impl Stage<'_> {
         };
         self.no_list(expressions, operator)?;
         match operator.key {
-            "$first" | "$last" | "$locf" => moved(out, operator),
+            "$first" | "$last" => moved(out, operator),
+            "$locf" => {
+                let content = moved(out, operator)?;
+                expressions.may_be_null(&content)?;
+                Ok(content)
+            }
             "$push" => Ok(moved(out, operator)?.in_array()),
             "$mergeObjects" => {
                 let content = moved(out, operator)?;
@@ -231,11 +236,8 @@ impl Stage<'_> {
         if content.is_open() {
             return Ok(());
         }
-        Err(self.scope.refuse(
-            &content.sealed_path(),
-            &format!("{} `{operator}`", self.what),
-            by_content::COMPUTE,
-        ))
+        let what = format!("{} `{operator}`", self.what);
+        Err(expressions.refuse_content(&content, &what, by_content::COMPUTE))
     }
 
     /// `$sortByCount`, as MongoDB takes it apart: a `$group` and a `$sort`.

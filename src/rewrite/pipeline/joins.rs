@@ -213,7 +213,7 @@ impl Stage<'_> {
                         self.expressions()
                             .rewrite(splicer, &option, want, self.environment())?;
                     if joined.is_none() && !start.is_open() {
-                        return Err(self.scope.refuse(&start.sealed_path(), self.what, JOIN));
+                        return Err(self.expressions().refuse_content(&start, self.what, JOIN));
                     }
                     if matches!(&start, Content::Sealed(sealed) if sealed.arrays > 1) {
                         return Err(self.scope.refuse(
@@ -307,11 +307,7 @@ impl Stage<'_> {
     where
         Self: 'f,
     {
-        let mut scope = Scope::new(self.pipeline.command, collection, self.pipeline.collated);
-        scope.constants = self.scope.constants;
-        scope.stored = self.scope.stored;
-        scope.kept.set(self.scope.kept.get());
-        scope
+        self.pipeline.scope(collection)
     }
 
     /// How two fields are joined: by their tokens, or, where none is given, as they are.

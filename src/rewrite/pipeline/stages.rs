@@ -208,6 +208,12 @@ impl Stage<'_> {
             event.put(name, documents.clone());
         }
         let mut update = Shape::default();
+        if self.scope.masks {
+            // Names of fields that were changed, of masked ones too.
+            for name in ["removedFields", "truncatedArrays", "disambiguatedPaths"] {
+                update.put(name, Content::Mixed);
+            }
+        }
         update.put("updatedFields", Content::Document(self.shape()?.changes()));
         event.put("updateDescription", Content::Document(update));
         Ok(Content::Document(event).into())

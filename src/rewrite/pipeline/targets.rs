@@ -81,9 +81,7 @@ impl Stage<'_> {
                     let stages = option.array()?;
                     let mark = splicer.mark();
                     Variable::bind(&variables, None, &mut |bound| {
-                        let mut scope =
-                            Scope::new(self.pipeline.command, &collection, self.pipeline.collated);
-                        scope.constants = self.scope.constants;
+                        let mut scope = self.pipeline.scope(&collection);
                         scope.variables = bound;
                         super::update::stages(splicer, &scope, stages, &target, 0)?;
                         if scope.compared.get() {
@@ -145,6 +143,8 @@ impl Stage<'_> {
         let Some(sealed) = policy.collection(&format!("{database}.{collection}")) else {
             return Ok(Content::Open);
         };
+        Scope::new(self.scope.command, &sealed, false)
+            .writable("what a stage writes would replace it: write into another collection")?;
         let brings_plaintext = self.pipeline.on_plaintext.get().is_expected();
         if brings_plaintext && !sealed.on_plaintext.is_expected() && !self.root.is_open() {
             return Err(self.scope.refuse(

@@ -6,6 +6,7 @@ use crate::raw::{Doc, Element, Malformed, Splicer, Writer, kind};
 use crate::rewrite::document::write_field;
 use crate::rewrite::expression::{Want, is_operator};
 use crate::rewrite::filter::UpsertEquality;
+use crate::rewrite::permission::check_stage;
 use crate::rewrite::scope::{DEEPEST, Place, Scope};
 use crate::rewrite::shape::{Content, Shape};
 
@@ -16,7 +17,7 @@ pub(in crate::rewrite) fn rewrite<'m>(
     array: Doc<'m>,
     equalities: &[UpsertEquality<'m>],
 ) -> Result {
-    let target = Content::Document(Shape::of(scope.collection));
+    let stored = Content::Document(Shape::of(scope.collection));
     let mark = splicer.mark();
     let missing: Vec<_> = equalities
         .iter()
@@ -39,7 +40,7 @@ pub(in crate::rewrite) fn rewrite<'m>(
             Ok::<_, crate::refusal::Refusal>(())
         })?;
     }
-    stages(splicer, scope, array, &target, added)?;
+    stages(splicer, scope, array, &stored, added)?;
     splicer.mend_length(array.start(), mark)?;
     Ok(())
 }
@@ -51,7 +52,7 @@ fn write_missing(
     equality: &UpsertEquality<'_>,
 ) -> Result {
     let path = equality.path;
-    let Place::Sealed { field, element } = scope.place(path)? else {
+    let Place::Sealed { field, element } = scope.unasked_place(path)? else {
         return Ok(());
     };
     if element || path.contains('.') {
@@ -70,16 +71,17 @@ fn write_missing(
     Ok(())
 }
 
-/// Rewrites the stages of an update of documents that are `target`, without mending
+/// Rewrites the stages of an update of documents that are `stored`, without mending
 /// the length of `array`, before which `added` stages were put.
 pub(super) fn stages<'m>(
     splicer: &mut Splicer<'m, '_>,
     scope: &Scope<'_>,
     array: Doc<'m>,
-    target: &Content,
+    stored: &Content,
     added: usize,
 ) -> Result {
-    let mut root = target.clone();
+    let target = &stored.clone().writable();
+    let mut root = stored.clone();
     for (index, stage) in array.elements().enumerate() {
         let stage = stage?;
         if added > 0 {
@@ -90,6 +92,7 @@ pub(super) fn stages<'m>(
         }
         let stage = stage.object()?;
         let operator = only(stage)?;
+        check_stage(scope, &operator)?;
         let what = format!("stage {index}, `{}`,", operator.key);
         let mark = splicer.mark();
         let step = Step {

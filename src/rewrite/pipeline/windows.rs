@@ -105,6 +105,7 @@ impl Stage<'_> {
                     "fill the fields in it one by one",
                 ));
             };
+            expressions.may_be_null(&before)?;
             let opened = Writer::new(out).begin_doc(field.key);
             for part in field.object()?.elements() {
                 let part = part?;

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use mongodb::bson::Document;
 
+use fieldseal::access::{Access, RoleSet};
+use fieldseal::config::{AccessConfig, PrincipalRule};
 use fieldseal::document::Format;
 use fieldseal::keyring::Keyring;
 use fieldseal::policy::Policy;
@@ -31,6 +33,26 @@ pub(super) fn policy(schema: &str) -> Policy {
     let schema = Schema::parse(schema, Format::Toml, "operators.toml").unwrap();
     let keyring = Keyring::generate(["default"]).unwrap();
     Policy::compile(Arc::new(schema), Arc::new(keyring)).unwrap()
+}
+
+/// The same for a principal that has these of the roles `reader` and `writer`.
+pub(super) fn policy_of(schema: &str, roles: &[&str]) -> Arc<Policy> {
+    let schema = Schema::parse(schema, Format::Toml, "operators.toml").unwrap();
+    let keyring = Keyring::generate(["default"]).unwrap();
+    let principals = ["reader", "writer"].map(|role| PrincipalRule {
+        roles: vec![role.to_owned()],
+        ..PrincipalRule::default()
+    });
+    let access = Access::compile(&AccessConfig {
+        principals: principals.to_vec(),
+        ..AccessConfig::default()
+    });
+    let access = Arc::new(access.unwrap());
+    let roles = roles.iter().fold(RoleSet::NONE, |all, role| {
+        all.union(access.role(role).unwrap())
+    });
+    let policy = Policy::with_access(Arc::new(schema), Arc::new(keyring), access);
+    Arc::new(policy.unwrap()).held_by(roles)
 }
 
 /// Decides on a command in `database`, unless its own `$db` names another.

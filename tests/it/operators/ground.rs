@@ -30,20 +30,34 @@ const FIELDS: &[(&str, &str, bool)] = &[
 
 /// Seals fields of each kind in the collections whose names begin with `s_`.
 pub(super) fn schema(database: &str) -> String {
+    schema_with(database, "")
+}
+
+/// The same with these options for every field.
+pub(super) fn schema_with(database: &str, options: &str) -> String {
     let mut schema = format!("[collections.\"{database}.s_*\".fields]\n");
+    let mut field = |name: String, own: &[&str]| {
+        let all = own.iter().chain([&options]);
+        let all: Vec<&str> = all.copied().filter(|part| !part.is_empty()).collect();
+        schema += &format!("\"{name}\" = {{ {} }}\n", all.join(", "));
+    };
     for (name, types, tokens) in FIELDS {
-        schema += &format!("sealed_{name} = {{ {types} }}\n");
+        field(format!("sealed_{name}"), &[types]);
         if *tokens {
             let types = types.trim_end_matches(", elements = true");
-            schema += &format!(
-                "equal_{name} = {{ {types}, queries = [\"equality\"], domain = \"{name}\" }}\n"
+            let domain = format!("domain = \"{name}\"");
+            field(
+                format!("equal_{name}"),
+                &[types, "queries = [\"equality\"]", &domain],
             );
         }
     }
     for place in ["home", "visits"] {
-        schema += &format!(
-            "\"{place}.sealed_text\" = {{ type = \"string\" }}\n\
-             \"{place}.equal_text\" = {{ type = \"string\", queries = [\"equality\"] }}\n"
+        let string = "type = \"string\"";
+        field(format!("{place}.sealed_text"), &[string]);
+        field(
+            format!("{place}.equal_text"),
+            &[string, "queries = [\"equality\"]"],
         );
     }
     schema

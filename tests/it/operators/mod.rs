@@ -16,6 +16,7 @@ mod document;
 mod ground;
 mod names;
 mod notation;
+mod permission;
 mod run;
 mod table;
 mod write;

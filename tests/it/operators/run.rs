@@ -104,12 +104,14 @@ pub(super) async fn rows(group: Group, lane: String, ground: Ground) -> Vec<Outc
             for (name, (kind, verdict)) in runs_of(row, example) {
                 let run = Run {
                     ground: &ground,
-                    group: &group,
-                    lane: &lane,
-                    row,
-                    example,
-                    kind,
-                    name,
+                    case: Case {
+                        group: &group,
+                        lane: &lane,
+                        row,
+                        example,
+                        kind,
+                        name,
+                    },
                 };
                 let found = match verdict {
                     Verdict::NotApplicable(_) => Found::NotRun,
@@ -131,7 +133,10 @@ pub(super) async fn rows(group: Group, lane: String, ground: Ground) -> Vec<Outc
 }
 
 /// Each kind of field with each of the names that the example stands for.
-fn runs_of<'e>(row: &'e Row, example: &'e Example) -> Vec<(&'e str, (Kind, &'e Verdict))> {
+pub(super) fn runs_of<'e>(
+    row: &'e Row,
+    example: &'e Example,
+) -> Vec<(&'e str, (Kind, &'e Verdict))> {
     let names = if example.text.contains("NAME") {
         row.names.len()
     } else {
@@ -151,19 +156,97 @@ fn runs_of<'e>(row: &'e Row, example: &'e Example) -> Vec<(&'e str, (Kind, &'e V
 /// One example on its way.
 struct Run<'a> {
     ground: &'a Ground,
-    group: &'a Group,
-    lane: &'a str,
-    row: &'a Row,
-    example: &'a Example,
-    kind: Kind,
-    name: &'a str,
+    case: Case<'a>,
+}
+
+/// One example for one kind of field and one of the row's names.
+pub(super) struct Case<'a> {
+    pub(super) group: &'a Group,
+    /// What collections are named after.
+    pub(super) lane: &'a str,
+    pub(super) row: &'a Row,
+    pub(super) example: &'a Example,
+    pub(super) kind: Kind,
+    pub(super) name: &'a str,
+}
+
+impl<'a> std::ops::Deref for Run<'a> {
+    type Target = Case<'a>;
+
+    fn deref(&self) -> &Case<'a> {
+        &self.case
+    }
 }
 
 /// The commands of an example, by what they are run on.
-struct Steps {
-    commands: Vec<Document>,
+pub(super) struct Steps {
+    pub(super) commands: Vec<Document>,
     /// The collection that they change, to be filled before and looked at afterwards.
     changes: Option<String>,
+}
+
+impl Case<'_> {
+    /// The collection of its own, for an example that changes it.
+    fn own(&self) -> String {
+        format!("{}_{}_{}", self.lane, self.example.line, self.kind.prefix())
+    }
+
+    fn parsed(&self, database: &str, own: &str) -> Bson {
+        self.check_fields();
+        let text = self
+            .example
+            .text
+            .replace('@', self.kind.prefix())
+            .replace("NAME", self.name);
+        notation::parse(&text, &|word| ground::name(word, database, own))
+    }
+
+    /// An example that names a field which the kind does not have would show nothing.
+    fn check_fields(&self) {
+        for word in self.example.text.split('@').skip(1) {
+            let end = word
+                .find(|letter: char| !letter.is_alphanumeric())
+                .unwrap_or(word.len());
+            let name = &word[..end];
+            assert!(
+                ground::has(self.kind, name),
+                "no {name} of {:?}: {}",
+                self.kind,
+                self.example.text
+            );
+        }
+    }
+
+    /// What is sent for it.
+    pub(super) fn steps(&self, database: &str) -> Steps {
+        let value = self.parsed(database, self.lane);
+        let shared = format!("s_{}", self.lane);
+        if let Some(script) = script_of(&value, self.group.frame) {
+            let (mut commands, collection) = if script.iter().all(changes_documents_alone) {
+                (script, shared)
+            } else {
+                let own = self.own();
+                let again = script_of(&self.parsed(database, &own), self.group.frame);
+                (again.unwrap_or_default(), format!("s_{own}"))
+            };
+            commands.push(state(&collection));
+            return Steps {
+                commands,
+                changes: Some(collection),
+            };
+        }
+        if self.group.frame == Frame::Update {
+            let update = doc! { "update": &shared, "updates": [{ "q": { "_id": 1 }, "u": value }] };
+            return Steps {
+                commands: vec![update, state(&shared)],
+                changes: Some(shared),
+            };
+        }
+        Steps {
+            commands: vec![framed(self.group.frame, &shared, value)],
+            changes: None,
+        }
+    }
 }
 
 impl Run<'_> {
@@ -279,67 +362,6 @@ impl Run<'_> {
             Order::Documents
         } else {
             Order::Fields
-        }
-    }
-
-    /// The collection of its own, for an example that changes it.
-    fn own(&self) -> String {
-        format!("{}_{}_{}", self.lane, self.example.line, self.kind.prefix())
-    }
-
-    fn parsed(&self, database: &str, own: &str) -> Bson {
-        self.check_fields();
-        let text = self
-            .example
-            .text
-            .replace('@', self.kind.prefix())
-            .replace("NAME", self.name);
-        notation::parse(&text, &|word| ground::name(word, database, own))
-    }
-
-    /// An example that names a field which the kind does not have would show nothing.
-    fn check_fields(&self) {
-        for word in self.example.text.split('@').skip(1) {
-            let end = word
-                .find(|letter: char| !letter.is_alphanumeric())
-                .unwrap_or(word.len());
-            let name = &word[..end];
-            assert!(
-                ground::has(self.kind, name),
-                "no {name} of {:?}: {}",
-                self.kind,
-                self.example.text
-            );
-        }
-    }
-
-    fn steps(&self, database: &str) -> Steps {
-        let value = self.parsed(database, self.lane);
-        let shared = format!("s_{}", self.lane);
-        if let Some(script) = script_of(&value, self.group.frame) {
-            let (mut commands, collection) = if script.iter().all(changes_documents_alone) {
-                (script, shared)
-            } else {
-                let own = self.own();
-                let again = script_of(&self.parsed(database, &own), self.group.frame);
-                (again.unwrap_or_default(), format!("s_{own}"))
-            };
-            commands.push(state(&collection));
-            return Steps {
-                commands,
-                changes: Some(collection),
-            };
-        }
-        if self.group.frame == Frame::Update {
-            let update = doc! { "update": &shared, "updates": [{ "q": { "_id": 1 }, "u": value }] };
-            return Steps {
-                commands: vec![update, state(&shared)],
-                changes: Some(shared),
-            };
-        }
-        Steps {
-            commands: vec![framed(self.group.frame, &shared, value)],
-            changes: None,
         }
     }
 
