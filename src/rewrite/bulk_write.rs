@@ -9,6 +9,7 @@ use super::command::Command;
 use super::crud::Change;
 use super::document::seal_document;
 use super::options::{Collation, array, fields, filter, hint, sequence, sort};
+use super::permission::check_internal;
 use super::scope::Scope;
 use super::{array_filters, positions, reach, refuse_family, update};
 use crate::policy::{Collection, Listed, Policy};
@@ -124,6 +125,7 @@ pub(super) fn namespaces<'m>(
 
 fn target(policy: &Policy, command: &Command<'_>, namespace: &str) -> Result<Target> {
     let (database, name) = namespace.split_once('.').unwrap_or((namespace, ""));
+    check_internal(policy, command.name, database, name)?;
     if reach::defines_views(policy, database, name) || policy.views().reaching(database, name) {
         return Err(refuse_family(
             command,

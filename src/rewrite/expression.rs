@@ -452,6 +452,15 @@ impl<'s, 'c> Expressions<'s, 'c> {
 
     /// Refuses to look at what holds sealed values.
     fn refuse_whole(&self, content: &Content) -> Refusal {
+        if content.masked().is_none() && content.sealed_path().is_empty() {
+            return self.scope.refuse_command(
+                &format!(
+                    "{} looking at a place where sealed and open values may stand",
+                    self.what
+                ),
+                "name the fields one by one",
+            );
+        }
         let what = format!(
             "{}, which would look at it,",
             self.what.trim_end_matches(',')
@@ -466,16 +475,9 @@ impl<'s, 'c> Expressions<'s, 'c> {
         what: &str,
         advice: &str,
     ) -> Refusal {
-        match (content.masked(), content.sealed_path()) {
-            (Some(field), _) => self.scope.unreadable(field),
-            (None, path) if path.is_empty() => self.scope.refuse_command(
-                &format!(
-                    "{} looking at a place where sealed and open values may stand",
-                    self.what
-                ),
-                "name the fields one by one",
-            ),
-            (None, path) => self.scope.refuse(&path, what, advice),
+        match content.masked() {
+            Some(field) => self.scope.unreadable(field),
+            None => self.scope.refuse(&content.sealed_path(), what, advice),
         }
     }
 }

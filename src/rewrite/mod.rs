@@ -309,6 +309,13 @@ fn sealed<'m>(
         };
         let mut scope = Scope::new(command.name, &collection, collated);
         scope.constants = constants;
+        if collection.tree.has_mixed() && policy.masks_unknown() {
+            // A view, where values of a masked field may stand among others.
+            scope.masks = true;
+            if collection.on_plaintext.is_expected() {
+                return Err(scope.unauthorized_in_plain());
+            }
+        }
         if collection.renames_indexes() {
             scope.indexes = policy.indexes().of(&collection.namespace);
         }

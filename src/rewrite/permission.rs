@@ -11,7 +11,7 @@
 
 use super::filter::is_operators;
 use super::scope::{Place, Scope};
-use crate::policy::Field;
+use crate::policy::{Field, Policy};
 use crate::raw::{Doc, Element, kind};
 use crate::refusal::{Refusal, RefusalKind};
 use crate::schema::{NodeId, Step, Tree};
@@ -106,6 +106,56 @@ impl<'c> Scope<'c> {
             Step::Open | Step::Ambiguous => None,
         })
     }
+}
+
+/// What `$meta` may give of a document: all but the keys of an index, which hold tokens.
+const METADATA: &[&str] = &[
+    "geoNearDistance",
+    "geoNearPoint",
+    "randVal",
+    "recordId",
+    "sortKey",
+    "textScore",
+];
+
+/// Refuses `$meta` of what may tell of a masked field.
+pub(super) fn check_metadata(scope: &Scope<'_>, operand: &Element<'_>) -> Result<(), Refusal> {
+    if !scope.masks || operand.str().is_some_and(|name| METADATA.contains(&name)) {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        RefusalKind::Unauthorized,
+        format_args!(
+            "{} on {}: `$meta` of what may be of a sealed field that you may not read; it may give {}",
+            scope.command,
+            scope.collection.namespace,
+            METADATA.join(", ")
+        ),
+    ))
+}
+
+/// Refuses collections in which MongoDB keeps documents of others, or parts of them, under
+/// paths of their own, if who asks may not read all of them: `local.oplog.rs` and its like.
+pub(super) fn check_internal(
+    policy: &Policy,
+    command: &str,
+    database: &str,
+    name: &str,
+) -> Result<(), Refusal> {
+    let keeps = match database {
+        "local" => true,
+        "config" => matches!(name, "image_collection" | "system.preimages"),
+        _ => name == "system.profile",
+    };
+    if !keeps || !policy.masks_unknown() {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        RefusalKind::Unauthorized,
+        format_args!(
+            "{command} in {database}: {name} may hold sealed fields that you may not read, where nothing tells what is asked of them; ask the collections themselves"
+        ),
+    ))
 }
 
 /// Refuses a value for a field that who writes it may not read, if it may be the mask, or

@@ -329,6 +329,7 @@ impl<'p> Pipeline<'p> {
         let Some(collection) = name.str() else {
             return Err(Malformed("a collection is not named by a string").into());
         };
+        super::permission::check_internal(self.policy, self.command, database, collection)?;
         if super::reach::defines_views(self.policy, database, collection) {
             return Err(self.refuse_reach(stage, collection, "make views with `create`"));
         }

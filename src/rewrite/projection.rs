@@ -3,6 +3,7 @@
 use super::element_condition::{Asking, Form};
 use super::expression::{Environment, Expressions, Want};
 use super::filter::{Below, Filter, Purpose};
+use super::permission::check_metadata;
 use super::scope::{DEEPEST, Place, Scope, by_content};
 use super::shape::{Content, Shape};
 use crate::policy::Field;
@@ -102,7 +103,8 @@ fn document<'m>(
             "an array is sealed as one value; set `elements = true` in the schema",
         )),
         ("$slice", _) if numbers_only(&operator)? => Ok(()),
-        ("$elemMatch", Place::Open) | ("$meta", Place::Open) => Ok(()),
+        ("$elemMatch", Place::Open) => Ok(()),
+        ("$meta", Place::Open) => check_metadata(scope, &operator),
         ("$elemMatch", Place::Inner(node)) => {
             let mark = splicer.mark();
             let paths = Below(scope, node);

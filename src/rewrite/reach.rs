@@ -1,6 +1,7 @@
 //! Commands on collections where nothing is sealed: what they reach from there.
 
 use super::command::Command;
+use super::permission::check_internal;
 use super::table::Family;
 use super::{aggregate, catalog, refuse_family};
 use crate::policy::Policy;
@@ -26,6 +27,9 @@ pub(super) fn open<'m>(
             "a time series has sealed fields",
             "name the time series, not its buckets",
         ));
+    }
+    if family != Family::Whole {
+        check_internal(policy, command.name, command.database, name)?;
     }
     match family {
         Family::Aggregate | Family::Create | Family::Modify | Family::MapReduce => {

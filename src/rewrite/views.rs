@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::command::Command;
+use super::permission::check_internal;
 use super::pipeline::{self, Pipeline};
 use super::scope::DEEPEST;
 use super::shape::Content;
@@ -467,6 +468,9 @@ fn reaches(
     let Some(on) = options.find("viewOn")?.and_then(|on| on.str()) else {
         return Ok(true);
     };
+    if check_internal(policy, "view", database, on).is_err() {
+        return Ok(true);
+    }
     if views.reaching(database, on) || policy.collection(&format!("{database}.{on}")).is_some() {
         return Ok(true);
     }

@@ -115,6 +115,9 @@ impl Expressions<'_, '_> {
             if content.is_open() || with_null && after_null {
                 return Ok(());
             }
+            if content.sealed_path().is_empty() {
+                return Err(self.refuse_whole(&content));
+            }
             let what = format!("{} `{}`", self.what, operator.key);
             Err(self.refuse_content(&content, &what, by_content::ORDER))
         })?;

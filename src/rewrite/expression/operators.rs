@@ -4,6 +4,7 @@
 use super::names::OPEN_OPERANDS;
 use super::{Environment, Expressions, Result, Want};
 use crate::raw::{Element, Malformed, Writer, kind};
+use crate::rewrite::permission::check_metadata;
 use crate::rewrite::scope::by_content;
 use crate::rewrite::shape::Content;
 
@@ -192,6 +193,9 @@ impl Expressions<'_, '_> {
                 "JavaScript could read what is sealed; use aggregation operators",
             )),
             known if OPEN_OPERANDS.contains(&known) => {
+                if known == "$meta" {
+                    check_metadata(self.scope, operator)?;
+                }
                 self.open_operand(operands, operator, known)?;
                 Ok(Content::Open)
             }
@@ -233,7 +237,7 @@ impl Expressions<'_, '_> {
             return Ok(());
         }
         let what = format!("{} `{operator}`", self.what);
-        if content.masked().is_none() && content.sealed_path().is_empty() {
+        if content.sealed_path().is_empty() {
             let path = element.str().unwrap_or("an operand");
             return Err(self.scope.refuse(path, &what, by_content::COMPUTE));
         }

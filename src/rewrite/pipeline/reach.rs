@@ -4,6 +4,7 @@ use super::targets::namespace;
 use crate::policy::{Policy, Views};
 use crate::raw::{Doc, Element, Malformed, kind};
 use crate::refusal::{Refusal, RefusalKind};
+use crate::rewrite::permission::check_internal;
 use crate::rewrite::reach::defines_views;
 use crate::rewrite::scope::DEEPEST;
 
@@ -109,6 +110,7 @@ impl Search<'_> {
         let name = name
             .str()
             .ok_or(Malformed("a collection is not named by a string"))?;
+        check_internal(self.policy, self.command, database, name)?;
         if defines_views(self.policy, database, name) {
             return Err(Refusal::new(
                 RefusalKind::NotSupported,

@@ -13,6 +13,7 @@ mod filter;
 mod find;
 mod insert;
 mod joins;
+mod permission;
 mod pipeline;
 mod property;
 mod reach;
