@@ -5,6 +5,7 @@ mod equality;
 mod index_names;
 mod indexes;
 mod mask;
+mod masking;
 mod uses;
 mod views;
 
@@ -19,12 +20,13 @@ pub use access::FieldAccess;
 pub use equality::{Equality, Tokens};
 pub use index_names::{Shown, has_reserved_name, users_name, with_users_names};
 pub use indexes::{Found, Indexes, Listed};
+pub use masking::Masking;
 pub use uses::{Aged, Nearness, Use};
 use uses::{Tallies, Tally};
 pub use views::{AskedAt, Reaching, Views};
 
 use crate::raw::kind;
-use crate::seal::{Domain, FieldId, Header, OpenError, SealKey};
+use crate::seal::{Domain, FieldId, HashKey, Header, OpenError, SealKey};
 
 /// How many collections that match a pattern are kept compiled.
 const PATTERN_INSTANCES: usize = 4096;
@@ -39,7 +41,7 @@ pub struct Policy {
     rules: Vec<Arc<Collection>>,
     /// Collections that match a pattern, compiled when first met. Only
     /// namespaces that match a pattern ever take this lock.
-    matched: Mutex<HashMap<String, Arc<Collection>>>,
+    matched: Mutex<Matched>,
     fields: HashMap<FieldId, Arc<Field>>,
     views: Views,
     indexes: Arc<Indexes>,
@@ -56,6 +58,13 @@ pub struct Policy {
     /// Whether a value of a field that the schema does not name is masked: it may be of one
     /// that was open to some roles only, and was taken out of the schema.
     masks_unknown: bool,
+}
+
+/// Collections that match a pattern, and their fields.
+#[derive(Debug, Default)]
+struct Matched {
+    collections: HashMap<String, Arc<Collection>>,
+    fields: HashMap<FieldId, Arc<Field>>,
 }
 
 /// How many policies were made.
@@ -98,6 +107,8 @@ pub struct Field {
     pub equality: Option<Equality>,
     /// Who may read and write it.
     pub access: FieldAccess,
+    /// What the mask `hash` is made with, if it is the field's.
+    hashing: Option<Arc<HashKey>>,
     active: Arc<SealKey>,
     tally: Arc<Tally>,
     /// Every version of the key, derived when a value under it is first met.
@@ -130,6 +141,19 @@ pub enum PolicyError {
         path: String,
         /// The name that was not found.
         role: String,
+    },
+    /// Two collections have an identity in common, so that values of the one may come to
+    /// lie in the other, and other roles.
+    #[error(
+        "{namespace}: field `{path}` has the identity of one in {other}, so `read`, `write`, `mask` and `audit` must be the same for both"
+    )]
+    OtherAccess {
+        /// The collection.
+        namespace: String,
+        /// The field.
+        path: String,
+        /// The other collection.
+        other: String,
     },
     /// A key has no version that may seal, or no index epoch.
     #[error("the key `{key}` has no active {what}")]
@@ -194,6 +218,8 @@ impl Field {
             Equality::compile(key, tokens, domain.is_some())
         });
         let equality = equality.transpose()?;
+        let hashing = field.access.hashes().then(|| masking::hash_key(key, id));
+        let hashing = hashing.transpose()?.map(Arc::new);
         let of_version = key.active().and_then(|version| version.suite);
         let suite = field.suite.or(of_version).unwrap_or_default();
         Ok(Self {
@@ -206,6 +232,7 @@ impl Field {
             id,
             equality,
             access,
+            hashing,
             active: Arc::new(SealKey::derive(active, material, id).sealing_with(suite)),
             tally: tallies.of(active, id, suite, namespace, &field.path),
             versions: key
@@ -271,6 +298,27 @@ impl Field {
     pub fn sealed_length(&self, length: usize) -> usize {
         self.active.sealed_length(length)
     }
+}
+
+/// Notes the fields of a collection, and that those of one id are open to the same roles.
+fn alike(
+    collection: &Arc<Collection>,
+    known: &mut HashMap<FieldId, Arc<Collection>>,
+) -> Result<(), PolicyError> {
+    for field in &collection.fields {
+        let Some(other) = known.insert(field.id, Arc::clone(collection)) else {
+            continue;
+        };
+        let same = |known: &&Arc<Field>| known.id == field.id && known.access == field.access;
+        if !other.fields.iter().any(|field| same(&field)) {
+            return Err(PolicyError::OtherAccess {
+                namespace: collection.namespace.clone(),
+                path: field.path.clone(),
+                other: other.namespace.clone(),
+            });
+        }
+    }
+    Ok(())
 }
 
 fn active<'k>(
@@ -382,6 +430,7 @@ impl Policy {
         let mut exact = HashMap::new();
         let mut rules = Vec::new();
         let mut fields = HashMap::new();
+        let mut by_identity = HashMap::new();
         for rule in &schema.rules {
             // A pattern is compiled as well, so that a key it lacks is found now.
             let collection = Arc::new(Collection::compile(
@@ -392,6 +441,9 @@ impl Policy {
                 &tallies,
             )?);
             rules.push(Arc::clone(&collection));
+            if rule.identity.is_some() || !rule.pattern.contains('*') {
+                alike(&collection, &mut by_identity)?;
+            }
             if rule.pattern.contains('*') {
                 continue;
             }
@@ -487,7 +539,7 @@ impl Policy {
         }
         let rule = self.schema.rule(namespace)?;
         let mut matched = self.matched.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(collection) = matched.get(namespace) {
+        if let Some(collection) = matched.collections.get(namespace) {
             return Some(Arc::clone(collection));
         }
         let (keyring, access) = (&self.keyring, &self.access);
@@ -497,11 +549,15 @@ impl Policy {
         if let Some(roles) = self.roles {
             collection = collection.held_by(roles);
         }
-        if matched.len() >= PATTERN_INSTANCES {
-            matched.clear();
+        if matched.collections.len() >= PATTERN_INSTANCES {
+            *matched = Matched::default();
             self.tallies.forget_unused();
         }
-        matched.insert(namespace.to_owned(), Arc::clone(&collection));
+        for field in &collection.fields {
+            matched.fields.insert(field.id, Arc::clone(field));
+        }
+        let known = Arc::clone(&collection);
+        matched.collections.insert(namespace.to_owned(), known);
         Some(collection)
     }
 
@@ -510,7 +566,23 @@ impl Policy {
         self.fields.get(&id)
     }
 
-    /// Whether a value of a field that [`Policy::field`] does not know is masked.
+    /// The field that a header names: as [`Policy::field`], or of a collection that matches
+    /// a pattern and was met before. One that is masked goes first.
+    pub fn known(&self, id: FieldId) -> Option<Arc<Field>> {
+        let exact = self.fields.get(&id);
+        let settled = exact.is_some_and(|field| field.is_masked() || !self.masks_unknown);
+        if settled || self.rules.len() == self.exact.len() {
+            return exact.cloned();
+        }
+        let matched = self.matched.lock().unwrap_or_else(PoisonError::into_inner);
+        let matched = matched.fields.get(&id);
+        matched
+            .filter(|field| exact.is_none() || field.is_masked())
+            .or(exact)
+            .cloned()
+    }
+
+    /// Whether a value of a field that [`Policy::known`] does not know is masked.
     pub fn masks_unknown(&self) -> bool {
         self.masks_unknown
     }

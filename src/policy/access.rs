@@ -148,6 +148,13 @@ impl Policy {
         }
     }
 
+    /// Whether plain values may be stored where a field belongs that is masked: nothing
+    /// tells what they are but their place.
+    pub fn masks_plain(&self) -> bool {
+        let plain = |rule: &Arc<Collection>| rule.on_plaintext.is_expected() && rule.has_masked();
+        self.masks_unknown && self.rules.iter().any(plain)
+    }
+
     /// Who may connect, and which roles they have.
     pub fn access(&self) -> &Arc<Access> {
         &self.access
@@ -161,5 +168,47 @@ impl Policy {
     /// The roles of those whom it is for; none if it is for who may do everything.
     pub fn roles(&self) -> Option<RoleSet> {
         self.roles
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+    use crate::policy::{PolicyError, fixture};
+    use crate::schema::{CollectionRule, OnPlaintext, Schema, Tree, Types};
+
+    #[test]
+    fn collections_whose_values_may_come_to_lie_in_each_other_are_open_to_the_same_roles() {
+        let of = |pattern: &str, identity: Option<&str>, mask: Mask| {
+            let mut field = fixture::field("ssn", Types::ANY, false);
+            field.access.read = Some(Vec::new());
+            field.access.mask = mask;
+            CollectionRule {
+                pattern: pattern.to_owned(),
+                identity: identity.map(str::to_owned),
+                on_plaintext: OnPlaintext::Reject,
+                tree: Tree::build(["ssn"]).unwrap(),
+                fields: vec![field],
+            }
+        };
+        let compiled = |rules: Vec<CollectionRule>| {
+            let schema = Arc::new(Schema::from_rules(rules));
+            Policy::compile(schema, Arc::new(fixture::keyring())).map(drop)
+        };
+        let (redact, null) = (Mask::Redact, Mask::Null);
+        compiled(vec![of("a.b", None, redact), of("a.c", None, null)]).unwrap();
+        compiled(vec![of("a.b", None, null), of("a.c", Some("a.b"), null)]).unwrap();
+        for (one, other) in [
+            (of("a.b", None, redact), of("a.c", Some("a.b"), null)),
+            (of("a.b", Some("x"), redact), of("t_*.c", Some("x"), null)),
+        ] {
+            let refused = compiled(vec![one, other]).unwrap_err();
+            assert!(
+                matches!(refused, PolicyError::OtherAccess { .. }),
+                "{refused}"
+            );
+        }
     }
 }

@@ -34,12 +34,14 @@ pub(super) fn events(
         let mark = splicer.mark();
         for event in batch.elements() {
             let event = event.map_err(broken)?.doc().map_err(broken)?;
-            match named(event, policy).map_err(broken)? {
-                Some(collection) => one(splicer, opener, event, &collection)?,
-                None => match of {
-                    Some(collection) => one(splicer, opener, event, collection)?,
-                    None => opener.anywhere(splicer, event, 0)?,
-                },
+            let named = namespace(event).map_err(broken)?;
+            let collection = named.as_deref().and_then(|name| policy.collection(name));
+            match collection.as_deref().or(of) {
+                Some(collection) => one(splicer, opener, event, collection)?,
+                None if named.is_none() && policy.masks_plain() => {
+                    anyones(splicer, opener, event)?;
+                }
+                None => opener.anywhere(splicer, event, 0)?,
             }
         }
         splicer.mend_length(batch.start(), mark).map_err(broken)?;
@@ -48,11 +50,8 @@ pub(super) fn events(
     splicer.mend_length(body.start(), mark).map_err(broken)
 }
 
-/// The sealed collection that an event names, if it is one.
-fn named(
-    event: Doc<'_>,
-    policy: &Policy,
-) -> std::result::Result<Option<std::sync::Arc<Collection>>, Malformed> {
+/// The namespace that an event tells of, if it does.
+fn namespace(event: Doc<'_>) -> std::result::Result<Option<String>, Malformed> {
     let Some(namespace) = event.find("ns")?.filter(|ns| ns.kind == kind::DOCUMENT) else {
         return Ok(None);
     };
@@ -61,7 +60,26 @@ fn named(
     let (Some(database), Some(name)) = (part("db")?, part("coll")?) else {
         return Ok(None);
     };
-    Ok(policy.collection(&format!("{database}.{name}")))
+    Ok(Some(format!("{database}.{name}")))
+}
+
+/// An event that does not say of which collection it is, for who may not read a field that
+/// may be stored plain: nothing tells where it would stand.
+fn anyones(splicer: &mut Splicer<'_, '_>, opener: &mut Opener<'_, '_>, event: Doc<'_>) -> Result {
+    for element in event.elements() {
+        let element = element.map_err(broken)?;
+        let holds = matches!(
+            element.key,
+            "fullDocument" | "fullDocumentBeforeChange" | "updateDescription"
+        );
+        if holds && element.kind == kind::DOCUMENT {
+            return Err(Refusal::new(
+                RefusalKind::Unauthorized,
+                "an event without `ns` may hold plain values of a field that you may not read; leave `ns` in",
+            ));
+        }
+    }
+    opener.anywhere(splicer, event, 0)
 }
 
 fn one(
@@ -77,6 +95,9 @@ fn one(
             ("fullDocument" | "fullDocumentBeforeChange", kind::DOCUMENT) => {
                 let doc = element.doc().map_err(broken)?;
                 opener.document(splicer, doc, collection, Tree::ROOT, 0)?;
+            }
+            ("documentKey", kind::DOCUMENT) => {
+                paths(splicer, opener, element.doc().map_err(broken)?, collection)?;
             }
             ("updateDescription", kind::DOCUMENT) => {
                 description(splicer, opener, element.doc().map_err(broken)?, collection)?;
@@ -104,11 +125,7 @@ fn description(
         match (element.key, element.kind) {
             ("updatedFields", kind::DOCUMENT) => {
                 let fields = element.doc().map_err(broken)?;
-                let mark = splicer.mark();
-                for field in fields.elements() {
-                    updated(splicer, opener, &field.map_err(broken)?, collection)?;
-                }
-                splicer.mend_length(fields.start(), mark).map_err(broken)?;
+                paths(splicer, opener, fields, collection)?;
             }
             ("removedFields", kind::ARRAY) => removed(splicer, &element, collection)?,
             ("disambiguatedPaths", kind::DOCUMENT) => {
@@ -120,6 +137,20 @@ fn description(
     splicer
         .mend_length(description.start(), mark)
         .map_err(broken)
+}
+
+/// Values under the names of their paths.
+fn paths(
+    splicer: &mut Splicer<'_, '_>,
+    opener: &mut Opener<'_, '_>,
+    values: Doc<'_>,
+    collection: &Collection,
+) -> Result {
+    let mark = splicer.mark();
+    for value in values.elements() {
+        updated(splicer, opener, &value.map_err(broken)?, collection)?;
+    }
+    splicer.mend_length(values.start(), mark).map_err(broken)
 }
 
 /// Where the path of a change leads.
@@ -204,7 +235,10 @@ fn updated(
             splicer.replace(element.start, element.end, |_| {});
             Ok(())
         }
-        Part::Unknown(_) if collection.on_plaintext.is_expected() => Ok(()),
+        Part::Unknown(field) if collection.on_plaintext.is_expected() => {
+            opener.plain(splicer, element, field);
+            Ok(())
+        }
         Part::Unknown(field) => Err(changed_inside(collection, field)),
     }
 }

@@ -140,6 +140,10 @@ fn error(
                 }
             }
             ("keyValue", kind::DOCUMENT) => key_value(splicer, element.doc()?, names)?,
+            // They repeat values of documents, which may be plain, at paths of their own.
+            ("errInfo" | "foundValue", _) if names.0.has_masked() => {
+                splicer.replace(element.start, element.end, |_| {});
+            }
             ("keyPattern" | "foundValue" | "errInfo", kind::DOCUMENT) => {
                 describe::document(splicer, element.doc()?, names)?;
             }
@@ -177,7 +181,7 @@ fn key_value(splicer: &mut Splicer<'_, '_>, key: Doc<'_>, names: Names<'_>) -> R
 fn part<'e>(element: &Element<'e>, names: Names<'_>) -> (&'e str, bool) {
     let (name, sealed) = match names.path(element.key) {
         Some(path) => (path, true),
-        None => (element.key, names.is_sealed(element.key)),
+        None => (element.key, names.hides(element.key)),
     };
     let hidden = sealed && !element.is_null() || is_sealed_value(element);
     (name, hidden)
@@ -194,8 +198,9 @@ fn message(text: &str, key: Option<Element<'_>>, names: Names<'_>) -> Result<Opt
     let before = named.as_deref().unwrap_or(before);
     let Some(key) = key.filter(|key| key.kind == kind::DOCUMENT) else {
         // Without the key as a document, only its text could tell what it is.
-        return Ok(match names.text(after) {
-            Some(_) => Some(format!("{before}{KEY}{HIDDEN}")),
+        let told = names.text(after).is_some() || names.0.has_masked();
+        return Ok(match told.then_some(()) {
+            Some(()) => Some(format!("{before}{KEY}{HIDDEN}")),
             None => own.then(|| format!("{before}{KEY}{after}")),
         });
     };

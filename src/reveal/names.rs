@@ -33,8 +33,9 @@ impl Names<'_> {
         None
     }
 
-    /// Whether a path is that of a sealed field itself.
-    pub(super) fn is_sealed(&self, path: &str) -> bool {
+    /// Whether values at a path are hidden: of a sealed field itself and, from who may not
+    /// read every field, of what holds one, which may be plain.
+    pub(super) fn hides(&self, path: &str) -> bool {
         let mut at = Tree::ROOT;
         for component in path.split('.') {
             match self.0.tree.element(at, component) {
@@ -43,7 +44,7 @@ impl Names<'_> {
                 Step::Open | Step::Ambiguous | Step::Mixed => return false,
             }
         }
-        false
+        self.0.has_masked()
     }
 
     /// What a string means to the user: a path that begins with `$` is one of theirs.

@@ -1,9 +1,10 @@
 //! Opening the sealed values of a reply, in one pass.
 
 use memchr::memmem;
+use zeroize::{Zeroize, Zeroizing};
 
 use super::{Reads, broken};
-use crate::policy::{Collection, Field, Policy};
+use crate::policy::{Collection, Field, Masking, Policy, Unopened};
 use crate::raw::{Doc, Element, Malformed, Splicer, kind};
 use crate::refusal::{Refusal, RefusalKind};
 use crate::schema::{NodeId, Step, Tree};
@@ -19,6 +20,8 @@ pub(super) struct Opener<'f, 'r> {
     frame: &'f [u8],
     /// Where the next sealed value may be; none if no more follow.
     next: Option<usize>,
+    /// A value whose mask is made of it.
+    opened: Zeroizing<Vec<u8>>,
 }
 
 /// A sealed value in a reply, with or without tokens beside it.
@@ -34,6 +37,7 @@ impl<'f, 'r> Opener<'f, 'r> {
             reads,
             frame,
             next: memmem::find(frame, &NEEDLE),
+            opened: Zeroizing::default(),
         }
     }
 
@@ -118,7 +122,7 @@ impl<'f, 'r> Opener<'f, 'r> {
     /// tokens: a document that holds it is the service's own, although names
     /// such as `e1` beside it make it look like a sealed document.
     fn named_c(&self, header: &Header) -> bool {
-        self.policy.field(header.field).is_some_and(|field| {
+        self.policy.known(header.field).is_some_and(|field| {
             field.equality.is_none() && field.path.rsplit('.').next() == Some("c")
         })
     }
@@ -258,11 +262,30 @@ impl<'f, 'r> Opener<'f, 'r> {
             return splicer.mend_length(array.start(), mark).map_err(broken);
         }
         if collection.on_plaintext.is_expected() {
+            self.plain(splicer, element, field);
             return Ok(());
         }
         Err(plaintext(collection, field))
     }
 
+    /// A plain value of a sealed field, or a part of one: it is shown as a sealed one is.
+    pub(super) fn plain(
+        &mut self,
+        splicer: &mut Splicer<'_, '_>,
+        element: &Element<'_>,
+        field: &Field,
+    ) {
+        match self.policy.masking(Some(field)) {
+            Some(masking) => splicer.replace(element.start, element.end, |out| {
+                masking.write(element.key, element.kind, element.value(), out);
+            }),
+            None if field.access.audited => self.reads.note(field.id),
+            None => {}
+        }
+    }
+
+    /// Puts the value, or what is shown instead of it, in the place of a sealed one.
+    /// `field` is the one where it stands, where that is known.
     fn replace(
         &mut self,
         splicer: &mut Splicer<'_, '_>,
@@ -271,34 +294,67 @@ impl<'f, 'r> Opener<'f, 'r> {
         field: Option<&Field>,
         name: &str,
     ) -> Result<(), Refusal> {
-        let known = self.policy.field(sealed.header.field);
-        if field
-            .or(known.map(|known| &**known))
-            .is_some_and(|field| field.access.audited)
-        {
-            self.reads.note(sealed.header.field);
+        let policy = self.policy;
+        let by_header = match field {
+            Some(_) => None,
+            None => policy.known(sealed.header.field),
+        };
+        let known = field.or(by_header.as_deref());
+        let replaced = match policy.masking(known) {
+            Some(masking) => self.mask(splicer, element, sealed, known, masking, name),
+            None => {
+                if known.is_some_and(|field| field.access.audited) {
+                    self.reads.note(sealed.header.field);
+                }
+                splicer.replace(element.start, element.end, |out| {
+                    // The opened bytes are the type and the value. The type comes
+                    // to lie where the name's zero belongs, and is moved from there.
+                    let start = out.len();
+                    out.push(0);
+                    out.extend_from_slice(name.as_bytes());
+                    let type_at = out.len();
+                    policy.open(sealed.header, sealed.payload, known, out)?;
+                    out[start] = out[type_at];
+                    out[type_at] = 0;
+                    Ok(())
+                })
+            }
+        };
+        replaced.map_err(|unopened| {
+            let path = field.map_or(name, |field| &field.path);
+            Refusal::new(
+                RefusalKind::CannotOpen,
+                format_args!("`{path}` cannot be opened: {unopened}"),
+            )
+        })
+    }
+
+    /// Puts what is shown instead of a sealed value in its place. The value is opened only
+    /// if what is shown is made of it: else no key is needed.
+    fn mask(
+        &mut self,
+        splicer: &mut Splicer<'_, '_>,
+        element: &Element<'_>,
+        sealed: &Sealed<'_>,
+        field: Option<&Field>,
+        masking: Masking<'_>,
+        name: &str,
+    ) -> Result<(), Unopened> {
+        let opened = &mut *self.opened;
+        if masking.needs_value() {
+            // No part of it stays behind in a buffer that was too small.
+            opened.reserve(sealed.payload.len());
+            self.policy
+                .open(sealed.header, sealed.payload, field, opened)?;
         }
-        splicer
-            .replace(element.start, element.end, |out| {
-                // The opened bytes are the type and the value. The type comes
-                // to lie where the name's zero belongs, and is moved from there.
-                let start = out.len();
-                out.push(0);
-                out.extend_from_slice(name.as_bytes());
-                let type_at = out.len();
-                self.policy
-                    .open(sealed.header, sealed.payload, field, out)?;
-                out[start] = out[type_at];
-                out[type_at] = 0;
-                Ok(())
-            })
-            .map_err(|unopened: crate::policy::Unopened| {
-                let path = field.map_or(name, |field| &field.path);
-                Refusal::new(
-                    RefusalKind::CannotOpen,
-                    format_args!("`{path}` cannot be opened: {unopened}"),
-                )
-            })
+        splicer.replace(element.start, element.end, |out| {
+            match opened.split_first() {
+                Some((kind, value)) => masking.write(name, *kind, value, out),
+                None => masking.write_sealed(name, sealed.payload, out),
+            }
+        });
+        opened.zeroize();
+        Ok(())
     }
 }
 

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod epochs;
+mod masks;
 
 use std::sync::Arc;
 

@@ -83,6 +83,11 @@ pub struct AccessRule {
 }
 
 impl AccessRule {
+    /// Whether those who may not read it see a keyed hash.
+    pub fn hashes(&self) -> bool {
+        self.read.is_some() && self.mask == Mask::Hash
+    }
+
     /// The names of all roles in it.
     pub fn role_names(&self) -> impl Iterator<Item = &str> {
         let lists = self.read.iter().chain(&self.write);

@@ -14,5 +14,5 @@ mod token;
 mod value;
 mod xaes;
 
-pub use token::{Domain, Token, TokenKey, token_epoch, token_name};
+pub use token::{Domain, HashKey, Token, TokenKey, token_epoch, token_name};
 pub use value::{FieldId, Header, MAGIC, NEEDLE, OpenError, SUBTYPE, SealKey, TAG};

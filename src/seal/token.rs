@@ -54,23 +54,66 @@ impl TokenKey {
     /// The token of a BSON value; none for types that cannot be compared by a token.
     pub fn equality(&self, kind: u8, value: &[u8]) -> Option<Token> {
         let mut mac = self.keyed.clone();
-        match canonical(kind, value)? {
-            Canonical::Bytes { class, bytes } => {
-                mac.update(&[class]);
-                mac.update(bytes);
-            }
-            Canonical::Binary { subtype, bytes } => {
-                mac.update(&[b'x', subtype]);
-                mac.update(bytes);
-            }
-            Canonical::Number(number) => {
-                let mut form = [0; 26];
-                let length = number.encode(&mut form);
-                mac.update(b"n");
-                mac.update(form.get(..length)?);
-            }
-        }
+        absorb(&mut mac, kind, value)?;
         mac.finalize().into_bytes().first_chunk().copied()
+    }
+}
+
+/// Adds the canonical form of a value; none for types that have none.
+fn absorb(mac: &mut Hmac<Sha256>, kind: u8, value: &[u8]) -> Option<()> {
+    match canonical(kind, value)? {
+        Canonical::Bytes { class, bytes } => {
+            mac.update(&[class]);
+            mac.update(bytes);
+        }
+        Canonical::Binary { subtype, bytes } => {
+            mac.update(&[b'x', subtype]);
+            mac.update(bytes);
+        }
+        Canonical::Number(number) => {
+            let mut form = [0; 26];
+            let length = number.encode(&mut form);
+            mac.update(b"n");
+            mac.update(form.get(..length)?);
+        }
+    }
+    Some(())
+}
+
+/// The key of the hashes that are shown instead of one field's values.
+///
+/// Nothing that MongoDB stores is made with it, so that what is shown tells nothing of tokens.
+#[derive(Clone)]
+pub struct HashKey {
+    keyed: Hmac<Sha256>,
+}
+
+impl fmt::Debug for HashKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("HashKey(..)")
+    }
+}
+
+impl HashKey {
+    /// Derives the key of a field from the material of an index epoch.
+    pub fn derive(epoch: &Material, field: &[u8; 8]) -> Self {
+        let key = epoch.derive(&[b"fieldseal/v1/mask", field]);
+        Self {
+            keyed: Hmac::new_from_slice(key.expose()).expect("HMAC takes keys of any length"),
+        }
+    }
+
+    /// 16 bytes that are the same for equal values of the field.
+    pub fn hash(&self, kind: u8, value: &[u8]) -> [u8; 16] {
+        let mut mac = self.keyed.clone();
+        if absorb(&mut mac, kind, value).is_none() {
+            mac = self.keyed.clone();
+            // No canonical form begins with it.
+            mac.update(&[b'v', kind]);
+            mac.update(value);
+        }
+        let whole = mac.finalize().into_bytes();
+        whole.first_chunk().copied().unwrap_or_default()
     }
 }
 
