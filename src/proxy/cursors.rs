@@ -4,11 +4,16 @@
 //! another connection of the same driver. A cursor that is not known here, as
 //! after a restart or through another proxy, is still read: its values are opened
 //! by their headers, only without the check that each is its field's own.
+//!
+//! Where fields are open to some roles alone, a cursor is read on under the roles that it
+//! was opened under: who opened it chose and ordered its documents by what they may read.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::access::{Access, RoleSet};
 use crate::policy::{Collection, Policy};
+use crate::refusal::{Refusal, RefusalKind};
 use crate::reveal::{self, ReplyPlan};
 
 /// How many cursors are remembered; beyond that, some are forgotten.
@@ -27,6 +32,45 @@ enum Open {
     Described(Arc<str>),
     Changes(Option<Arc<str>>),
     Results,
+    /// Anything else; noted only for whose it is.
+    Other,
+}
+
+/// The roles that a cursor was opened under.
+#[derive(Debug, Clone)]
+struct Opener {
+    /// What the numbers of the roles mean something to.
+    access: Arc<Access>,
+    /// None if fields were open to all.
+    roles: Option<RoleSet>,
+    /// Whether a field was closed to them.
+    masked: bool,
+}
+
+impl Opener {
+    fn of(policy: &Policy) -> Self {
+        Self {
+            access: Arc::clone(policy.access()),
+            roles: policy.roles(),
+            masked: policy.masks_unknown(),
+        }
+    }
+
+    /// Whether who `policy` is for may read on: they have the same roles, or every field
+    /// is open to both.
+    fn lets(&self, policy: &Policy) -> bool {
+        let names = |access: &Arc<Access>, roles: RoleSet| -> Vec<String> {
+            access.names_of(roles).map(str::to_owned).collect()
+        };
+        let same = match (self.roles, policy.roles()) {
+            (None, None) => true,
+            (Some(own), Some(roles)) if Arc::ptr_eq(&self.access, policy.access()) => own == roles,
+            // Another configuration is in force since.
+            (Some(own), Some(roles)) => names(&self.access, own) == names(policy.access(), roles),
+            _ => false,
+        };
+        same || !self.masked && !policy.masks_unknown()
+    }
 }
 
 impl Open {
@@ -42,7 +86,7 @@ impl Open {
             ReplyPlan::Described(collection) => Some(Self::Described(name(collection))),
             ReplyPlan::Changes(collection) => Some(Self::Changes(collection.as_deref().map(name))),
             ReplyPlan::Results => Some(Self::Results),
-            _ => None,
+            _ => policy.roles().map(|_| Self::Other),
         }
     }
 
@@ -56,6 +100,7 @@ impl Open {
             Self::Described(of) => policy.collection(&of).map(ReplyPlan::Described),
             Self::Changes(of) => Some(ReplyPlan::Changes(of.and_then(|of| policy.collection(&of)))),
             Self::Results => Some(ReplyPlan::Results),
+            Self::Other => None,
         }
     }
 }
@@ -66,18 +111,38 @@ impl Open {
 /// collection leaves a cursor open or a cursor is read on.
 #[derive(Debug, Default)]
 pub(super) struct Cursors {
-    open: Mutex<HashMap<Cursor, Open>>,
+    open: Mutex<HashMap<Cursor, (Open, Opener)>>,
 }
 
 impl Cursors {
-    /// The plan for a reply, with what is known of the cursor that it reads on.
-    pub(super) fn settle(&self, route: usize, plan: ReplyPlan, policy: &Policy) -> ReplyPlan {
+    /// The plan for a reply, with what is known of the cursor that it reads on. Refused if
+    /// that is not for who the policy is for.
+    pub(super) fn settle(
+        &self,
+        route: usize,
+        plan: ReplyPlan,
+        policy: &Policy,
+    ) -> Result<ReplyPlan, Refusal> {
         let ReplyPlan::More(cursor) = plan else {
-            return plan;
+            return Ok(plan);
         };
-        let open = self.lock().get(&(route, cursor)).cloned();
-        open.and_then(|open| open.plan(policy))
-            .unwrap_or(ReplyPlan::Relay)
+        let known = self.lock().get(&(route, cursor)).cloned();
+        if known
+            .as_ref()
+            .is_some_and(|(_, opener)| !opener.lets(policy))
+        {
+            return Err(refuse(
+                "the cursor was opened by who has other roles; run its query yourself",
+            ));
+        }
+        let others = matches!(known, Some((Open::Other, _)));
+        match known.and_then(|(open, _)| open.plan(policy)) {
+            Some(plan) => Ok(plan),
+            None if policy.masks_plain() && !others => Err(refuse(
+                "of which query the cursor is was forgotten, and it may hold plain values of a field that you may not read; run the query again",
+            )),
+            None => Ok(ReplyPlan::Relay),
+        }
     }
 
     /// Notes which cursor a reply treated by `plan` leaves open; `read` is the
@@ -108,13 +173,17 @@ impl Cursors {
             {
                 known.remove(&other);
             }
-            known.insert((route, open), holds);
+            known.insert((route, open), (holds, Opener::of(policy)));
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Cursor, Open>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Cursor, (Open, Opener)>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn refuse(why: &str) -> Refusal {
+    Refusal::new(RefusalKind::Unauthorized, format_args!("getMore: {why}"))
 }
 
 #[cfg(test)]
@@ -125,6 +194,7 @@ mod tests {
 
     use super::*;
     use crate::policy::fixture;
+    use crate::schema::AccessRule;
     use crate::wire::testing::{body, msg};
 
     #[test]
@@ -142,7 +212,7 @@ mod tests {
         let known = |route| {
             matches!(
                 cursors.settle(route, ReplyPlan::More(7), &policy),
-                ReplyPlan::Documents(_)
+                Ok(ReplyPlan::Documents(_))
             )
         };
         assert!(!known(0));
@@ -162,7 +232,10 @@ mod tests {
             &reply(7),
         );
         let indexes = cursors.settle(0, ReplyPlan::More(7), &policy);
-        assert!(matches!(indexes, ReplyPlan::Described(_)), "{indexes:?}");
+        assert!(
+            matches!(indexes, Ok(ReplyPlan::Described(_))),
+            "{indexes:?}"
+        );
     }
 
     #[test]
@@ -183,7 +256,67 @@ mod tests {
         let plan = ReplyPlan::Documents(Arc::new(shape));
         cursors.note(0, &plan, &policy, None, &reply);
         let of = |policy: &Policy| cursors.settle(0, ReplyPlan::More(7), policy);
-        assert!(matches!(of(&policy), ReplyPlan::Documents(shape) if shape.derived));
-        assert!(matches!(of(&fixture::policy()), ReplyPlan::Relay));
+        assert!(matches!(of(&policy), Ok(ReplyPlan::Documents(shape)) if shape.derived));
+        assert!(matches!(of(&fixture::policy()), Ok(ReplyPlan::Relay)));
+    }
+    fn open(cursors: &Cursors, plan: &ReplyPlan, policy: &Policy, read: Option<i64>) {
+        let reply = msg(
+            0,
+            &body(&doc! {"cursor": {"nextBatch": [], "id": 7_i64}, "ok": 1.0}),
+        );
+        cursors.note(0, plan, policy, read, &reply);
+    }
+
+    fn held_by(roles: &[&str]) -> Arc<Policy> {
+        let rule = AccessRule {
+            read: Some(vec!["reader".to_owned()]),
+            ..AccessRule::default()
+        };
+        fixture::held_by(&rule, roles)
+    }
+
+    #[test]
+    fn a_cursor_is_read_on_under_the_roles_that_it_was_opened_under() {
+        let kind = |read: Result<ReplyPlan, Refusal>| read.map(drop).map_err(|no| no.kind);
+        let refused = Err(RefusalKind::Unauthorized);
+        let cases: [(&[&str], &[&str], _); 5] = [
+            (&["reader"], &["reader"], Ok(())),
+            (&["writer"], &["writer"], Ok(())),
+            (&["reader"], &["writer"], refused),
+            (&["writer"], &["reader"], refused),
+            // Every field is open to both.
+            (&["reader"], &["reader", "writer"], Ok(())),
+        ];
+        for (opener, reader, expected) in cases {
+            let (opener, reader) = (held_by(opener), held_by(reader));
+            let stored = opener.collection("shop.customers").unwrap();
+            for plan in [ReplyPlan::Documents(stored), ReplyPlan::Relay] {
+                let cursors = Cursors::default();
+                open(&cursors, &plan, &opener, None);
+                let read = || cursors.settle(0, ReplyPlan::More(7), &reader);
+                assert_eq!(kind(read()), expected, "{plan:?}");
+                // Reading it does not make it one's own.
+                open(&cursors, &plan, &reader, Some(7));
+                assert_eq!(kind(read()), expected, "{plan:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn without_roles_only_cursors_whose_shape_matters_are_remembered() {
+        let policy = fixture::policy();
+        let cursors = Cursors::default();
+        open(&cursors, &ReplyPlan::Relay, &policy, None);
+        assert!(cursors.lock().is_empty());
+    }
+
+    #[test]
+    fn an_unknown_cursor_is_read_unless_it_may_hold_what_no_header_tells_of() {
+        let cursors = Cursors::default();
+        let read = |policy: &Policy| cursors.settle(0, ReplyPlan::More(9), policy);
+        assert!(read(&fixture::policy()).is_ok());
+        assert!(read(&held_by(&["reader"])).is_ok());
+        // In `shop.moving` values may be plain.
+        assert!(read(&held_by(&["writer"])).is_err());
     }
 }

@@ -234,6 +234,14 @@ impl Session {
         match rewrite::decide(&message, &policy, built) {
             Decision::Refuse(refusal) => self.refuse(asked, &refusal).await,
             Decision::Forward { cleared, plan } => {
+                let cursor = match plan {
+                    ReplyPlan::More(cursor) => Some(cursor),
+                    _ => None,
+                };
+                let plan = match self.shared.cursors.settle(self.route, plan, &policy) {
+                    Ok(plan) => plan,
+                    Err(refusal) => return self.refuse(asked, &refusal).await,
+                };
                 log_refused(plan.refused(), asked);
                 let compressors = match plan {
                     ReplyPlan::Hello => {
@@ -242,15 +250,11 @@ impl Session {
                     _ => Vec::new(),
                 };
                 self.link.send(&cleared, asked.wants_reply).await?;
-                let cursor = match plan {
-                    ReplyPlan::More(cursor) => Some(cursor),
-                    _ => None,
-                };
                 let outdates = rewrite::views::outdated(&message, &policy)
                     .map(|database| database.map(str::to_owned));
                 let lasts = matches!(plan, ReplyPlan::Hello);
                 let treatment = Treatment {
-                    plan: self.shared.cursors.settle(self.route, plan, &policy),
+                    plan,
                     cursor,
                     policy: Some(policy).filter(|_| !lasts),
                     compressors,
