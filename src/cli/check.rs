@@ -1,6 +1,7 @@
 //! `fieldseal check`: what is sealed, how, under which key.
 
 mod against;
+mod rights;
 
 use std::path::Path;
 use std::time::SystemTime;
@@ -178,6 +179,7 @@ fn show(loaded: &Loaded) -> String {
         "identity",
     ];
     let mut text = table(heading, &rows);
+    text.push_str(&rights::show(schema));
     for rule in &schema.rules {
         let what = match rule.on_plaintext {
             OnPlaintext::Reject => continue,
@@ -242,6 +244,7 @@ fn describe(loaded: &Loaded, warnings: &[String]) -> serde_json::Value {
                 "domain": field.domain,
                 "identity": { "collection": rule.identity, "field": field.identity },
                 "on_plaintext": rule.on_plaintext.word(),
+                "access": rights::describe(field),
             })
         })
         .collect();
