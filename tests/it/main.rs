@@ -15,6 +15,7 @@ mod leak;
 mod migrate;
 mod operators;
 mod replies;
+mod roles;
 mod rust_driver;
 mod status;
 mod suites;

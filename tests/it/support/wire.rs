@@ -25,6 +25,16 @@ impl Wire {
         Self { stream, sent: 0 }
     }
 
+    /// The same from this address, which is the machine's own: one of 127.0.0.0/8.
+    pub(crate) async fn connect_from(local: &str, address: &str) -> Self {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        let local: std::net::IpAddr = local.parse().unwrap();
+        socket.bind((local, 0).into()).unwrap();
+        let stream = socket.connect(address.parse().unwrap()).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        Self { stream, sent: 0 }
+    }
+
     /// Sends bytes; false if the peer has closed the connection.
     ///
     /// # Panics
