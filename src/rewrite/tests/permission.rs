@@ -690,44 +690,6 @@ fn a_read_only_field_may_be_read_and_others_written() {
 }
 
 #[test]
-fn a_masked_value_is_not_copied_to_where_it_may_be_read() {
-    let policy = mixed_access();
-    let merge = |from: &str, into: &str| doc! {"aggregate": from, "pipeline": [{"$merge": into}], "cursor": {}};
-    assert!(decided_by(&policy, &merge("closed", "open")).is_err());
-    lets_through(&policy, &merge("open", "closed"));
-    lets_through(&policy, &merge("closed", "closed"));
-    // Which of the two collections a value is of is not known any more.
-    let both = doc! {"aggregate": "open", "pipeline": [{"$unionWith": "closed"}, {"$match": {"ssn": CANARY}}], "cursor": {}};
-    assert!(decided_by(&policy, &both).is_err());
-    lets_through(&policy, &doc! {"find": "open", "filter": {"ssn": "a"}});
-}
-
-/// `shop.open` and `shop.closed` of one identity; only the one's `ssn` may be read.
-fn mixed_access() -> Arc<Policy> {
-    let text = r#"
-        [collections."shop.open".fields]
-        ssn = { type = "string", queries = ["equality"] }
-        [collections."shop.closed"]
-        identity = "shop.open"
-        [collections."shop.closed".fields]
-        ssn = { type = "string", queries = ["equality"], read = ["reader"], write = ["writer"] }
-    "#;
-    let schema = crate::schema::Schema::parse(text, crate::document::Format::Toml, "s").unwrap();
-    let role = |name: &str| crate::config::PrincipalRule {
-        roles: vec![name.to_owned()],
-        ..crate::config::PrincipalRule::default()
-    };
-    let access = crate::access::Access::compile(&crate::config::AccessConfig {
-        principals: vec![role("reader"), role("writer")],
-        ..crate::config::AccessConfig::default()
-    });
-    let access = Arc::new(access.unwrap());
-    let writer = access.role("writer").unwrap();
-    let policy = Policy::with_access(Arc::new(schema), Arc::new(fixture::keyring()), access);
-    Arc::new(policy.unwrap()).held_by(writer)
-}
-
-#[test]
 fn who_has_all_roles_is_not_kept_from_anything() {
     let rule = AccessRule {
         read: Some(vec!["reader".to_owned()]),
