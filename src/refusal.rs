@@ -36,8 +36,13 @@ pub enum RefusalKind {
     TooLarge,
     /// A stored value cannot be opened: its key is missing, or it was tampered with.
     CannotOpen,
-    /// Who asks may not.
+    /// Who asks may not do this.
     Unauthorized,
+    /// Who asks sends more commands in a time than is allowed. Without the labels that
+    /// MongoDB adds to this code, no driver tries again by itself.
+    TooManyCommands,
+    /// Who asks has more connections than is allowed.
+    TooManyConnections,
 }
 
 impl RefusalKind {
@@ -62,6 +67,8 @@ impl RefusalKind {
             Self::TooLarge => 10334,
             Self::CannotOpen => 96,
             Self::Unauthorized => 13,
+            Self::TooManyCommands => 462,
+            Self::TooManyConnections => 261,
         }
     }
 
@@ -78,6 +85,8 @@ impl RefusalKind {
             Self::TooLarge => "BSONObjectTooLarge",
             Self::CannotOpen => "OperationFailed",
             Self::Unauthorized => "Unauthorized",
+            Self::TooManyCommands => "IngressRequestRateLimitExceeded",
+            Self::TooManyConnections => "TooManyLogicalSessions",
         }
     }
 }

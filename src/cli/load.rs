@@ -7,6 +7,7 @@ use crate::access::Access;
 use crate::config::Config;
 use crate::keyring::{KeyFile, Keyring, readable_by_others};
 use crate::policy::{Policy, PolicyError};
+use crate::rewrite::permitted::rule_mistake;
 use crate::schema::Schema;
 use crate::tls::{self, Tls};
 
@@ -58,6 +59,7 @@ fn sealing(
         (Err(failure), Ok(_)) | (Ok(_), Err(failure)) => return Err(failure),
     };
     check_keys(config, &schema, &keyring)?;
+    check_commands(config)?;
     let access = Access::compile(&config.access)
         .map_err(|error| Failure::new(format_args!("access.roles: {error}")))?;
     let policy = compile(Arc::clone(&schema), Arc::clone(&keyring), Arc::new(access))?;
@@ -87,6 +89,34 @@ fn check_keys(config: &Config, schema: &Schema, keyring: &Keyring) -> Result<(),
         Ok(())
     } else {
         Err(Failure(missing))
+    }
+}
+
+/// Every command in the rules of roles that MongoDB does not have, or that nobody can be denied.
+fn check_commands(config: &Config) -> Result<(), Failure> {
+    let mut mistakes = Vec::new();
+    for role in &config.access.roles {
+        let allowed = role
+            .allow_commands
+            .iter()
+            .flatten()
+            .map(|name| (name, false));
+        let denied = role.deny_commands.iter().map(|name| (name, true));
+        for (name, denied) in allowed.chain(denied) {
+            if let Some(what) = rule_mistake(name, denied) {
+                let list = if denied {
+                    "deny_commands"
+                } else {
+                    "allow_commands"
+                };
+                mistakes.push(format!("access.roles.{}.{list}: {what}", role.name));
+            }
+        }
+    }
+    if mistakes.is_empty() {
+        Ok(())
+    } else {
+        Err(Failure(mistakes))
     }
 }
 

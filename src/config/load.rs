@@ -39,25 +39,11 @@ const ROUTE: Keys = Keys {
     later: &[],
 };
 
-const LIMITS: Keys = Keys {
-    of: "`limits`",
-    known: &["connections", "message_bytes", "handshake_timeout_seconds"],
-    later: &[
-        "connections_per_ip",
-        "commands_per_second",
-        "document_depth",
-        "idle_timeout_seconds",
-    ],
-};
-
 const LOG: Keys = Keys {
     of: "`log`",
     known: &["format", "level"],
     later: &[],
 };
-
-/// Room for the largest document and the command around it.
-const LEAST_MESSAGE_BYTES: i64 = (16 << 20) + (16 << 10);
 
 impl Config {
     /// Loads the configuration at `path`, with what the environment says of it;
@@ -336,29 +322,6 @@ impl Checker {
         }
     }
 
-    fn limits(&mut self, place: &Place, node: &Node) -> Limits {
-        let table = self.reader.table(place, node, &LIMITS);
-        let mut number = |key: &str, least: i64, most: i64| {
-            let (at, node) = table.entry(place, key)?;
-            self.reader.integer(&at, node, least, most)
-        };
-        let default = Limits::default();
-        let most_bytes = i64::try_from(Limits::MOST_MESSAGE_BYTES).unwrap_or(i64::MAX);
-        let connections = number("connections", 1, 1_000_000);
-        let message_bytes = number("message_bytes", LEAST_MESSAGE_BYTES, most_bytes);
-        let seconds = number("handshake_timeout_seconds", 1, 3600);
-        let size = |value: i64| usize::try_from(value).ok();
-        Limits {
-            connections: connections.and_then(size).unwrap_or(default.connections),
-            message_bytes: message_bytes
-                .and_then(size)
-                .unwrap_or(default.message_bytes),
-            handshake_timeout: seconds
-                .and_then(|seconds| u64::try_from(seconds).ok())
-                .map_or(default.handshake_timeout, Duration::from_secs),
-        }
-    }
-
     fn log(&mut self, place: &Place, node: &Node) -> Log {
         let table = self.reader.table(place, node, &LOG);
         let format = table
@@ -608,13 +571,6 @@ upstream = "127.0.0.1:27017"
         for section in ["admin", "audit"] {
             let found = mistakes(&format!("{LEAST}[{section}]\nx = 1\n"));
             one(&found, ":", "is not supported by this version of fieldseal");
-        }
-        for key in LIMITS.later {
-            one(
-                &mistakes(&format!("{LEAST}[limits]\n{key} = 1\n")),
-                ":10: limits.",
-                "not supported by this version",
-            );
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod access;
 mod address;
+mod limits;
 mod load;
 mod merge;
 mod span;
@@ -13,6 +14,7 @@ use std::time::Duration;
 pub use crate::document::Mistakes as ConfigErrors;
 pub use access::{AccessConfig, Credential, JavaScript, PrincipalRule, RoleRule};
 pub use address::{Address, AddressError};
+pub use limits::{Limits, Rate};
 pub(crate) use tls::server_name_of;
 pub use tls::{ClientAuth, IdentityFiles, ListenTls, MinVersion, Pin, TlsConfig, UpstreamTls};
 
@@ -29,32 +31,6 @@ pub struct Route {
     pub advertise: Option<String>,
     /// Whether clients may connect from other machines without TLS, if there is no `[tls.listen]`.
     pub insecure: bool,
-}
-
-/// Bounds on what clients may ask for.
-#[derive(Debug, Clone)]
-pub struct Limits {
-    /// Client connections, over all routes.
-    pub connections: usize,
-    /// Bytes of one message, at most 48,000,000.
-    pub message_bytes: usize,
-    /// Time to the end of the first message.
-    pub handshake_timeout: Duration,
-}
-
-impl Limits {
-    /// MongoDB's own bound on a message.
-    pub const MOST_MESSAGE_BYTES: usize = 48_000_000;
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            connections: 10_000,
-            message_bytes: Self::MOST_MESSAGE_BYTES,
-            handshake_timeout: Duration::from_secs(30),
-        }
-    }
 }
 
 /// Where the keys are, and what opens them.

@@ -80,12 +80,13 @@ impl Accept {
         sessions.shutdown().await;
     }
 
-    /// Begins a session, unless there are too many: like MongoDB, which closes the
-    /// connection at once rather than leaving the client to wait.
+    /// Begins a session, unless the client may not connect or there are too many: like MongoDB,
+    /// which closes the connection at once rather than leaving the client to wait.
     fn admit(&self, client: Socket, sessions: &mut JoinSet<()>) {
-        let Some(place) = self.shared.place() else {
-            tracing::warn!(client = %client.peer(), "too many connections (limits.connections); closed");
-            return;
+        let (gate, policy) = (&self.shared.gate, self.shared.policy.load());
+        let place = match gate.admit(client.address(), policy.access()) {
+            Ok(place) => place,
+            Err(why) => return gate.turned_away(|| client.peer(), why),
         };
         let (shared, stop) = (Arc::clone(&self.shared), self.stop.clone());
         let (upstream, route) = (self.upstream.clone(), self.route);

@@ -6,7 +6,8 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt as _;
 use tokio::time::timeout;
 
-use super::frames::{FrameReader, ReadError};
+use super::frames::{FrameReader, ReadError, longest};
+use super::gate::{Gate, Held};
 use super::stream::WriteHalf;
 use super::upstream::Upstream;
 use crate::refusal::Refusal;
@@ -40,6 +41,10 @@ pub(super) enum Ended {
     Client(ReadError),
     #[error("writing to the client: {0}")]
     ClientWrite(io::Error),
+    #[error("the client did not read its reply in time")]
+    Unread,
+    #[error("its principal has too many connections (limits.connections_per_principal)")]
+    Surplus,
     #[error("MongoDB: {0}")]
     Upstream(ReadError),
     #[error("writing to MongoDB: {0}")]
@@ -68,6 +73,7 @@ impl Ended {
     /// Whether the peer broke the protocol, which deserves a warning.
     pub(super) fn is_violation(&self) -> bool {
         match self {
+            Self::Client(ReadError::Idle) => false,
             Self::Client(ReadError::Io(error)) | Self::Upstream(ReadError::Io(error)) => {
                 // What TLS finds wrong. Sockets that fail are everyday life.
                 error.kind() == io::ErrorKind::InvalidData
@@ -77,6 +83,8 @@ impl Ended {
             | Self::Answer
             | Self::Views(_)
             | Self::Stream(_)
+            | Self::Unread
+            | Self::Surplus
             | Self::Handshake => true,
             _ => false,
         }
@@ -93,6 +101,8 @@ pub(super) struct Link {
     pub(super) upstream: Upstream,
     /// Whether MongoDB has answered anything yet.
     pub(super) answered: bool,
+    /// How long the client may leave a reply unread.
+    pub(super) patience: Duration,
 }
 
 impl Link {
@@ -145,6 +155,24 @@ impl Link {
         }
     }
 
+    /// Waits for a reply to begin, and for room for it and `copies` of it. The caller holds no
+    /// other room.
+    pub(super) async fn room(&mut self, gate: &Gate, copies: usize) -> Result<Held, Ended> {
+        let replies = &mut self.upstream.replies;
+        let room = async {
+            Ok(match replies.announced(None).await? {
+                Some(announced) => gate.room(announced, copies).await,
+                // Its end is told by who reads it.
+                None => Held::default(),
+            })
+        };
+        tokio::select! {
+            biased;
+            room = room => room.map_err(Ended::Upstream),
+            () = self.requests.closed() => Err(Ended::ClientClosed),
+        }
+    }
+
     /// Writes a reply to the client, compressed in `packed` if its request was.
     pub(super) async fn answer(
         &mut self,
@@ -161,11 +189,24 @@ impl Link {
             }
             None => frame,
         };
-        self.client
-            .write_all(bytes)
+        let client = &mut self.client;
+        let writing = async {
+            client.write_all(bytes).await?;
+            client.flush().await
+        };
+        // The reply, and the room for it, would wait for who never comes for it.
+        timeout(longest(self.patience, bytes.len()), writing)
             .await
-            .map_err(Ended::ClientWrite)?;
-        self.client.flush().await.map_err(Ended::ClientWrite)
+            .map_err(|_| Ended::Unread)?
+            .map_err(Ended::ClientWrite)
+    }
+
+    /// Says to the client that nothing more comes.
+    pub(super) async fn farewell(&mut self) -> Result<(), Ended> {
+        match timeout(FAREWELL, self.client.shutdown()).await {
+            Ok(said) => said.map_err(Ended::ClientWrite),
+            Err(_) => Err(Ended::Unread),
+        }
     }
 
     /// Closes both connections.

@@ -3,6 +3,7 @@
 mod accept;
 mod cursors;
 mod frames;
+mod gate;
 mod handshake;
 mod hello;
 mod indexes;
@@ -16,7 +17,6 @@ mod views;
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -25,6 +25,7 @@ use tokio::task::JoinSet;
 
 use self::accept::Accept;
 use self::cursors::Cursors;
+use self::gate::Gate;
 use self::routes::Routes;
 use self::stream::Listener;
 use crate::access::Principal;
@@ -37,7 +38,7 @@ use crate::tls::TlsCell;
 /// The policy in force. An operation finishes under the one that it began with.
 pub type PolicyCell = Arc<ArcSwap<Policy>>;
 
-/// The limits in force. A connection keeps those that it began with.
+/// The limits in force. A connection keeps those of messages that it began with.
 pub type LimitsCell = Arc<ArcSwap<Limits>>;
 
 /// The first pause before members that did not answer are asked again; each further one doubles it.
@@ -73,30 +74,10 @@ struct Shared {
     routes: Routes,
     cursors: Cursors,
     limits: LimitsCell,
-    /// How many clients are connected, over all routes.
-    clients: AtomicUsize,
-}
-
-/// One of the clients that may be connected at a time; makes room when dropped.
-struct Place(Arc<Shared>);
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.clients.fetch_sub(1, Ordering::AcqRel);
-    }
+    gate: Arc<Gate>,
 }
 
 impl Shared {
-    /// Room for one more client, if the limit leaves any.
-    fn place(self: &Arc<Self>) -> Option<Place> {
-        let most = self.limits.load().connections;
-        let more = |clients: usize| clients.checked_add(1).filter(|more| *more <= most);
-        self.clients
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, more)
-            .ok()?;
-        Some(Place(Arc::clone(self)))
-    }
-
     /// The policy in force, as it stands for `principal`. No other one may decide on
     /// what it sends or gets.
     fn policy_for(&self, principal: &Principal) -> Arc<Policy> {
@@ -164,6 +145,7 @@ impl Proxy {
             addresses.push(listener.to_string());
             listeners.push((listener, route.upstream.clone()));
         }
+        let limits: LimitsCell = Arc::new(ArcSwap::from_pointee(config.limits.clone()));
         let members = config.routes.iter().map(|route| route.upstream.clone());
         let routes = Routes::new(members.zip(advertised.iter().cloned()));
         Ok(Self {
@@ -175,8 +157,8 @@ impl Proxy {
                 tls,
                 routes,
                 cursors: Cursors::default(),
-                limits: Arc::new(ArcSwap::from_pointee(config.limits.clone())),
-                clients: AtomicUsize::new(0),
+                gate: Gate::new(Arc::clone(&limits)),
+                limits,
             }),
         })
     }
@@ -320,6 +302,7 @@ mod tests {
                 connections: 2,
                 message_bytes: 1000,
                 handshake_timeout: Duration::from_secs(60),
+                ..Limits::default()
             },
         }
     }

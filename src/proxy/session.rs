@@ -1,12 +1,13 @@
 //! One client's connection: requests in order, each with its replies.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::io::AsyncWriteExt as _;
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
-use super::frames::{FrameReader, give_back};
+use super::frames::{FrameReader, KEEP, give_back};
+use super::gate::{FREE, Guest, Held, Turn};
 use super::hello::{self, Rewriting};
 use super::link::{Ended, Link};
 use super::stream::Stream;
@@ -17,6 +18,8 @@ use crate::config::Limits;
 use crate::policy::{Policy, Views};
 use crate::refusal::{Refusal, RefusalKind};
 use crate::reveal::{Reads, RefusedStatement, ReplyPlan, Revealed};
+use crate::rewrite::bounds::Bounds;
+use crate::rewrite::permitted::is_essential;
 use crate::rewrite::views::Asking;
 use crate::rewrite::{self, Decision};
 use crate::wire::{self, Compressor, Header, Message, Reply, ReplyForm, WireError, flag, opcode};
@@ -36,10 +39,15 @@ pub(super) struct Session {
     /// The policy as it stands for the principal, until another one is in force or the
     /// principal is another one.
     policy: Option<Arc<Policy>>,
+    guest: Guest,
     stop: watch::Receiver<bool>,
     /// Numbers the replies that are made here.
     replies: i32,
     buffers: Buffers,
+    /// How much memory each buffer keeps between messages.
+    keep: usize,
+    /// The room that the message in the buffers takes.
+    held: Held,
     /// Views that only this client was told of.
     views: Views,
 }
@@ -90,13 +98,22 @@ impl Session {
         stop: watch::Receiver<bool>,
     ) -> Self {
         let limits = shared.limits.load_full();
-        let stall = Some(limits.handshake_timeout);
-        let link = Link {
-            requests: FrameReader::new(client.read, limits.message_bytes, stall),
+        let stall = limits.handshake_timeout;
+        let mut link = Link {
+            requests: FrameReader::new(client.read, limits.message_bytes, Some(stall)),
             client: client.write,
             upstream,
             answered: false,
+            patience: stall,
         };
+        let keep = if limits.memory_bytes.is_some() {
+            FREE
+        } else {
+            KEEP
+        };
+        link.requests.keep_less(keep);
+        link.upstream.replies.keep_less(keep);
+        let guest = Guest::new(Arc::clone(&shared.gate));
         Self {
             shared,
             limits,
@@ -108,9 +125,12 @@ impl Session {
                 user: None,
             },
             policy: None,
+            guest,
             stop,
             replies: 0,
             buffers: Buffers::default(),
+            keep,
+            held: Held::default(),
             views: Views::default(),
         }
     }
@@ -130,33 +150,50 @@ impl Session {
     }
 
     async fn serve(&mut self) -> Result<std::convert::Infallible, Ended> {
-        let first = timeout(self.limits.handshake_timeout, self.request()).await;
+        let first = timeout(self.limits.handshake_timeout, self.request(None)).await;
         let mut header = first.map_err(|_| Ended::Handshake)??;
         loop {
             self.operation(header).await?;
-            let buffers = &mut self.buffers;
-            for buffer in [
-                &mut buffers.request,
-                &mut buffers.other,
-                &mut buffers.built,
-                &mut buffers.reply,
-            ] {
-                give_back(buffer);
-            }
-            header = self.request().await?;
+            self.give_back();
+            header = self.request(self.limits.idle_timeout).await?;
         }
     }
 
-    /// The next request. Meanwhile nothing is going on, so this is where a session stops.
-    async fn request(&mut self) -> Result<Header, Ended> {
+    /// Gives back the memory of the message in the buffers, which is not needed any more, and its room.
+    fn give_back(&mut self) {
+        let buffers = &mut self.buffers;
+        for buffer in [
+            &mut buffers.request,
+            &mut buffers.other,
+            &mut buffers.built,
+            &mut buffers.reply,
+        ] {
+            give_back(buffer, self.keep);
+        }
+        self.held = Held::default();
+    }
+
+    /// The next request, which has to begin within `idle`. Meanwhile nothing is going on, so this
+    /// is where a session stops.
+    async fn request(&mut self, idle: Option<Duration>) -> Result<Header, Ended> {
+        // The request and, where fields are sealed, what it becomes.
+        let copies = usize::from(!self.shared.policy.load().is_empty());
         let Link {
             requests,
             upstream,
             answered,
             ..
         } = &mut self.link;
+        let (gate, held, frame) = (self.guest.gate(), &mut self.held, &mut self.buffers.request);
+        let next = async {
+            let Some(announced) = requests.announced(idle).await? else {
+                return Ok(None);
+            };
+            *held = gate.room(announced, copies).await;
+            requests.next(frame).await
+        };
         tokio::select! {
-            header = requests.next(&mut self.buffers.request) => match header {
+            header = next => match header {
                 Ok(Some(header)) => Ok(header),
                 Ok(None) => Err(Ended::ClientClosed),
                 Err(error) => Err(Ended::Client(error)),
@@ -209,6 +246,34 @@ impl Session {
             compressor,
             wants_reply: message.wants_reply(),
         };
+        if let Err(refusal) = self.guest.seated(&self.principal) {
+            self.refuse(asked, &refusal).await?;
+            self.link.farewell().await?;
+            return Err(Ended::Surplus);
+        }
+        loop {
+            let wait = match self.guest.turn(is_essential(&message)) {
+                Turn::Now => break,
+                Turn::After(wait) => {
+                    pause(&mut self.link, &mut self.stop, wait, asked).await?;
+                    break;
+                }
+                // It could not be told that its write is not done.
+                Turn::NotBefore(wait) if !asked.wants_reply => wait,
+                Turn::NotBefore(_) => {
+                    let refusal = self.guest.too_many_commands();
+                    return self.refuse(asked, &refusal).await;
+                }
+            };
+            pause(&mut self.link, &mut self.stop, wait, asked).await?;
+        }
+        let bounds = Bounds {
+            depth: self.limits.document_depth,
+            array: self.limits.array_length,
+        };
+        if let Err(refusal) = bounds.check(&message) {
+            return self.refuse(asked, &refusal).await;
+        }
         for database in rewrite::views::unlisted(&message, &policy, &self.views) {
             let told = views::list(
                 &mut self.link,
@@ -260,6 +325,7 @@ impl Session {
                     compressors,
                     outdates,
                 };
+                self.give_back();
                 let ended = if asked.wants_reply {
                     self.replies(asked, &treatment).await
                 } else {
@@ -287,9 +353,16 @@ impl Session {
         let mut streaming = false;
         // A `hello` may wait for long until something changes, and nothing is lost with it.
         let hello = matches!(treatment.plan, ReplyPlan::Hello);
+        // What it becomes when it is opened, and that compressed.
+        let opened = (treatment.policy.as_ref()).is_some_and(|policy| !policy.is_empty());
+        let copies = usize::from(opened) + usize::from(asked.compressor.is_some());
         loop {
+            let gate = self.guest.gate();
             let header = tokio::select! {
-                header = self.link.reply(&mut self.buffers.reply, true) => header?,
+                header = async {
+                    self.held = self.link.room(gate, copies).await?;
+                    self.link.reply(&mut self.buffers.reply, true).await
+                } => header?,
                 () = stopped(&mut self.stop), if streaming || hello => return Err(Ended::Stopping),
             };
             // Each reply of a stream answers the one before it.
@@ -303,6 +376,7 @@ impl Session {
             if !more {
                 return Ok(());
             }
+            self.give_back();
             streaming = true;
         }
     }
@@ -410,13 +484,24 @@ impl Session {
         if let Some(asked) = asked {
             let refusal = Refusal::new(RefusalKind::Malformed, error);
             self.refuse(asked, &refusal).await?;
-            self.link
-                .client
-                .shutdown()
-                .await
-                .map_err(Ended::ClientWrite)?;
+            self.link.farewell().await?;
         }
         Err(Ended::Client(error.into()))
+    }
+}
+
+/// Lets a command wait for its turn, and notices meanwhile if its client goes away.
+async fn pause(
+    link: &mut Link,
+    stop: &mut watch::Receiver<bool>,
+    wait: Duration,
+    asked: Asked,
+) -> Result<(), Ended> {
+    tokio::select! {
+        () = sleep(wait) => Ok(()),
+        // Who sends a write and leaves without waiting has still sent it.
+        () = link.requests.closed(), if asked.wants_reply => Err(Ended::ClientClosed),
+        () = stopped(stop) => Err(Ended::Stopping),
     }
 }
 

@@ -8,6 +8,7 @@ mod aggregate;
 mod array_filters;
 pub(crate) mod at_rest;
 mod batch;
+pub mod bounds;
 mod bulk_write;
 mod by_pipeline;
 mod catalog;
@@ -24,6 +25,7 @@ mod filter;
 mod forged;
 pub(crate) mod hello;
 pub mod indexes;
+mod javascript;
 mod json_schema;
 pub mod kill;
 mod kinds;
@@ -31,6 +33,7 @@ mod login;
 mod moved;
 mod options;
 mod permission;
+pub mod permitted;
 mod pipeline;
 mod positions;
 mod projection;
@@ -49,6 +52,7 @@ use command::{Command, Target};
 use scope::Scope;
 use table::Family;
 
+use crate::config::JavaScript;
 use crate::policy::{Collection, Policy};
 use crate::raw::{Malformed, Splicer, kind};
 use crate::refusal::{Refusal, RefusalKind};
@@ -93,7 +97,7 @@ pub fn decide<'a>(
 ) -> Decision<'a> {
     let decided = match message {
         Message::Msg(message) => decide_command(message, policy, scratch),
-        Message::Query(query) => decide_legacy(query, scratch),
+        Message::Query(query) => decide_legacy(query, policy, scratch),
     };
     match decided {
         Ok((form, plan)) => Decision::Forward {
@@ -118,10 +122,15 @@ enum Form {
 
 /// `OP_QUERY` is for the few commands that MongoDB still takes by it, all of them
 /// of the handshake.
-fn decide_legacy(query: &OpQuery<'_>, scratch: &mut Vec<u8>) -> Result<(Form, ReplyPlan), Refusal> {
+fn decide_legacy(
+    query: &OpQuery<'_>,
+    policy: &Policy,
+    scratch: &mut Vec<u8>,
+) -> Result<(Form, ReplyPlan), Refusal> {
     let body = hello::unwrapped(query.frame, query.query.clone())?;
     let command = body.first()?;
     if let Some(command) = &command {
+        permitted::check_name(policy.commands(), command.key)?;
         login::refuse_by_certificate(command.key, body)?;
     }
     match command.map(|command| command.key) {
@@ -164,6 +173,10 @@ fn decide_command(
     let family = table::family(command.name);
     if family == Family::Hello {
         return strip(message.frame, message.body.clone(), scratch);
+    }
+    permitted::check(policy.commands(), &command, family)?;
+    if policy.access().javascript() == JavaScript::Deny {
+        javascript::refuse(&command, family)?;
     }
     login::refuse_by_certificate(command.name, command.body)?;
     if policy.is_empty() {

@@ -61,6 +61,85 @@ pub(super) enum Family {
 const ONE_BY_ONE: &str = "use insert, update and delete on the collections themselves";
 const DIRECT: &str = "it is not meant for clients";
 
+/// The names of the commands that MongoDB has for clients, as it writes them.
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    FAMILIES.iter().chain(PASSES).copied()
+}
+
+/// Those of them that [`family`] names one by one.
+const FAMILIES: &[&str] = &[
+    "aggregate",
+    "analyzeShardKey",
+    "applyOps",
+    "autoSplitVector",
+    "bulkWrite",
+    "captrunc",
+    "checkShardingIndex",
+    "cleanupOrphaned",
+    "cleanupStructuredEncryptionData",
+    "clearJumboFlag",
+    "cloneCollectionAsCapped",
+    "collMod",
+    "collStats",
+    "compact",
+    "compactStructuredEncryptionData",
+    "configureQueryAnalyzer",
+    "convertToCapped",
+    "count",
+    "create",
+    "createIndexes",
+    "createSearchIndexes",
+    "dataSize",
+    "delete",
+    "deleteIndexes",
+    "distinct",
+    "doTxn",
+    "drop",
+    "dropIndexes",
+    "dropSearchIndex",
+    "emptycapped",
+    "explain",
+    "find",
+    "findAndModify",
+    "getMore",
+    "godinsert",
+    "hello",
+    "insert",
+    "internalRenameIfOptionsAndIndexesMatch",
+    "isMaster",
+    "listIndexes",
+    "listSearchIndexes",
+    "makeSnapshot",
+    "mapReduce",
+    "mergeChunks",
+    "moveChunk",
+    "moveRange",
+    "pinHistoryReplicated",
+    "planCacheClear",
+    "planCacheClearFilters",
+    "planCacheListFilters",
+    "planCacheSetFilter",
+    "reIndex",
+    "refineCollectionShardKey",
+    "renameCollection",
+    "reshardCollection",
+    "rewriteCollection",
+    "search",
+    "setIndexCommitQuorum",
+    "shardCollection",
+    "split",
+    "splitChunk",
+    "splitVector",
+    "stageDebug",
+    "testInternalTransactions",
+    "testReshardCloneCollection",
+    "update",
+    "updateSearchIndex",
+    "updateZoneKeyRange",
+    "validate",
+    "validateDBMetadata",
+];
+
 /// The family of the command `name`.
 pub(super) fn family(name: &str) -> Family {
     match name {
@@ -363,6 +442,17 @@ mod tests {
     fn every_command_of_mongodb_6_has_a_row() {
         for name in MONGODB_6.split_whitespace() {
             assert_ne!(family(name), Family::Unknown, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_names_are_those_of_the_families() {
+        for name in names() {
+            assert_ne!(family(name), Family::Unknown, "{name}");
+        }
+        let internal = |name: &str| name.starts_with("cluster");
+        for name in MONGODB_6.split_whitespace().filter(|name| !internal(name)) {
+            assert!(names().any(|known| known == name), "{name}");
         }
     }
 

@@ -2,12 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bson::{Document, doc};
-use tokio::io::{AsyncReadExt as _, DuplexStream, duplex, split};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex, split};
 use tokio::task::JoinHandle;
 
 use super::*;
@@ -48,17 +47,19 @@ fn shared() -> Shared {
         Address::Tcp("mongo1:27017".to_owned()),
         "proxy:1".to_owned(),
     );
+    let limits: crate::proxy::LimitsCell = Arc::new(ArcSwap::from_pointee(Limits {
+        message_bytes: MAX_MESSAGE,
+        handshake_timeout: Duration::from_millis(200),
+        connections: 10,
+        ..Limits::default()
+    }));
     Shared {
         policy: Arc::new(ArcSwap::from_pointee(policy)),
         tls: crate::tls::TlsCell::default(),
         routes: Routes::new([member]),
         cursors: crate::proxy::cursors::Cursors::default(),
-        limits: Arc::new(ArcSwap::from_pointee(Limits {
-            message_bytes: MAX_MESSAGE,
-            handshake_timeout: Duration::from_millis(200),
-            connections: 10,
-        })),
-        clients: AtomicUsize::new(0),
+        gate: crate::proxy::gate::Gate::new(Arc::clone(&limits)),
+        limits,
     }
 }
 
