@@ -637,7 +637,7 @@ pub(crate) mod fixture {
     #![allow(clippy::unwrap_used, reason = "tests")]
 
     use super::*;
-    use crate::config::{AccessConfig, PrincipalRule};
+    use crate::config::{AccessConfig, JavaScript, PrincipalRule};
     use crate::keyring::KeyVersion;
     use crate::schema::AccessRule;
 
@@ -739,6 +739,7 @@ pub(crate) mod fixture {
         });
         let access = Access::compile(&AccessConfig {
             principals: principals.to_vec(),
+            javascript: JavaScript::Allow,
             ..AccessConfig::default()
         });
         let access = Arc::new(access.unwrap());
@@ -757,7 +758,13 @@ pub(crate) mod fixture {
     /// The same with another keyring.
     pub(crate) fn policy_with(keyring: Keyring) -> Policy {
         let schema = Schema::from_rules(rules());
-        Policy::compile(Arc::new(schema), Arc::new(keyring)).unwrap()
+        // So that it is the rewriting that refuses what it cannot do.
+        let access = Access::compile(&AccessConfig {
+            javascript: JavaScript::Allow,
+            ..AccessConfig::default()
+        });
+        let access = Arc::new(access.unwrap());
+        Policy::with_access(Arc::new(schema), Arc::new(keyring), access).unwrap()
     }
 
     fn rules() -> Vec<CollectionRule> {

@@ -5,6 +5,7 @@
 
 mod flood;
 mod memory;
+mod pass;
 mod rates;
 mod seats;
 

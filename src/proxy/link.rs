@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt as _;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::frames::{FrameReader, ReadError, longest};
 use super::gate::{Gate, Held};
@@ -189,16 +189,34 @@ impl Link {
             }
             None => frame,
         };
-        let client = &mut self.client;
-        let writing = async {
-            client.write_all(bytes).await?;
-            client.flush().await
-        };
-        // The reply, and the room for it, would wait for who never comes for it.
-        timeout(longest(self.patience, bytes.len()), writing)
-            .await
-            .map_err(|_| Ended::Unread)?
-            .map_err(Ended::ClientWrite)
+        self.write(bytes).await
+    }
+
+    /// Writes to the client, which has to read: a reply, and the room that it takes, would wait
+    /// for ever for who never comes for it.
+    async fn write(&mut self, mut bytes: &[u8]) -> Result<(), Ended> {
+        let deadline = Instant::now() + longest(self.patience, bytes.len());
+        loop {
+            // A pause is noticed before the time is over that a long reply may take.
+            let pause = deadline.min(Instant::now() + self.patience);
+            let writing = async {
+                if bytes.is_empty() {
+                    return self.client.flush().await.map(|()| 0);
+                }
+                match self.client.write(bytes).await {
+                    Ok(0) => Err(io::ErrorKind::WriteZero.into()),
+                    written => written,
+                }
+            };
+            let written = timeout_at(pause, writing)
+                .await
+                .map_err(|_| Ended::Unread)?
+                .map_err(Ended::ClientWrite)?;
+            if bytes.is_empty() {
+                return Ok(());
+            }
+            bytes = bytes.get(written..).unwrap_or_default();
+        }
     }
 
     /// Says to the client that nothing more comes.

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use super::frames::{FrameReader, KEEP, give_back};
-use super::gate::{FREE, Guest, Held, Turn};
+use super::gate::{FREE, Guest, Held};
 use super::hello::{self, Rewriting};
 use super::link::{Ended, Link};
 use super::stream::Stream;
@@ -19,7 +19,6 @@ use crate::policy::{Policy, Views};
 use crate::refusal::{Refusal, RefusalKind};
 use crate::reveal::{Reads, RefusedStatement, ReplyPlan, Revealed};
 use crate::rewrite::bounds::Bounds;
-use crate::rewrite::permitted::is_essential;
 use crate::rewrite::views::Asking;
 use crate::rewrite::{self, Decision};
 use crate::wire::{self, Compressor, Header, Message, Reply, ReplyForm, WireError, flag, opcode};
@@ -247,31 +246,15 @@ impl Session {
             wants_reply: message.wants_reply(),
         };
         if let Err(refusal) = self.guest.seated(&self.principal) {
-            self.refuse(asked, &refusal).await?;
-            self.link.farewell().await?;
-            return Err(Ended::Surplus);
+            return self.dismiss(asked, &refusal).await;
         }
-        loop {
-            let wait = match self.guest.turn(is_essential(&message)) {
-                Turn::Now => break,
-                Turn::After(wait) => {
-                    pause(&mut self.link, &mut self.stop, wait, asked).await?;
-                    break;
-                }
-                // It could not be told that its write is not done.
-                Turn::NotBefore(wait) if !asked.wants_reply => wait,
-                Turn::NotBefore(_) => {
-                    let refusal = self.guest.too_many_commands();
-                    return self.refuse(asked, &refusal).await;
-                }
-            };
-            pause(&mut self.link, &mut self.stop, wait, asked).await?;
-        }
+        let (link, stop) = (&mut self.link, &mut self.stop);
+        let passed = (self.guest.pass(&message, asked.wants_reply, link, stop)).await?;
         let bounds = Bounds {
             depth: self.limits.document_depth,
             array: self.limits.array_length,
         };
-        if let Err(refusal) = bounds.check(&message) {
+        if let Err(refusal) = passed.and_then(|()| bounds.check(&message)) {
             return self.refuse(asked, &refusal).await;
         }
         for database in rewrite::views::unlisted(&message, &policy, &self.views) {
@@ -479,6 +462,13 @@ impl Session {
         self.link.answer(built, asked.compressor, other).await
     }
 
+    /// Says why the connection is one too many, and ends the session.
+    async fn dismiss(&mut self, asked: Asked, refusal: &Refusal) -> Result<(), Ended> {
+        self.refuse(asked, refusal).await?;
+        self.link.farewell().await?;
+        Err(Ended::Surplus)
+    }
+
     /// Says what is wrong with a message, where that can be said, and ends the session.
     async fn part(&mut self, asked: Option<Asked>, error: WireError) -> Result<(), Ended> {
         if let Some(asked) = asked {
@@ -487,21 +477,6 @@ impl Session {
             self.link.farewell().await?;
         }
         Err(Ended::Client(error.into()))
-    }
-}
-
-/// Lets a command wait for its turn, and notices meanwhile if its client goes away.
-async fn pause(
-    link: &mut Link,
-    stop: &mut watch::Receiver<bool>,
-    wait: Duration,
-    asked: Asked,
-) -> Result<(), Ended> {
-    tokio::select! {
-        () = sleep(wait) => Ok(()),
-        // Who sends a write and leaves without waiting has still sent it.
-        () = link.requests.closed(), if asked.wants_reply => Err(Ended::ClientClosed),
-        () = stopped(stop) => Err(Ended::Stopping),
     }
 }
 
@@ -542,3 +517,6 @@ fn malformed(frame: &[u8], compressor: Option<Compressor>) -> Option<Asked> {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod limits_tests;

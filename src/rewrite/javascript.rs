@@ -33,21 +33,22 @@ fn refuse_at(command: &Command<'_>, family: Family, depth: usize) -> Result<(), 
         return Err(refusal(name, "the command"));
     }
     keeps_functions(command, family)?;
+    let explains = family == Family::Explain && command.target.kind == kind::DOCUMENT;
+    if explains {
+        if depth >= DEEPEST_EXPLAIN {
+            return Err(Malformed("explain takes the document of another command").into());
+        }
+        let inner = Command::in_doc(command.target.doc()?, command.database)?;
+        refuse_at(&inner, table::family(inner.name), depth + 1)?;
+    }
     if !may_hold(command, family) {
         return Ok(());
     }
     let search = Search { command: name };
     for element in command.body.elements() {
         let element = element?;
-        let first = element.start == command.target.start;
         match (family, element.key) {
-            (Family::Explain, _) if first && element.kind == kind::DOCUMENT => {
-                if depth >= DEEPEST_EXPLAIN {
-                    return Err(Malformed("explain takes the document of another command").into());
-                }
-                let inner = Command::in_doc(element.doc()?, command.database)?;
-                refuse_at(&inner, table::family(inner.name), depth + 1)?;
-            }
+            _ if explains && element.start == command.target.start => {}
             (Family::Insert, "documents")
             | (Family::Update, "updates")
             | (Family::BulkWrite, "ops") => {}

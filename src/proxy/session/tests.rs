@@ -18,11 +18,11 @@ use crate::wire::testing::{body, document, msg, query, reply, sequence};
 use crate::wire::{MAX_MESSAGE, finish, inflate};
 
 /// A session between two pipes.
-struct Both {
-    client: DuplexStream,
-    mongodb: DuplexStream,
-    stop: watch::Sender<bool>,
-    session: JoinHandle<Ended>,
+pub(super) struct Both {
+    pub(super) client: DuplexStream,
+    pub(super) mongodb: DuplexStream,
+    pub(super) stop: watch::Sender<bool>,
+    pub(super) session: JoinHandle<Ended>,
 }
 
 fn stream(pipe: DuplexStream) -> Stream {
@@ -38,6 +38,13 @@ fn stream(pipe: DuplexStream) -> Stream {
 }
 
 fn shared() -> Shared {
+    shared_with(Limits {
+        handshake_timeout: Duration::from_millis(200),
+        ..Limits::default()
+    })
+}
+
+pub(super) fn shared_with(limits: Limits) -> Shared {
     let keyring = Keyring {
         generation: 0,
         keys: Vec::new(),
@@ -47,12 +54,7 @@ fn shared() -> Shared {
         Address::Tcp("mongo1:27017".to_owned()),
         "proxy:1".to_owned(),
     );
-    let limits: crate::proxy::LimitsCell = Arc::new(ArcSwap::from_pointee(Limits {
-        message_bytes: MAX_MESSAGE,
-        handshake_timeout: Duration::from_millis(200),
-        connections: 10,
-        ..Limits::default()
-    }));
+    let limits: crate::proxy::LimitsCell = Arc::new(ArcSwap::from_pointee(limits));
     Shared {
         policy: Arc::new(ArcSwap::from_pointee(policy)),
         tls: crate::tls::TlsCell::default(),
@@ -64,12 +66,23 @@ fn shared() -> Shared {
 }
 
 fn both() -> Both {
+    both_of(Arc::new(shared()))
+}
+
+/// A session among others.
+pub(super) fn both_of(shared: Arc<Shared>) -> Both {
+    both_as(shared, Principal::default())
+}
+
+/// A session of someone.
+pub(super) fn both_as(shared: Arc<Shared>, principal: Principal) -> Both {
     let (client, near) = duplex(1 << 20);
     // Small, so that a long request cannot be sent while MongoDB does not read.
     let (far, mongodb) = duplex(4096);
     let (stop, stopping) = watch::channel(false);
     let upstream = Upstream::over(stream(far));
-    let session = Session::new(stream(near), upstream, Arc::new(shared()), 0, stopping);
+    let mut session = Session::new(stream(near), upstream, shared, 0, stopping);
+    session.principal = principal;
     Both {
         client,
         mongodb,
@@ -79,9 +92,9 @@ fn both() -> Both {
 }
 
 /// No test waits longer for bytes: what hangs has failed.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
-async fn read(pipe: &mut DuplexStream) -> Vec<u8> {
+pub(super) async fn read(pipe: &mut DuplexStream) -> Vec<u8> {
     let mut frame = vec![0; 4];
     let all = async {
         pipe.read_exact(&mut frame).await.unwrap();
@@ -93,7 +106,7 @@ async fn read(pipe: &mut DuplexStream) -> Vec<u8> {
     frame
 }
 
-async fn read_to_end(pipe: &mut DuplexStream) -> Vec<u8> {
+pub(super) async fn read_to_end(pipe: &mut DuplexStream) -> Vec<u8> {
     let mut rest = Vec::new();
     let all = pipe.read_to_end(&mut rest);
     timeout(PATIENCE, all).await.unwrap().unwrap();
@@ -101,14 +114,14 @@ async fn read_to_end(pipe: &mut DuplexStream) -> Vec<u8> {
 }
 
 /// `frame` with another request id and another message that it responds to.
-fn numbered(mut frame: Vec<u8>, request_id: i32, response_to: i32) -> Vec<u8> {
+pub(super) fn numbered(mut frame: Vec<u8>, request_id: i32, response_to: i32) -> Vec<u8> {
     frame[4..8].copy_from_slice(&request_id.to_le_bytes());
     frame[8..12].copy_from_slice(&response_to.to_le_bytes());
     finish(&mut frame).unwrap();
     frame
 }
 
-fn ping(request_id: i32) -> Vec<u8> {
+pub(super) fn ping(request_id: i32) -> Vec<u8> {
     numbered(
         msg(0, &body(&doc! {"ping": 1, "$db": "admin"})),
         request_id,
@@ -116,18 +129,18 @@ fn ping(request_id: i32) -> Vec<u8> {
     )
 }
 
-fn answer(flags: u32, request_id: i32, response_to: i32) -> Vec<u8> {
+pub(super) fn answer(flags: u32, request_id: i32, response_to: i32) -> Vec<u8> {
     let sections = body(&doc! {"n": request_id, "ok": 1.0});
     numbered(msg(flags, &sections), request_id, response_to)
 }
 
-fn insert(flags: u32, length: usize) -> Vec<u8> {
+pub(super) fn insert(flags: u32, length: usize) -> Vec<u8> {
     let command = body(&doc! {"insert": "c", "$db": "d"});
     let documents = sequence("documents", &[doc! {"x": "y".repeat(length)}]);
     msg(flags, &[documents, command].concat())
 }
 
-fn content(frame: &[u8]) -> Document {
+pub(super) fn content(frame: &[u8]) -> Document {
     let range = Reply::recognise(frame).unwrap().body();
     bson::deserialize_from_slice(&frame[range]).unwrap()
 }

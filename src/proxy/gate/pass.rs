@@ -1,0 +1,54 @@
+//! The wait of a command for its turn.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::sleep;
+
+use super::Guest;
+use super::rates::Turn;
+use crate::proxy::link::{Ended, Link};
+use crate::proxy::stopped;
+use crate::refusal::Refusal;
+use crate::rewrite::permitted::is_essential;
+use crate::wire::Message;
+
+impl Guest {
+    /// Lets a command go on when it is its turn, or says why it may not.
+    pub(in crate::proxy) async fn pass(
+        &mut self,
+        message: &Message<'_>,
+        wants_reply: bool,
+        link: &mut Link,
+        stop: &mut watch::Receiver<bool>,
+    ) -> Result<Result<(), Refusal>, Ended> {
+        let essential = is_essential(message);
+        loop {
+            match self.turn(essential) {
+                Turn::Now => return Ok(Ok(())),
+                Turn::After(wait) => {
+                    pause(wait, wants_reply, link, stop).await?;
+                    return Ok(Ok(()));
+                }
+                Turn::NotBefore(_) if wants_reply => return Ok(Err(self.too_many_commands())),
+                // Its client could not be told that its write is not done.
+                Turn::NotBefore(wait) => pause(wait, wants_reply, link, stop).await?,
+            }
+        }
+    }
+}
+
+/// Waits, and notices meanwhile if the client goes away.
+async fn pause(
+    wait: Duration,
+    wants_reply: bool,
+    link: &mut Link,
+    stop: &mut watch::Receiver<bool>,
+) -> Result<(), Ended> {
+    tokio::select! {
+        () = sleep(wait) => Ok(()),
+        // Who sends a write and leaves without waiting has still sent it.
+        () = link.requests.closed(), if wants_reply => Err(Ended::ClientClosed),
+        () = stopped(stop) => Err(Ended::Stopping),
+    }
+}
