@@ -163,6 +163,8 @@ class Proxy(Server):
                 f'[[route]]\nlisten = "127.0.0.1:0"\nupstream = "127.0.0.1:{mongod.port}"\n' for mongod in mongods
             )
             + '[log]\nlevel = "debug"\n'
+            # Tests of drivers use it on collections with nothing sealed.
+            + '[access]\njavascript = "allow"\n'
             + sections
         )
         environment = {**os.environ, "NO_COLOR": "1"}

@@ -12,6 +12,7 @@ mod harness;
 mod hello;
 mod keys;
 mod leak;
+mod limits;
 mod migrate;
 mod operators;
 mod replies;

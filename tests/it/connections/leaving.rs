@@ -4,8 +4,8 @@ use futures::future::join_all;
 use mongodb::bson::{Bson, Document, doc};
 
 use super::{start, wait_until};
-use crate::support::unique_database;
 use crate::support::wire::{Wire, answer, body, msg};
+use crate::support::{WITH_JAVASCRIPT, unique_database};
 
 /// How a client leaves.
 #[derive(Debug, Clone, Copy)]
@@ -36,7 +36,7 @@ fn endless(database: &str, comment: &str) -> Vec<Document> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_goes_away_ends_its_operation_however_it_goes() {
-    let (set, proxy) = start("").await;
+    let (set, proxy) = start(WITH_JAVASCRIPT).await;
     let database = &unique_database("connections");
     let open = set.client().await.database(database);
     let open = open.collection::<Document>("open");
@@ -82,7 +82,7 @@ async fn leave(mut wire: Wire, way: Leaving) {
 
 #[tokio::test]
 async fn a_proxy_that_is_told_to_stop_lets_operations_end_and_disconnects_the_rest() {
-    let (set, mut proxy) = start("").await;
+    let (set, mut proxy) = start(WITH_JAVASCRIPT).await;
     let database = &unique_database("connections");
     let open = set.client().await.database(database);
     let open = open.collection::<Document>("open");

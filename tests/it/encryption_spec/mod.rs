@@ -35,7 +35,9 @@ mod writes;
 
 use mongodb::bson::{Document, doc};
 
-use crate::support::{Proxy, ReplicaSet, shared_replica_set, unique_database};
+use crate::support::{
+    Proxy, ProxyOptions, ReplicaSet, WITH_JAVASCRIPT, shared_replica_set, unique_database,
+};
 use sides::{Answer, Side};
 
 /// Rows that hold as soon as what they are about is built. One that holds already
@@ -149,7 +151,12 @@ struct Pair {
 
 impl Pair {
     async fn new(set: &ReplicaSet, schema: &str) -> Self {
-        let proxy = Proxy::start(set, schema).await;
+        let options = ProxyOptions {
+            schema,
+            configuration: WITH_JAVASCRIPT,
+            ..ProxyOptions::default()
+        };
+        let proxy = Proxy::start_with(set, options).await;
         let name = unique_database("encryption_spec");
         let service = proxy.client().await;
         let direct = set.members()[0].direct_client().await;

@@ -15,7 +15,9 @@ use mongodb::error::{Error, ErrorKind, WriteFailure};
 use mongodb::{Client, Database};
 
 use self::canaries::Canaries;
-use crate::support::{Member, Proxy, ProxyOptions, Relay, ReplicaSet, ReplicaSetOptions};
+use crate::support::{
+    Member, Proxy, ProxyOptions, Relay, ReplicaSet, ReplicaSetOptions, WITH_JAVASCRIPT,
+};
 
 const SCHEMA: &str = r#"
 [collections."leak.people".fields]
@@ -225,6 +227,7 @@ async fn workload(
     let relay = Relay::start(set.members()[0].address()).await;
     let options = ProxyOptions {
         schema,
+        configuration: WITH_JAVASCRIPT,
         ..ProxyOptions::default()
     };
     let proxy = Proxy::start_through(set, &[relay.address().to_owned()], options).await;

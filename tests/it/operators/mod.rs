@@ -23,7 +23,9 @@ mod write;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::support::{Proxy, ProxyOptions, ReplicaSet, ReplicaSetOptions, unique_database};
+use crate::support::{
+    Proxy, ProxyOptions, ReplicaSet, ReplicaSetOptions, WITH_JAVASCRIPT, unique_database,
+};
 use ground::Ground;
 use run::{Found, Outcome};
 use table::{Group, Verdict};
@@ -42,6 +44,8 @@ async fn every_row_of_the_table_holds() {
     let schema = ground::schema(&sealed);
     let options = ProxyOptions {
         schema: &schema,
+        // The table is of what the rewriting does with it.
+        configuration: WITH_JAVASCRIPT,
         log_level: "info",
         ..ProxyOptions::default()
     };

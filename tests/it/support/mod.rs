@@ -14,7 +14,9 @@ pub(crate) mod wire;
 
 pub(crate) use mongod::{Member, MongodTls, ReplicaSet, ReplicaSetOptions, mongod_path};
 pub(crate) use process::{PATIENCE, Process, new_directory};
-pub(crate) use proxy::{Proxy, ProxyOptions, command, error_text, fieldseal, write_configuration};
+pub(crate) use proxy::{
+    Proxy, ProxyOptions, WITH_JAVASCRIPT, command, error_text, fieldseal, write_configuration,
+};
 pub(crate) use relay::{Recorded, Relay};
 
 use std::sync::atomic::{AtomicU32, Ordering};

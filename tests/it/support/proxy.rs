@@ -11,6 +11,9 @@ use mongodb::Client;
 use super::mongod::ReplicaSet;
 use super::process::{PATIENCE, Process, new_directory};
 
+/// Lines for a configuration by which MongoDB may be given JavaScript.
+pub(crate) const WITH_JAVASCRIPT: &str = "[access]\njavascript = \"allow\"\n";
+
 /// What a test needs of its proxy.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ProxyOptions<'a> {

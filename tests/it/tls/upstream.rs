@@ -15,8 +15,8 @@ use super::authority::{Authority, Wish};
 use super::client::{Client, Manner, certificates};
 use crate::support::wire::Wire;
 use crate::support::{
-    MongodTls, Proxy, ProxyOptions, ReplicaSet, ReplicaSetOptions, shared_replica_set,
-    unique_database,
+    MongodTls, Proxy, ProxyOptions, ReplicaSet, ReplicaSetOptions, WITH_JAVASCRIPT,
+    shared_replica_set, unique_database,
 };
 
 /// A mongod that requires TLS and certificates, with its authority.
@@ -113,7 +113,8 @@ async fn a_mongod_that_requires_tls_and_certificates_is_served_with_all_that_is_
 async fn an_operation_whose_client_leaves_ends_in_mongodb_at_once_with_tls_too() {
     let secured = Secured::start().await;
     let member = &secured.set.members()[0];
-    let proxy = proxy(&secured.set, &member.address(), &secured.section("")).await;
+    let section = secured.section(WITH_JAVASCRIPT);
+    let proxy = proxy(&secured.set, &member.address(), &section).await;
     let direct = member.direct_client().await;
     let admin = direct.database("admin");
     let running = || async {

@@ -14,7 +14,9 @@ use crate::support::wire::{
     Wire, answer, body, document, flags, int32_at, msg, numbered, query, response_to, sequence_of,
     split,
 };
-use crate::support::{Proxy, ProxyOptions, Recorded, Relay, shared_replica_set, unique_database};
+use crate::support::{
+    Proxy, ProxyOptions, Recorded, Relay, WITH_JAVASCRIPT, shared_replica_set, unique_database,
+};
 use fieldseal::wire::{flag, opcode};
 
 /// Nothing is sealed, or only in another database, or beside the collections that
@@ -43,6 +45,7 @@ impl Recording {
         let relay = Relay::start(set.members()[0].address()).await;
         let options = ProxyOptions {
             schema,
+            configuration: WITH_JAVASCRIPT,
             ..ProxyOptions::default()
         };
         let proxy = Proxy::start_through(set, &[relay.address().to_owned()], options).await;
