@@ -2,6 +2,7 @@
 
 mod commands;
 mod connections;
+mod injections;
 mod javascript;
 mod messages;
 mod rates;
