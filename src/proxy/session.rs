@@ -1,6 +1,6 @@
 //! One client's connection: requests in order, each with its replies.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -36,8 +36,8 @@ pub(super) struct Session {
     link: Link,
     principal: Principal,
     /// The policy as it stands for the principal, until another one is in force or the
-    /// principal is another one.
-    policy: Option<Arc<Policy>>,
+    /// principal is another one. A client that is idle keeps no keys of an old one in memory.
+    policy: Option<Weak<Policy>>,
     guest: Guest,
     stop: watch::Receiver<bool>,
     /// Numbers the replies that are made here.
@@ -205,14 +205,15 @@ impl Session {
     /// The policy in force, as it stands for the principal.
     fn policy(&mut self) -> Arc<Policy> {
         let serial = self.shared.policy.load().serial();
-        match &self.policy {
-            Some(policy) if policy.serial() == serial => Arc::clone(policy),
-            _ => {
-                let policy = self.shared.policy_for(&self.principal);
-                self.policy = Some(Arc::clone(&policy));
-                policy
-            }
+        let kept = self.policy.as_ref().and_then(Weak::upgrade);
+        if let Some(policy) = kept
+            && policy.serial() == serial
+        {
+            return policy;
         }
+        let policy = self.shared.policy_for(&self.principal);
+        self.policy = Some(Arc::downgrade(&policy));
+        policy
     }
 
     /// One request and all its replies, under one policy.

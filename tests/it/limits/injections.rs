@@ -38,6 +38,10 @@ async fn operators_in_place_of_a_sealed_value_are_refused_without_repeating_what
         assert!(text.contains("ssn"), "{command}: {answer}");
         assert!(!text.contains("7391"), "{command}: {answer}");
     }
+    // A value of another type is found nowhere, since none is stored.
+    let answer = wire.ask(&find(7391.into())).await;
+    let cursor = answer.get_document("cursor").unwrap();
+    assert!(cursor.get_array("firstBatch").unwrap().is_empty());
     let count = doc! { "count": "people", "$db": database };
     assert_eq!(wire.ask(&count).await.get_i32("n").ok(), Some(1));
 }
@@ -58,6 +62,10 @@ async fn negations_and_presence_mean_what_they_mean_in_mongodb() {
     ] {
         let count = doc! { "count": "people", "query": { "ssn": &condition }, "$db": database };
         let answer = wire.ask(&count).await;
-        assert_eq!(answer.get_i32("n").ok(), Some(expected), "{condition}: {answer}");
+        assert_eq!(
+            answer.get_i32("n").ok(),
+            Some(expected),
+            "{condition}: {answer}"
+        );
     }
 }
