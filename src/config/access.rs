@@ -129,7 +129,16 @@ impl Checker {
             }
         }
         let principals = self.each(place, table, "principals", Self::principal);
+        self.once(place, table, "principals", &principals, "leave one out");
         let credentials = self.each(place, table, "credential", Self::credential);
+        let named: Vec<_> = credentials.iter().map(|one| &one.certificate).collect();
+        self.once(
+            place,
+            table,
+            "credential",
+            &named,
+            "a certificate has one credential",
+        );
         AccessConfig {
             allow,
             javascript: javascript.unwrap_or_default(),
@@ -157,6 +166,34 @@ impl Checker {
         all
     }
 
+    /// Notes the elements of a list that are the same as an earlier one. Elements that are
+    /// wrong by themselves are not among those that were read.
+    fn once<T: PartialEq>(
+        &mut self,
+        place: &Place,
+        table: Table<'_>,
+        key: &str,
+        all: &[T],
+        advice: &str,
+    ) {
+        let Some((at, node)) = table.entry(place, key) else {
+            return;
+        };
+        let Value::List(nodes) = &node.value else {
+            return;
+        };
+        if nodes.len() != all.len() {
+            return;
+        }
+        for (index, (one, node)) in all.iter().zip(nodes).enumerate() {
+            let Some(first) = all.iter().take(index).position(|other| other == one) else {
+                continue;
+            };
+            let what = format_args!("is for the same as {key}[{first}]; {advice}");
+            self.reader.mistake(&at.element(index, node), what);
+        }
+    }
+
     /// A network such as `10.0.0.0/8`, or one address.
     fn network(&mut self, place: &Place, node: &Node) -> Option<IpNet> {
         let text = self.reader.text(place, node)?;
@@ -166,6 +203,11 @@ impl Checker {
             None => {
                 let what =
                     "must be a network, such as \"10.0.0.0/8\" or \"fd00::/8\", or one address";
+                self.reader.mistake(place, what);
+            }
+            // Clients are looked up by the address within.
+            Some(IpNet::V6(mapped)) if mapped.addr().to_ipv4_mapped().is_some() => {
+                let what = "is an IPv4 network in the form of IPv6; write it as IPv4";
                 self.reader.mistake(place, what);
             }
             Some(network) if network.addr() != network.network() => {
@@ -218,12 +260,17 @@ impl Checker {
         let address = table
             .entry(place, "address")
             .and_then(|(at, node)| self.network(&at, node));
-        self.required(place, table, "roles");
         let roles = self.each(place, table, "roles", |checker, at, node| {
             let name = checker.reader.name(at, node)?;
             checker.role_name(at, name);
             Some(name.to_owned())
         });
+        if let Some((at, node)) = self.required(place, table, "roles") {
+            if matches!(&node.value, Value::List(names) if names.is_empty()) {
+                self.reader.mistake(&at, "must name at least one role");
+            }
+            self.once(place, table, "roles", &roles, "name it once");
+        }
         Some(PrincipalRule {
             user,
             certificate,
@@ -275,3 +322,6 @@ impl Checker {
         self.path(&at, node)
     }
 }
+
+#[cfg(test)]
+mod tests;
