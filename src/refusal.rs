@@ -43,6 +43,8 @@ pub enum RefusalKind {
     TooManyCommands,
     /// Who asks has more connections than is allowed.
     TooManyConnections,
+    /// A login that cannot be, or that did not succeed.
+    AuthenticationFailed,
 }
 
 impl RefusalKind {
@@ -69,6 +71,7 @@ impl RefusalKind {
             Self::Unauthorized => 13,
             Self::TooManyCommands => 462,
             Self::TooManyConnections => 261,
+            Self::AuthenticationFailed => 18,
         }
     }
 
@@ -87,6 +90,7 @@ impl RefusalKind {
             Self::Unauthorized => "Unauthorized",
             Self::TooManyCommands => "IngressRequestRateLimitExceeded",
             Self::TooManyConnections => "TooManyLogicalSessions",
+            Self::AuthenticationFailed => "AuthenticationFailed",
         }
     }
 }

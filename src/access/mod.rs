@@ -1,16 +1,21 @@
 //! Who may connect, and which roles they have.
 
+mod credential;
 mod principal;
 mod role;
+pub mod scram;
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 
+pub use credential::{Credential, PasswordError};
 pub use principal::Principal;
 pub use role::{CommandRules, RoleSet, TooManyRoles};
 
 use crate::config::{AccessConfig, JavaScript, PrincipalRule};
+use crate::tls::ClientCertificate;
 
 /// The `[access]` of the configuration, compiled. It belongs to a policy: the numbers of
 /// its roles mean nothing to another one.
@@ -23,6 +28,19 @@ pub struct Access {
     bindings: Vec<Binding>,
     allow: Vec<IpNet>,
     javascript: JavaScript,
+    /// In the order of the file.
+    credentials: Vec<Arc<Credential>>,
+}
+
+/// Why an `[access]` cannot be put in force.
+#[derive(Debug, thiserror::Error)]
+pub enum AccessError {
+    /// There are too many roles.
+    #[error("access.roles: {0}")]
+    Roles(#[from] TooManyRoles),
+    /// The password of a credential, by its number.
+    #[error("access.credential[{0}]: {1}")]
+    Password(usize, PasswordError),
 }
 
 /// Whoever all that is given here holds of has these roles.
@@ -33,7 +51,31 @@ struct Binding {
 }
 
 impl Access {
-    /// Compiles the `[access]` of a configuration.
+    /// Compiles the `[access]` of a configuration, and reads the passwords that it names;
+    /// all that is wrong is reported.
+    pub fn load(config: &AccessConfig) -> Result<Self, Vec<AccessError>> {
+        let mut credentials = Vec::new();
+        let mut errors = Vec::new();
+        for (number, credential) in config.credentials.iter().enumerate() {
+            match Credential::read(credential) {
+                Ok(credential) => credentials.push(Arc::new(credential)),
+                Err(error) => errors.push(AccessError::Password(number, error)),
+            }
+        }
+        match Self::compile(config) {
+            Ok(access) if errors.is_empty() => Ok(Self {
+                credentials,
+                ..access
+            }),
+            Ok(_) => Err(errors),
+            Err(error) => {
+                errors.push(error.into());
+                Err(errors)
+            }
+        }
+    }
+
+    /// Compiles the `[access]` of a configuration, but for its credentials.
     pub fn compile(config: &AccessConfig) -> Result<Self, TooManyRoles> {
         let mut roles: Vec<String> = config.role_names().map(str::to_owned).collect();
         roles.sort_unstable();
@@ -44,6 +86,7 @@ impl Access {
             bindings: Vec::new(),
             allow: config.allow.clone(),
             javascript: config.javascript,
+            credentials: Vec::new(),
         };
         for rule in &config.roles {
             if let Some(number) = access.number(&rule.name)
@@ -120,4 +163,14 @@ impl Access {
         let address = address.to_canonical();
         self.allow.is_empty() || self.allow.iter().any(|net| net.contains(&address))
     }
+
+    /// With what to log in at MongoDB for clients that show this certificate: the first in
+    /// the file that fits.
+    pub fn credential_for(&self, certificate: &ClientCertificate) -> Option<&Arc<Credential>> {
+        let mut credentials = self.credentials.iter();
+        credentials.find(|credential| credential.fits(certificate))
+    }
 }
+
+#[cfg(test)]
+mod tests;

@@ -35,16 +35,33 @@ impl Principal {
     }
 }
 
-/// The best name there is for it.
+/// The best name there is for it, on one line: a user's name may hold line breaks.
 impl fmt::Display for Principal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.user, &self.certificate, self.address) {
-            (Some(user), _, _) => f.write_str(user),
+            (Some(user), _, _) => on_one_line(user, f),
             (None, Some(certificate), _) if !certificate.subject.is_empty() => {
-                f.write_str(&certificate.subject)
+                on_one_line(&certificate.subject, f)
             }
+            (None, Some(certificate), _) if !certificate.names.is_empty() => certificate
+                .names
+                .iter()
+                .take(1)
+                .try_for_each(|name| name.fmt(f)),
             (None, _, Some(address)) => write!(f, "{address}"),
             (None, _, None) => f.write_str("local"),
         }
     }
+}
+
+fn on_one_line(text: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    use fmt::Write as _;
+
+    text.chars().try_for_each(|character| {
+        if character.is_control() || matches!(character, '\u{2028}' | '\u{2029}') {
+            write!(f, "{}", character.escape_unicode())
+        } else {
+            f.write_char(character)
+        }
+    })
 }

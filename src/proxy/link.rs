@@ -58,6 +58,11 @@ pub(super) enum Ended {
     Views(i64),
     #[error("a reply in the midst of a stream could not be opened: {0}")]
     Stream(Refusal),
+    /// Said when it happens, with what to do.
+    #[error("the login as {0:?} for the client's certificate failed")]
+    Credential(String),
+    #[error("[access] no longer has the user that the client's certificate stood for")]
+    Revoked,
 }
 
 impl Ended {
@@ -85,6 +90,7 @@ impl Ended {
             | Self::Stream(_)
             | Self::Unread
             | Self::Surplus
+            | Self::Revoked
             | Self::Handshake => true,
             _ => false,
         }

@@ -8,6 +8,7 @@ mod handshake;
 mod hello;
 mod indexes;
 mod link;
+mod login;
 mod routes;
 mod session;
 mod stream;

@@ -10,6 +10,7 @@ use super::frames::{FrameReader, KEEP, give_back};
 use super::gate::{FREE, Guest, Held};
 use super::hello::{self, Rewriting};
 use super::link::{Ended, Link};
+use super::login::{Admitted, Change, Login, Step};
 use super::stream::Stream;
 use super::upstream::Upstream;
 use super::{Shared, indexes, stopped, views};
@@ -35,6 +36,7 @@ pub(super) struct Session {
     route: usize,
     link: Link,
     principal: Principal,
+    login: Login,
     /// The policy as it stands for the principal, until another one is in force or the
     /// principal is another one. A client that is idle keeps no keys of an old one in memory.
     policy: Option<Weak<Policy>>,
@@ -81,6 +83,8 @@ struct Treatment {
     /// None for a `hello`, which needs none: a stream of them lasts for as long as its
     /// connection, and would keep the keys of a policy in memory that were destroyed since.
     policy: Option<Arc<Policy>>,
+    /// What the request has to do with a login.
+    login: Step,
     /// What a `hello` offered to compress with.
     compressors: Vec<Compressor>,
     /// The listings that the request makes old: of one database, or of all.
@@ -113,16 +117,20 @@ impl Session {
         link.requests.keep_less(keep);
         link.upstream.replies.keep_less(keep);
         let guest = Guest::new(Arc::clone(&shared.gate));
+        let principal = Principal {
+            address: client.address,
+            certificate: client.certificate,
+            user: None,
+        };
+        let policy = shared.policy.load_full();
+        let login = Login::new(client.peer, &principal, policy.access(), policy.serial());
         Self {
             shared,
             limits,
             route,
             link,
-            principal: Principal {
-                address: client.address,
-                certificate: client.certificate,
-                user: None,
-            },
+            principal,
+            login,
             policy: None,
             guest,
             stop,
@@ -218,7 +226,11 @@ impl Session {
 
     /// One request and all its replies, under one policy.
     async fn operation(&mut self, header: Header) -> Result<(), Ended> {
-        let policy = self.policy();
+        let mut policy = self.policy();
+        let (access, serial) = (policy.access(), policy.serial());
+        if !self.login.still_vouched(&self.principal, access, serial) {
+            return Err(Ended::Revoked);
+        }
         let Buffers {
             request,
             other,
@@ -258,6 +270,23 @@ impl Session {
         if let Err(refusal) = passed.and_then(|()| bounds.check(&message)) {
             return self.refuse(asked, &refusal).await;
         }
+        let (link, who) = (&mut self.link, &mut self.principal);
+        let admitted = (self.login)
+            .admit(&message, who, policy.access(), link, [built, reply])
+            .await?;
+        if self.login.has_vouched() {
+            policy = self.shared.policy_for(&self.principal);
+            self.policy = Some(Arc::downgrade(&policy));
+        }
+        let login = match admitted {
+            Admitted::Passes(step) => step,
+            Admitted::Refused(refusal) => return self.refuse(asked, &refusal).await,
+            Admitted::Certified(subject) => return self.certified(asked, &subject).await,
+            Admitted::Failed(refusal, ended) => {
+                self.refuse(asked, &refusal).await?;
+                return Err(ended);
+            }
+        };
         for database in rewrite::views::unlisted(&message, &policy, &self.views) {
             let told = views::list(
                 &mut self.link,
@@ -306,6 +335,7 @@ impl Session {
                     plan,
                     cursor,
                     policy: Some(policy).filter(|_| !lasts),
+                    login,
                     compressors,
                     outdates,
                 };
@@ -383,6 +413,11 @@ impl Session {
         let mut reads = Reads::default();
         let reply = Reply::recognise(frame).map_err(upstream)?;
         let more = reply.more_to_come();
+        match (self.login.learn(&treatment.login, &reply)).map_err(upstream)? {
+            Some(Change::LoggedIn(user)) => (self.principal.user, self.policy) = (user, None),
+            Some(Change::LoggedOut) => (self.principal.user, self.policy) = (None, None),
+            None => {}
+        }
         let revealed = match (&treatment.plan, &reply) {
             (ReplyPlan::Hello, _) => {
                 let rewriting = Rewriting {
@@ -448,6 +483,19 @@ impl Session {
             return Err(Ended::Answer);
         }
         Ok(())
+    }
+
+    /// Answers a login by certificate as MongoDB does.
+    async fn certified(&mut self, asked: Asked, subject: &str) -> Result<(), Ended> {
+        self.replies = self.replies.wrapping_add(1);
+        let (number, to) = (self.replies, asked.request_id);
+        let Buffers { built, other, .. } = &mut self.buffers;
+        wire::short_reply(asked.form, number, to, built, |writer| {
+            writer.string("dbname", "$external");
+            writer.string("user", subject);
+            writer.double("ok", 1.0);
+        });
+        self.link.answer(built, asked.compressor, other).await
     }
 
     /// Answers a request with an error, if it wants an answer.

@@ -11,10 +11,10 @@ use crate::wire::{WireError, finish};
 const COMPRESSION: &str = "compression";
 
 /// The field that begins a login.
-const LOGIN: &str = "speculativeAuthenticate";
+pub(crate) const LOGIN: &str = "speculativeAuthenticate";
 
 /// Whether a command of this name is `hello`, by its present or a former name.
-pub(super) fn is_hello(command: &str) -> bool {
+pub(crate) fn is_hello(command: &str) -> bool {
     matches!(command, "hello" | "isMaster" | "ismaster")
 }
 
@@ -129,7 +129,7 @@ mod tests {
         let frame = msg(
             0,
             &body(
-                &doc! {"hello": 1, "speculativeAuthenticate": {"saslStart": 1, "compression": ["zstd"]}},
+                &doc! {"hello": 1, "speculativeAuthenticate": {"saslStart": 1, "mechanism": "SCRAM-SHA-1", "compression": ["zstd"]}},
             ),
         );
         let mut out = Vec::new();

@@ -4,7 +4,8 @@
 use crate::raw::{Doc, Element, Malformed, kind};
 use crate::refusal::{Refusal, RefusalKind};
 
-const X509: &str = "MONGODB-X509";
+/// The mechanism of logins by certificate.
+pub(crate) const X509: &str = "MONGODB-X509";
 
 /// Refuses a command that logs in by certificate. `authenticate` has no other use.
 pub(super) fn refuse_by_certificate(command: &str, body: Doc<'_>) -> Result<(), Refusal> {
@@ -18,21 +19,30 @@ pub(super) fn refuse_by_certificate(command: &str, body: Doc<'_>) -> Result<(), 
             RefusalKind::NotSupported,
             format_args!(
                 "{command}: a login by certificate ({X509}) cannot pass through the proxy, where TLS ends; \
-                 log in with a user name and a password (SCRAM)"
+                 have the proxy log in for the certificate (access.credential), or log in with a user name \
+                 and a password (SCRAM)"
             ),
         ));
     }
     Ok(())
 }
 
-/// Whether the login that a `hello` begins may go on. Without it, the client logs in afterwards.
-pub(super) fn is_passed_on(speculative: &Element<'_>) -> Result<bool, Malformed> {
+/// Whether the login that a `hello` begins may go on: one by SCRAM, which the reply to `hello`
+/// does not end. Without it, the client logs in afterwards.
+pub(crate) fn is_passed_on(speculative: &Element<'_>) -> Result<bool, Malformed> {
     if speculative.kind != kind::DOCUMENT {
         return Ok(false);
     }
     let login = speculative.doc()?;
     let first = login.first()?;
-    Ok(first.is_some_and(|first| first.key == "saslStart") && passes(login)?)
+    let mechanism = login.find_once("mechanism")?;
+    let mechanism = mechanism.and_then(|mechanism| mechanism.str());
+    Ok(first.is_some_and(|first| first.key == "saslStart") && mechanism.is_some_and(is_scram))
+}
+
+/// Whether this mechanism is SCRAM, the one whose users have passwords in MongoDB.
+pub(crate) fn is_scram(mechanism: &str) -> bool {
+    matches!(mechanism, "SCRAM-SHA-256" | "SCRAM-SHA-1")
 }
 
 /// Whether every mechanism that is named is another one.
@@ -84,7 +94,10 @@ mod tests {
         assert!(passed(
             &doc! {"saslStart": 1, "mechanism": "SCRAM-SHA-256", "payload": ""}
         ));
-        assert!(!passed(&doc! {"saslStart": 1, "mechanism": X509}));
+        for other in [X509, "PLAIN", "MONGODB-OIDC", "scram-sha-256", ""] {
+            assert!(!passed(&doc! {"saslStart": 1, "mechanism": other}));
+        }
+        assert!(!passed(&doc! {"saslStart": 1}));
         assert!(!passed(&doc! {"authenticate": 1, "mechanism": X509}));
         assert!(!passed(&doc! {"db": "$external", "authenticate": 1}));
         assert!(!passed(&doc! {}));

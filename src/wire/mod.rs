@@ -11,7 +11,7 @@ use std::ops::Range;
 
 pub use compress::{Compressor, inflate};
 pub use frame::{HEADER, Header, MAX_MESSAGE, WireError, finish, flag, opcode};
-pub use reply::{OpReply, Reply, ReplyForm, error_reply};
+pub use reply::{OpReply, Reply, ReplyForm, error_reply, short_reply};
 
 /// A request as recognised: every byte of the frame is accounted for.
 #[derive(Debug)]

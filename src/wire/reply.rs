@@ -113,6 +113,22 @@ pub fn error_reply(
     refusal: &Refusal,
     out: &mut Vec<u8>,
 ) {
+    short_reply(form, request_id, response_to, out, |writer| {
+        writer.double("ok", 0.0);
+        writer.string("errmsg", &refusal.message);
+        writer.int32("code", refusal.kind.code());
+        writer.string("codeName", refusal.kind.code_name());
+    });
+}
+
+/// Builds in `out` a reply whose document, a short one, `write` writes.
+pub fn short_reply(
+    form: ReplyForm,
+    request_id: i32,
+    response_to: i32,
+    out: &mut Vec<u8>,
+    write: impl FnOnce(&mut Writer<'_>),
+) {
     out.clear();
     match form {
         ReplyForm::Msg => {
@@ -129,12 +145,9 @@ pub fn error_reply(
     }
     let mut writer = Writer::new(out);
     let open = writer.begin();
-    writer.double("ok", 0.0);
-    writer.string("errmsg", &refusal.message);
-    writer.int32("code", refusal.kind.code());
-    writer.string("codeName", refusal.kind.code_name());
+    write(&mut writer);
     writer.end(open);
-    finish(out).expect("an error reply is a header and a short document");
+    finish(out).expect("such a reply is a header and a short document");
 }
 
 #[cfg(test)]
