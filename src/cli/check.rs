@@ -1,5 +1,6 @@
 //! `fieldseal check`: what is sealed, how, under which key.
 
+mod access;
 mod against;
 mod rights;
 
@@ -63,6 +64,7 @@ pub(super) fn check(arguments: &Check) -> Result<Checked, Failure> {
     let config = Config::load(&arguments.file.path)?;
     let loaded = load::load(&config)?;
     let mut warnings = load::warnings(&config);
+    warnings.extend(load::access_warnings(&config, &loaded.schema));
     let extent = match arguments.exact {
         true => Extent::All,
         false => Extent::Sample(arguments.sample),
@@ -74,7 +76,7 @@ pub(super) fn check(arguments: &Check) -> Result<Checked, Failure> {
         found
     })?;
     let text = if arguments.json {
-        let mut json = describe(&loaded, &warnings);
+        let mut json = describe(&config, &loaded, &warnings);
         let tasks = |tasks: &[Task]| tasks.iter().map(Task::describe).collect::<Vec<_>>();
         json["against"] = json!({
             "sample": (!arguments.exact).then_some(arguments.sample),
@@ -85,7 +87,7 @@ pub(super) fn check(arguments: &Check) -> Result<Checked, Failure> {
         });
         format!("{json:#}\n")
     } else {
-        show(&loaded) + &against::summary(&found)
+        show(&config, &loaded) + &against::summary(&found)
     };
     warnings.extend(found.remarks.iter().map(Task::line));
     let wrong = found
@@ -103,15 +105,16 @@ fn run(file: &Path, as_json: bool) -> Result<Report, Failure> {
     let config = Config::load(file)?;
     let loaded = load::load(&config)?;
     let mut warnings = load::warnings(&config);
+    warnings.extend(load::access_warnings(&config, &loaded.schema));
     warnings.extend(limits::ages(
         config.keyring.max_age,
         &loaded.policy,
         SystemTime::now(),
     ));
     let text = if as_json {
-        format!("{:#}\n", describe(&loaded, &warnings))
+        format!("{:#}\n", describe(&config, &loaded, &warnings))
     } else {
-        show(&loaded)
+        show(&config, &loaded)
     };
     Ok(Report { text, warnings })
 }
@@ -134,14 +137,15 @@ fn suite(keyring: &Keyring, field: &FieldRule) -> Suite {
     field.suite.or_else(of_version).unwrap_or_default()
 }
 
-fn show(loaded: &Loaded) -> String {
+fn show(config: &Config, loaded: &Loaded) -> String {
     let Loaded {
         schema, keyring, ..
     } = loaded;
     let generation = keyring.generation;
     if schema.is_empty() {
         return format!(
-            "nothing is sealed: the schema names no collection; keyring generation {generation}\n"
+            "{}nothing is sealed: the schema names no collection; keyring generation {generation}\n",
+            access::show(&config.access)
         );
     }
     let dash = || "-".to_owned();
@@ -192,6 +196,7 @@ fn show(loaded: &Loaded) -> String {
             rule.on_plaintext.word()
         ));
     }
+    text.push_str(&access::show(&config.access));
     let count = |number: usize, what: &str| {
         format!("{number} {what}{}", if number == 1 { "" } else { "s" })
     };
@@ -226,7 +231,7 @@ fn identity(rule: &CollectionRule, field: &FieldRule) -> Option<String> {
     ))
 }
 
-fn describe(loaded: &Loaded, warnings: &[String]) -> serde_json::Value {
+fn describe(config: &Config, loaded: &Loaded, warnings: &[String]) -> serde_json::Value {
     let Loaded {
         schema, keyring, ..
     } = loaded;
@@ -248,7 +253,12 @@ fn describe(loaded: &Loaded, warnings: &[String]) -> serde_json::Value {
             })
         })
         .collect();
-    json!({ "generation": keyring.generation, "fields": fields, "warnings": warnings })
+    json!({
+        "generation": keyring.generation,
+        "fields": fields,
+        "access": access::describe(&config.access),
+        "warnings": warnings,
+    })
 }
 
 #[cfg(test)]

@@ -1,10 +1,12 @@
 //! What commands need of the files that the configuration names.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::Failure;
 use crate::access::Access;
-use crate::config::Config;
+use crate::config::{ClientAuth, Config};
+use crate::document::nearest;
 use crate::keyring::{KeyFile, Keyring, readable_by_others};
 use crate::policy::{Policy, PolicyError};
 use crate::rewrite::permitted::rule_mistake;
@@ -58,10 +60,21 @@ fn sealing(
         (Err(schema), Err(keyring)) => return Err(schema.and(keyring)),
         (Err(failure), Ok(_)) | (Ok(_), Err(failure)) => return Err(failure),
     };
-    check_keys(config, &schema, &keyring)?;
-    check_commands(config)?;
-    let access = Access::compile(&config.access)
-        .map_err(|error| Failure::new(format_args!("access.roles: {error}")))?;
+    let access = Access::load(&config.access).map_err(|errors| {
+        let lines = errors.iter().flat_map(|error| Failure::new(error).0);
+        Failure(lines.collect())
+    });
+    let checks = [
+        check_keys(config, &schema, &keyring),
+        check_commands(config),
+        check_roles(config, &schema),
+        access.as_ref().map(drop).map_err(Clone::clone),
+    ];
+    let failures = checks.into_iter().filter_map(Result::err);
+    if let Some(failure) = failures.reduce(Failure::and) {
+        return Err(failure);
+    }
+    let access = access?;
     let policy = compile(Arc::clone(&schema), Arc::clone(&keyring), Arc::new(access))?;
     Ok((schema, keyring, policy))
 }
@@ -120,6 +133,71 @@ fn check_commands(config: &Config) -> Result<(), Failure> {
     }
 }
 
+/// Every role that the schema names and `[access]` does not.
+fn check_roles(config: &Config, schema: &Schema) -> Result<(), Failure> {
+    let known: BTreeSet<&str> = config.access.role_names().collect();
+    let mut unknown = Vec::new();
+    for rule in &schema.rules {
+        for field in &rule.fields {
+            let names: BTreeSet<&str> = field.access.role_names().collect();
+            for name in names.difference(&known) {
+                let meant = nearest(name, known.iter().copied());
+                let advice = match meant {
+                    Some(meant) => format!("did you mean {meant:?}?"),
+                    None => "give it to someone with [[access.principals]]".to_owned(),
+                };
+                unknown.push(format!(
+                    "{}: {}: `{}` names the role {name:?}, which [access] does not have; {advice}",
+                    config.schema.display(),
+                    rule.pattern,
+                    field.path
+                ));
+            }
+        }
+    }
+    if unknown.is_empty() {
+        Ok(())
+    } else {
+        Err(Failure(unknown))
+    }
+}
+
+/// Roles and credentials that have no effect, as a misspelt one has none.
+pub(super) fn access_warnings(config: &Config, schema: &Schema) -> Vec<String> {
+    let access = &config.access;
+    let mut warnings = Vec::new();
+    let bound: BTreeSet<&str> = (access.principals.iter())
+        .flat_map(|who| who.roles.iter().map(String::as_str))
+        .collect();
+    let fields = schema.rules.iter().flat_map(|rule| &rule.fields);
+    let mut used: BTreeSet<&str> = fields.flat_map(|field| field.access.role_names()).collect();
+    used.extend(access.roles.iter().map(|role| role.name.as_str()));
+    for name in used.difference(&bound) {
+        warnings.push(format!("access: nobody has the role {name:?}"));
+    }
+    for name in bound.difference(&used) {
+        let advice = match nearest(name, used.iter().copied()) {
+            Some(meant) => format!("did you mean {meant:?}?"),
+            None => "no field of the schema names it, nor [access.roles]".to_owned(),
+        };
+        warnings.push(format!("access: the role {name:?} means nothing; {advice}"));
+    }
+    let asked = (config.tls.listen.as_ref()).is_some_and(|tls| tls.client_auth != ClientAuth::None);
+    let by_certificate = !access.credentials.is_empty()
+        || access
+            .principals
+            .iter()
+            .any(|who| who.certificate.is_some());
+    if by_certificate && !asked {
+        warnings.push(
+            "access: names certificates, but clients are not asked for any; \
+             set tls.listen.client_ca"
+                .to_owned(),
+        );
+    }
+    warnings
+}
+
 /// What works, but should not stay so.
 pub(super) fn warnings(config: &Config) -> Vec<String> {
     let mut warnings = Vec::new();
@@ -128,6 +206,15 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
         warnings.push(format!(
             "{file}: others than its owner can read or write it; run `chmod 600 {file}`"
         ));
+    }
+    let passwords = config.access.credentials.iter();
+    for password in passwords.map(|credential| &credential.password) {
+        if readable_by_others(password) {
+            let file = password.display();
+            warnings.push(format!(
+                "{file}: others than its owner can read or write this password; run `chmod 600 {file}`"
+            ));
+        }
     }
     warnings.extend(tls::warnings(&config.tls));
     for route in &config.routes {

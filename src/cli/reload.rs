@@ -307,6 +307,8 @@ impl Fingerprint {
             others.push(secret.clone());
         }
         others.extend(config.tls.files());
+        let credentials = config.access.credentials.iter();
+        others.extend(credentials.map(|credential| credential.password.clone()));
         Self {
             configuration: Stamp::of(file),
             others: others
@@ -401,6 +403,35 @@ mod tests {
         let (reached, changed) = within_reach(&with, without);
         assert_eq!(changed, ["tls.listen", "tls.upstream"]);
         assert!(reached.tls.listen.is_some() && reached.tls.upstream.is_none());
+    }
+
+    #[test]
+    fn who_has_which_roles_and_passwords_are_taken_up_without_a_restart() {
+        let place = Workplace::new("reload-access", SCHEMA);
+        let running = start(&place);
+        let serial = running.policy.load().serial();
+        let access = "[[access.principals]]\nuser = \"ada@admin\"\nroles = [\"agent\"]\n\
+                      [[access.credential]]\ncertificate = \"CN=a\"\nuser = \"a@admin\"\n\
+                      password = { file = \"password\" }\n[keyring]";
+        configure(&place, "[keyring]", access);
+        let line = failure(&running);
+        assert!(
+            line.contains("access.credential[0]: the password"),
+            "{line}"
+        );
+        assert!(running.policy.load().access().role("agent").is_none());
+        place.write("password", "pencil");
+        let attempt = running.take_up();
+        assert!(attempt.done.unwrap().needs_restart.is_empty());
+        let policy = running.policy.load();
+        assert_ne!(policy.serial(), serial);
+        assert!(policy.access().role("agent").is_some());
+        // And it is watched from now on.
+        place.write("password", "another pencil");
+        assert_ne!(
+            Fingerprint::of(&running.file, &attempt.config),
+            attempt.seen
+        );
     }
 
     #[test]

@@ -29,6 +29,9 @@ pub(super) fn run(file: &Path) -> Result<(), Failure> {
     // Nothing else may keep the keyring: keys that are destroyed later are to be wiped.
     let (policy, tls) = {
         let loaded = load::load(&config)?;
+        for warning in load::access_warnings(&config, &loaded.schema) {
+            tracing::warn!("{warning}");
+        }
         (loaded.policy, loaded.tls)
     };
     remember(&config.keyring.file, policy.generation());
