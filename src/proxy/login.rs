@@ -305,7 +305,8 @@ impl Login {
                 self.under_way = UnderWay::Nothing;
                 let user = start.name();
                 let mechanism = start.mechanism();
-                tracing::warn!(client = %self.client, ?user, mechanism, "a login failed");
+                let user = user.as_deref().map(tracing::field::debug);
+                tracing::warn!(client = %self.client, user, mechanism, "a login failed");
                 None
             }
             Step::Leave(database) => match succeeded(body)? {
@@ -339,7 +340,8 @@ impl Login {
         self.under_way = UnderWay::Nothing;
         let user = start.name();
         let mechanism = start.mechanism();
-        tracing::info!(client = %self.client, ?user, mechanism, "authenticated");
+        let shown = user.as_deref().map(tracing::field::debug);
+        tracing::info!(client = %self.client, user = shown, mechanism, "authenticated");
         self.logged_in = Some(LoggedIn {
             user: user.clone(),
             database: start.database.clone(),
@@ -353,7 +355,8 @@ impl Login {
         if let Some(vouched) = &mut self.vouched {
             vouched.state = State::Out;
         }
-        tracing::info!(client = %self.client, user = ?left.user, "logged out");
+        let user = left.user.as_deref().map(tracing::field::debug);
+        tracing::info!(client = %self.client, user, "logged out");
         Some(Change::LoggedOut)
     }
 }

@@ -83,7 +83,12 @@ impl Shared {
     /// what it sends or gets.
     fn policy_for(&self, principal: &Principal) -> Arc<Policy> {
         let policy = self.policy.load_full();
-        let roles = policy.access().roles_of(principal);
+        let access = policy.access();
+        let roles = access.roles_of(principal);
+        if tracing::enabled!(tracing::Level::DEBUG) {
+            let roles: Vec<&str> = access.names_of(roles).collect();
+            tracing::debug!(%principal, ?roles, "the client's roles");
+        }
         policy.held_by(roles)
     }
 

@@ -15,6 +15,7 @@ mod leak;
 mod limits;
 mod migrate;
 mod operators;
+mod principals;
 mod replies;
 mod roles;
 mod rust_driver;

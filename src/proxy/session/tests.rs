@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod vouched;
+
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -74,14 +76,18 @@ pub(super) fn both_of(shared: Arc<Shared>) -> Both {
     both_as(shared, Principal::default())
 }
 
-/// A session of someone.
+/// A session of someone, who shows the certificate that they have.
 pub(super) fn both_as(shared: Arc<Shared>, principal: Principal) -> Both {
     let (client, near) = duplex(1 << 20);
     // Small, so that a long request cannot be sent while MongoDB does not read.
     let (far, mongodb) = duplex(4096);
     let (stop, stopping) = watch::channel(false);
     let upstream = Upstream::over(stream(far));
-    let mut session = Session::new(stream(near), upstream, shared, 0, stopping);
+    let near = Stream {
+        certificate: principal.certificate.clone(),
+        ..stream(near)
+    };
+    let mut session = Session::new(near, upstream, shared, 0, stopping);
     session.principal = principal;
     Both {
         client,

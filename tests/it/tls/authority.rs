@@ -15,7 +15,7 @@ use sha2::{Digest as _, Sha256};
 use crate::support::new_directory;
 
 /// An authority with a directory for what it signs, which goes when it is dropped.
-pub(super) struct Authority {
+pub(crate) struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
     directory: PathBuf,
 }
@@ -28,12 +28,12 @@ impl Drop for Authority {
 
 /// What a test needs of a certificate.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Wish<'a> {
+pub(crate) struct Wish<'a> {
     /// The common name.
-    pub(super) name: &'a str,
+    pub(crate) name: &'a str,
     /// DNS names and addresses.
-    pub(super) hosts: &'a [&'a str],
-    pub(super) expired: bool,
+    pub(crate) hosts: &'a [&'a str],
+    pub(crate) expired: bool,
 }
 
 impl Default for Wish<'_> {
@@ -47,7 +47,7 @@ impl Default for Wish<'_> {
 }
 
 impl Authority {
-    pub(super) fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let mut params = params(name, &[]);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().unwrap();
@@ -60,33 +60,33 @@ impl Authority {
     }
 
     /// The file of its own certificate.
-    pub(super) fn ca(&self) -> PathBuf {
+    pub(crate) fn ca(&self) -> PathBuf {
         self.directory.join("ca.pem")
     }
 
     /// Its own certificate, in PEM.
-    pub(super) fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         pem("CERTIFICATE", self.issuer.der())
     }
 
-    pub(super) fn directory(&self) -> &Path {
+    pub(crate) fn directory(&self) -> &Path {
         &self.directory
     }
 
     /// A file with a certificate and its key.
-    pub(super) fn issue(&self, wish: Wish<'_>) -> PathBuf {
+    pub(crate) fn issue(&self, wish: Wish<'_>) -> PathBuf {
         let name = format!("{}-{}.pem", wish.name, wish.hosts.len());
         self.issue_at(&self.directory.join(name), wish)
     }
 
     /// The same at a path.
-    pub(super) fn issue_at(&self, path: &Path, wish: Wish<'_>) -> PathBuf {
+    pub(crate) fn issue_at(&self, path: &Path, wish: Wish<'_>) -> PathBuf {
         self.issue_with_pin(path, wish);
         path.to_owned()
     }
 
     /// The same; gives the pin of the key.
-    pub(super) fn issue_with_pin(&self, path: &Path, wish: Wish<'_>) -> String {
+    pub(crate) fn issue_with_pin(&self, path: &Path, wish: Wish<'_>) -> String {
         let mut params = params(wish.name, wish.hosts);
         if wish.expired {
             params.not_after = date_time_ymd(2020, 1, 1);

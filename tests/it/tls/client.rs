@@ -23,15 +23,15 @@ const BOTH: &[&SupportedProtocolVersion] = &[&version::TLS13, &version::TLS12];
 
 /// Whom it trusts, who it is, and which versions it speaks.
 #[derive(Debug, Clone)]
-pub(super) struct Manner {
-    pub(super) ca: PathBuf,
-    pub(super) identity: Option<PathBuf>,
-    pub(super) versions: &'static [&'static SupportedProtocolVersion],
-    pub(super) host: &'static str,
+pub(crate) struct Manner {
+    pub(crate) ca: PathBuf,
+    pub(crate) identity: Option<PathBuf>,
+    pub(crate) versions: &'static [&'static SupportedProtocolVersion],
+    pub(crate) host: &'static str,
 }
 
 impl Manner {
-    pub(super) fn new(ca: PathBuf) -> Self {
+    pub(crate) fn new(ca: PathBuf) -> Self {
         Self {
             ca,
             identity: None,
@@ -42,10 +42,10 @@ impl Manner {
 }
 
 /// A connection after its handshake.
-pub(super) struct Client(TlsStream<TcpStream>);
+pub(crate) struct Client(TlsStream<TcpStream>);
 
 /// The certificates of a PEM file.
-pub(super) fn certificates(path: &Path) -> Vec<CertificateDer<'static>> {
+pub(crate) fn certificates(path: &Path) -> Vec<CertificateDer<'static>> {
     let found: Result<_, _> = CertificateDer::pem_file_iter(path).unwrap().collect();
     found.unwrap()
 }
@@ -53,7 +53,14 @@ pub(super) fn certificates(path: &Path) -> Vec<CertificateDer<'static>> {
 impl Client {
     /// Shakes hands, and says `ping`: a server of TLS 1.3 refuses certificates only after
     /// its client thinks that all is well.
-    pub(super) async fn connect(address: &str, manner: &Manner) -> io::Result<Self> {
+    pub(crate) async fn connect(address: &str, manner: &Manner) -> io::Result<Self> {
+        let mut client = Self::silent(address, manner).await?;
+        client.ping().await?;
+        Ok(client)
+    }
+
+    /// Shakes hands, and says nothing.
+    pub(crate) async fn silent(address: &str, manner: &Manner) -> io::Result<Self> {
         let mut roots = RootCertStore::empty();
         roots.add_parsable_certificates(certificates(&manner.ca));
         let provider = Arc::new(default_provider());
@@ -77,19 +84,19 @@ impl Client {
         let name = ServerName::try_from(manner.host).unwrap();
         let socket = TcpStream::connect(address).await?;
         let shaking = TlsConnector::from(Arc::new(config)).connect(name, socket);
-        let mut client = Self(timeout(PATIENCE, shaking).await.expect("no handshake")?);
-        client.ping().await?;
-        Ok(client)
+        Ok(Self(
+            timeout(PATIENCE, shaking).await.expect("no handshake")?,
+        ))
     }
 
-    pub(super) async fn ping(&mut self) -> io::Result<()> {
+    pub(crate) async fn ping(&mut self) -> io::Result<()> {
         let answer = self.ask(&doc! { "ping": 1, "$db": "admin" }).await?;
         assert_eq!(answer.get_f64("ok").unwrap(), 1.0);
         Ok(())
     }
 
     /// What a command is answered.
-    pub(super) async fn ask(&mut self, command: &Document) -> io::Result<Document> {
+    pub(crate) async fn ask(&mut self, command: &Document) -> io::Result<Document> {
         let asked = async {
             self.0.write_all(&msg(0, &body(command))).await?;
             self.0.flush().await?;
@@ -103,16 +110,16 @@ impl Client {
     }
 
     /// What the server showed.
-    pub(super) fn certificate(&self) -> CertificateDer<'static> {
+    pub(crate) fn certificate(&self) -> CertificateDer<'static> {
         self.0.get_ref().1.peer_certificates().unwrap()[0].clone()
     }
 
-    pub(super) fn version(&self) -> rustls::ProtocolVersion {
+    pub(crate) fn version(&self) -> rustls::ProtocolVersion {
         self.0.get_ref().1.protocol_version().unwrap()
     }
 
     /// Reads to the end; an error if the server did not say that it is the end.
-    pub(super) async fn end(&mut self) -> io::Result<Vec<u8>> {
+    pub(crate) async fn end(&mut self) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
         let reading = self.0.read_to_end(&mut bytes);
         timeout(PATIENCE, reading).await.expect("no end")?;

@@ -1,8 +1,8 @@
 //! TLS towards clients and towards MongoDB.
 
-mod authority;
+pub(crate) mod authority;
 mod certs;
-mod client;
+pub(crate) mod client;
 mod listen;
 mod reload;
 mod upstream;
