@@ -6,7 +6,7 @@ use mongodb::Client as Driver;
 use mongodb::bson::{Document, doc};
 use mongodb::options::{ClientOptions, Tls, TlsOptions};
 
-use super::{PASSWORD, as_user, by_certificate, proxy, status, told, users};
+use super::{PASSWORD, as_user, by_certificate, may_ask, proxy, status, told, users};
 use crate::support::Proxy;
 use crate::tls::authority::{Authority, Wish};
 use crate::tls::client::{Client, Manner};
@@ -114,6 +114,7 @@ async fn a_service_with_a_certificate_needs_no_password() {
     for options in [by_certificate, world.options().await] {
         let driver = world.driver(options.clone(), "shop");
         assert_eq!(status(&driver).await.unwrap(), ["ada@admin"]);
+        assert!(may_ask(&driver).await);
         let name = crate::support::unique_database("certified");
         let people = driver.database(&name).collection::<Document>("people");
         people.insert_one(doc! { "_id": 1 }).await.unwrap();
@@ -271,7 +272,7 @@ async fn a_credential_that_is_taken_away_ends_the_connections_that_stand_on_it()
     let configuration = world.proxy.configuration();
     let text = std::fs::read_to_string(&configuration).unwrap();
     let (kept, _) = text.split_once("[[access.credential]]").unwrap();
-    std::fs::write(&configuration, kept).unwrap();
+    std::fs::write(&configuration, format!("{kept}[access.roles.agent]\n")).unwrap();
     world.proxy.process_mut().signal("HUP");
     world.proxy.wait_for_log(&["taken up anew"]).await;
     assert!(shop.ping().await.is_err());

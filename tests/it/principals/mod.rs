@@ -5,6 +5,7 @@ mod certificates;
 mod users;
 
 use mongodb::bson::{Document, doc};
+use mongodb::error::ErrorKind;
 use mongodb::options::{AuthMechanism, ClientOptions, Credential};
 use mongodb::{Client, Database};
 use tokio::sync::OnceCell;
@@ -59,9 +60,19 @@ async fn create(database: &Database, user: &str, mechanisms: &[&str]) {
     database.run_command(command).await.unwrap();
 }
 
-/// A proxy before that set, which says of every client which roles it has.
+/// A field that only `agent` may read.
+const SCHEMA: &str = r#"
+[collections."principals_*.people".fields]
+ssn = { type = "string", queries = ["equality"], read = ["agent"] }
+[collections."principals_*.open".fields]
+ssn = { type = "string" }
+"#;
+
+/// A proxy before that set, which says of every client which roles it has. The role `agent` is known.
 async fn proxy(configuration: &str) -> Proxy {
+    let configuration = &format!("{configuration}\n[access.roles.agent]\n");
     let options = ProxyOptions {
+        schema: SCHEMA,
         configuration,
         log_level: "debug",
         ..ProxyOptions::default()
@@ -109,6 +120,21 @@ async fn status(client: &Client) -> mongodb::error::Result<Vec<String>> {
     let admin = client.database("admin");
     let status = admin.run_command(doc! { "connectionStatus": 1 }).await?;
     Ok(users(&status))
+}
+
+/// Whether the client may ask of the field that only `agent` may read.
+async fn may_ask(client: &Client) -> bool {
+    let people = client
+        .database("principals_x")
+        .collection::<Document>("people");
+    match people.find_one(doc! { "ssn": "078-05-1120" }).await {
+        Ok(_) => true,
+        Err(error) => {
+            let refused = matches!(*error.kind, ErrorKind::Command(ref error) if error.code == 13);
+            assert!(refused, "{error}");
+            false
+        }
+    }
 }
 
 /// Whether the proxy has said that `principal` has these roles.

@@ -4,7 +4,7 @@ use mongodb::Client;
 use mongodb::bson::doc;
 use mongodb::error::ErrorKind;
 
-use super::{PASSWORD, as_user, binding, proxy, status, told};
+use super::{PASSWORD, as_user, binding, may_ask, proxy, status, told};
 
 #[tokio::test]
 async fn whoever_mongodb_lets_in_has_the_roles_of_that_user_and_no_others() {
@@ -25,7 +25,7 @@ async fn whoever_mongodb_lets_in_has_the_roles_of_that_user_and_no_others() {
         let options = as_user(&proxy.addresses()[0], user, database, password).await;
         let client = Client::with_options(options).unwrap();
         let name = format!("{user}@{database}");
-        assert_eq!(status(&client).await.unwrap(), [name.clone()]);
+        assert_eq!(status(&client).await.unwrap().join(", "), name);
         assert!(told(&proxy, &name, roles), "{name}: {}", proxy.log());
         client.shutdown().immediate(true).await;
     }
@@ -78,13 +78,14 @@ async fn other_roles_hold_for_connections_that_are_open_already() {
     let mut proxy = proxy(&binding("ada@admin", "agent")).await;
     let options = as_user(&proxy.addresses()[0], "ada", "admin", PASSWORD).await;
     let client = Client::with_options(options).unwrap();
-    status(&client).await.unwrap();
+    assert!(may_ask(&client).await);
     assert!(told(&proxy, "ada@admin", r#"["agent"]"#));
     let logins = |log: &str| log.matches(" authenticated ").count();
     let before = logins(&proxy.log());
     let configuration = proxy.configuration();
     let text = std::fs::read_to_string(&configuration).unwrap();
-    std::fs::write(&configuration, text.replace("agent", "auditor")).unwrap();
+    let others = text.replace("roles = [\"agent\"]", "roles = [\"auditor\"]");
+    std::fs::write(&configuration, others).unwrap();
     proxy.process_mut().signal("HUP");
     proxy.wait_for_log(&["taken up anew"]).await;
     status(&client).await.unwrap();
@@ -95,6 +96,20 @@ async fn other_roles_hold_for_connections_that_are_open_already() {
     );
     assert_eq!(logins(&proxy.log()), before, "the same connection");
     assert!(!proxy.log().contains("needs a restart"));
+}
+
+#[tokio::test]
+async fn what_a_role_opens_is_open_to_its_user_alone() {
+    let proxy = proxy(&binding("ada@admin", "agent")).await;
+    for (user, database, may) in [
+        ("ada", "admin", true),
+        ("ada", "shop", false),
+        ("bob", "admin", false),
+    ] {
+        let options = as_user(&proxy.addresses()[0], user, database, PASSWORD).await;
+        let client = Client::with_options(options).unwrap();
+        assert_eq!(may_ask(&client).await, may, "{user}@{database}");
+    }
 }
 
 #[tokio::test]
