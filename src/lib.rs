@@ -17,6 +17,7 @@ pub mod document;
 pub mod inspect;
 pub mod keyring;
 pub mod migrate;
+pub mod observe;
 pub mod policy;
 pub mod proxy;
 pub mod raw;

@@ -14,7 +14,7 @@ use super::database::{DatabaseArgs, run_to_end};
 use super::load::{self, Loaded};
 use super::status::Task;
 use super::table::table;
-use super::{ConfigFile, Failure, Report, limits};
+use super::{ConfigFile, Failure, Report, audit, limits};
 use crate::config::Config;
 use crate::keyring::{Keyring, Suite};
 use crate::migrate::scan::Extent;
@@ -63,6 +63,7 @@ pub(super) fn check(arguments: &Check) -> Result<Checked, Failure> {
     }
     let config = Config::load(&arguments.file.path)?;
     let loaded = load::load(&config)?;
+    audit::check_writable(&config)?;
     let mut warnings = load::warnings(&config);
     warnings.extend(load::access_warnings(&config, &loaded.schema));
     let extent = match arguments.exact {
@@ -104,6 +105,7 @@ pub(super) fn check(arguments: &Check) -> Result<Checked, Failure> {
 fn run(file: &Path, as_json: bool) -> Result<Report, Failure> {
     let config = Config::load(file)?;
     let loaded = load::load(&config)?;
+    audit::check_writable(&config)?;
     let mut warnings = load::warnings(&config);
     warnings.extend(load::access_warnings(&config, &loaded.schema));
     warnings.extend(limits::ages(

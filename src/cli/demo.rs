@@ -138,6 +138,7 @@ impl Stage {
             tls: TlsConfig::default(),
             limits: Limits::default(),
             access: AccessConfig::default(),
+            audit: None,
             log: Log::default(),
         };
         let proxy = Proxy::bind(&config, Arc::clone(&policy), TlsCell::default()).await?;

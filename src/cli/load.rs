@@ -66,6 +66,7 @@ fn sealing(
     });
     let checks = [
         check_keys(config, &schema, &keyring),
+        super::audit::key_of(config, &keyring).map(drop),
         check_commands(config),
         check_roles(config, &schema),
         access.as_ref().map(drop).map_err(Clone::clone),

@@ -8,6 +8,7 @@ use clap::{Args, Subcommand};
 use mongodb::Client;
 use serde_json::json;
 
+use super::audit::recorded;
 use super::database::{DatabaseArgs, run_to_end};
 use super::progress::{Display, count, grouped};
 use super::reload::{Fingerprint, Stamp};
@@ -68,6 +69,36 @@ impl From<EngineError> for Failure {
 
 /// Does the job. What it has to say comes with what is left to do, if anything is.
 pub(super) fn run(command: Command) -> Result<(Report, Option<Failure>), Failure> {
+    let (file, dry_run, action, words) = match &command {
+        Command::Encrypt(job) => job.described("encrypt"),
+        Command::Rotate(job) => job.described("rotate"),
+        Command::Decrypt(job) => job.described("decrypt"),
+        Command::Reindex(job) => job.described(),
+    };
+    if dry_run {
+        return carry_out(command);
+    }
+    let (file, action) = (file.to_owned(), format!("migrate {action}"));
+    recorded(&file, &action, &words, || carry_out(command))
+}
+
+/// What is written down of a job: the configuration, whether it changes nothing, its name, and
+/// on what it is done.
+type Described<'a> = (&'a Path, bool, &'static str, Vec<String>);
+
+impl Arguments {
+    fn described(&self, action: &'static str) -> Described<'_> {
+        let words = self
+            .namespaces
+            .iter()
+            .chain(&self.fields)
+            .cloned()
+            .collect();
+        (&self.file.path, self.dry_run, action, words)
+    }
+}
+
+fn carry_out(command: Command) -> Result<(Report, Option<Failure>), Failure> {
     let (work, arguments) = match command {
         Command::Encrypt(arguments) => (Work::Encrypt, arguments),
         Command::Rotate(arguments) => (Work::Rotate, arguments),

@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+mod audit;
 mod certs;
 mod check;
 mod database;
@@ -57,6 +58,9 @@ enum Command {
     Status(status::Status),
     /// Say which keys a BSON file or a dump needs; never what is in it.
     Inspect(inspect::Inspect),
+    /// Say whether the audit log is whole.
+    #[command(subcommand)]
+    Audit(audit::Command),
     /// Make an authority and certificates for development.
     Certs {
         /// Where to put them; it is made if it is not there.
@@ -160,11 +164,12 @@ impl From<BindError> for Failure {
     }
 }
 
-/// The exit code of `status` when something is left to do.
+/// The exit code of `status` when something is left to do, and of `audit verify` when an end mark
+/// is missing.
 const LEFT_TO_DO: u8 = 3;
 
 /// Runs the command that the arguments name. 0: done; 1: refused or failed; 2: usage;
-/// 3: `status` found something left to do.
+/// 3: `status` found something left to do, or `audit verify` no end mark.
 pub fn run() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -202,6 +207,17 @@ pub fn run() -> ExitCode {
             print(&inspected.report.text)?;
             inspected.failure.map_or(Ok(()), Err)
         }),
+        Command::Audit(command) => match audit::run(&command) {
+            Ok(verified) => {
+                warn(&verified.report.warnings);
+                match (print(&verified.report.text), verified.failure) {
+                    (Ok(()), None) if verified.unfinished => return ExitCode::from(LEFT_TO_DO),
+                    (Ok(()), Some(failure)) => Err(failure),
+                    (printed, _) => printed,
+                }
+            }
+            Err(failure) => Err(failure),
+        },
         Command::Certs {
             directory,
             hosts,
@@ -313,6 +329,8 @@ mod tests {
             &["fieldseal", "migrate", "rotate", "--rate", "0"],
             &["fieldseal", "migrate", "encrypt", "--field", "a"],
             &["fieldseal", "inspect"],
+            &["fieldseal", "audit"],
+            &["fieldseal", "audit", "verify", "--head", "7"],
             &["fieldseal", "status", "--sample", "0"],
             &["fieldseal", "check", "--exact"],
             &["fieldseal", "check", "--sample", "5"],
@@ -372,6 +390,8 @@ mod tests {
             ],
             &["fieldseal", "certs", "dir", "--host", "a", "--host", "b"],
             &["fieldseal", "demo", "--exit"],
+            &["fieldseal", "audit", "verify"],
+            &["fieldseal", "audit", "verify", "a", "b", "--json"],
             &[
                 "fieldseal",
                 "migrate",

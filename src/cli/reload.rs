@@ -8,9 +8,10 @@ use arc_swap::ArcSwap;
 use tokio::signal::unix::Signal;
 
 use super::serve::LogLevel;
-use super::{Failure, load};
-use crate::config::{Config, KeyringConfig, Log, TlsConfig};
+use super::{Failure, audit, load};
+use crate::config::{AuditConfig, Config, KeyringConfig, Log, TlsConfig};
 use crate::keyring::{KeyFile, UnsealSource};
+use crate::observe::audit::{Audit, AuditKey, Event, Standing};
 use crate::policy::{Collection, Policy};
 use crate::proxy::{LimitsCell, PolicyCell};
 use crate::schema::files_of;
@@ -31,6 +32,9 @@ pub(super) struct Running {
     pub(super) tls: TlsCell,
     pub(super) limits: LimitsCell,
     pub(super) level: LogLevel,
+    pub(super) audit: Audit,
+    /// What the audit log knows to be in force.
+    pub(super) standing: ArcSwap<Standing>,
 }
 
 /// What was taken up.
@@ -86,6 +90,16 @@ impl Running {
 
     /// Puts what the files say now in force, all or nothing.
     fn take_up(&self) -> Attempt {
+        let attempt = self.attempt();
+        if let Err(failure) = &attempt.done {
+            let why = failure.lines().join("; ");
+            let event = Event::new("reload_refused").with("why", why);
+            self.audit.note_blocking(event);
+        }
+        attempt
+    }
+
+    fn attempt(&self) -> Attempt {
         let stamp = Stamp::of(&self.file);
         let before = self.config.load_full();
         let (config, needs_restart) = match Config::load(&self.file) {
@@ -140,6 +154,8 @@ impl Running {
             )));
         }
         let unsealed = unsealed(&before, &fresh.policy);
+        let key = audit::key_of(config, &fresh.keyring)?;
+        let standing = audit::standing(&self.file, config, &fresh);
         // Nothing fails from here on.
         self.policy.store(Arc::new(fresh.policy));
         // Connections that are open stay with the certificates that they began with.
@@ -148,7 +164,19 @@ impl Running {
         self.level.set(&config.log);
         self.config.store(Arc::clone(config));
         remember(&config.keyring.file, generation);
+        self.tell_audit(config, key, standing);
         Ok((generation, unsealed))
+    }
+
+    /// Writes down what changed. Under the old key, if that is another one now.
+    fn tell_audit(&self, config: &Config, key: Option<AuditKey>, standing: Standing) {
+        for event in standing.changes_since(&self.standing.load()) {
+            self.audit.note_blocking(event);
+        }
+        self.standing.store(Arc::new(standing));
+        if let (Some(audit), Some(key)) = (&config.audit, key) {
+            self.audit.renew(key, audit::settings(audit));
+        }
     }
 }
 
@@ -235,10 +263,23 @@ fn within_reach(before: &Config, fresh: Config) -> (Config, Vec<&'static str>) {
         ("log.format", before.log.format != fresh.log.format),
         ("tls.listen", listen),
         ("tls.upstream", upstream),
+        (
+            "audit.file",
+            file_of(&before.audit) != file_of(&fresh.audit),
+        ),
     ];
+    let audit = match (&before.audit, fresh.audit) {
+        (Some(before), Some(fresh)) => Some(AuditConfig {
+            file: before.file.clone(),
+            ..fresh
+        }),
+        // Neither does it begin or end.
+        (before, _) => before.clone(),
+    };
     let config = Config {
         routes: before.routes.clone(),
         tls,
+        audit,
         keyring: KeyringConfig {
             file: before.keyring.file.clone(),
             ..fresh.keyring
@@ -251,6 +292,10 @@ fn within_reach(before: &Config, fresh: Config) -> (Config, Vec<&'static str>) {
     };
     let changed = changes.into_iter().filter(|(_, changed)| *changed);
     (config, changed.map(|(part, _)| part).collect())
+}
+
+fn file_of(audit: &Option<AuditConfig>) -> Option<&Path> {
+    audit.as_ref().map(|audit| audit.file.as_path())
 }
 
 /// Keeps an older copy of the key file from being taken up later, also after a restart.
@@ -349,6 +394,8 @@ mod tests {
             limits: Arc::new(ArcSwap::from_pointee(config.limits.clone())),
             config: ArcSwap::from_pointee(config),
             level: LogLevel::unheard(),
+            audit: Audit::default(),
+            standing: ArcSwap::default(),
         }
     }
 

@@ -3,6 +3,7 @@
 use std::io::IsTerminal;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -12,10 +13,14 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::reload::{Fingerprint, Running, Stamp, remember};
-use super::{Failure, limits, load};
+use super::{Failure, audit, limits, load};
 use crate::config::{Config, Log, LogFormat};
+use crate::observe::audit::{AuditKey, Standing};
 use crate::proxy::{PolicyCell, Proxy};
 use crate::tls::TlsCell;
+
+/// How long the end of the audit log may take.
+const LAST_LINES: Duration = Duration::from_secs(5);
 
 pub(super) fn run(file: &Path) -> Result<(), Failure> {
     // Before the files are read, so that no change after it is missed.
@@ -27,12 +32,14 @@ pub(super) fn run(file: &Path) -> Result<(), Failure> {
     }
     let seen = Fingerprint::of(file, &config).with(stamp);
     // Nothing else may keep the keyring: keys that are destroyed later are to be wiped.
-    let (policy, tls) = {
+    let (policy, tls, key, standing) = {
         let loaded = load::load(&config)?;
         for warning in load::access_warnings(&config, &loaded.schema) {
             tracing::warn!("{warning}");
         }
-        (loaded.policy, loaded.tls)
+        let key = audit::key_of(&config, &loaded.keyring)?;
+        let standing = audit::standing(file, &config, &loaded);
+        (loaded.policy, loaded.tls, key, standing)
     };
     remember(&config.keyring.file, policy.generation());
     let start = Start {
@@ -42,6 +49,8 @@ pub(super) fn run(file: &Path) -> Result<(), Failure> {
         seen,
         policy: Arc::new(ArcSwap::from_pointee(policy)),
         tls: tls.into_cell(),
+        key,
+        standing,
     };
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -58,6 +67,8 @@ struct Start<'p> {
     seen: Fingerprint,
     policy: PolicyCell,
     tls: TlsCell,
+    key: Option<AuditKey>,
+    standing: Standing,
 }
 
 async fn serve(start: Start<'_>) -> Result<(), Failure> {
@@ -65,11 +76,16 @@ async fn serve(start: Start<'_>) -> Result<(), Failure> {
         config,
         policy,
         tls,
+        key,
+        standing,
         ..
     } = start;
     let mut stop = Stop::new()?;
     let hangup = listen_for(SignalKind::hangup())?;
     let proxy = Proxy::bind(&config, Arc::clone(&policy), Arc::clone(&tls)).await?;
+    // After it: of a proxy that cannot listen there is nothing to remember.
+    let audit = audit::open(&config, key, &standing)?;
+    let proxy = proxy.audited(audit.clone());
     for (route, (address, advertised)) in config
         .routes
         .iter()
@@ -85,6 +101,8 @@ async fn serve(start: Start<'_>) -> Result<(), Failure> {
         tls,
         limits: proxy.limits(),
         level: start.level,
+        audit: audit.clone(),
+        standing: ArcSwap::from_pointee(standing),
     });
     let limits = tokio::spawn(limits::watch(Arc::clone(&running)));
     let watch = tokio::spawn(running.watch(start.seen, hangup));
@@ -103,6 +121,12 @@ async fn serve(start: Start<'_>) -> Result<(), Failure> {
     }
     watch.abort();
     limits.abort();
+    if tokio::time::timeout(LAST_LINES, audit.close())
+        .await
+        .is_err()
+    {
+        tracing::error!("the audit log could not be ended in time");
+    }
     Ok(())
 }
 

@@ -16,9 +16,9 @@ use crate::keyring::UnsealSource;
 const TOP: Keys = Keys {
     of: "the configuration",
     known: &[
-        "schema", "keyring", "route", "tls", "limits", "access", "log",
+        "schema", "keyring", "route", "tls", "limits", "access", "audit", "log",
     ],
-    later: &["admin", "audit"],
+    later: &["admin"],
 };
 
 const KEYRING: Keys = Keys {
@@ -122,6 +122,10 @@ impl Checker {
             Some((at, node)) => self.access(&at, node),
             None => AccessConfig::default(),
         };
+        let audit = match table.entry(&top, "audit") {
+            Some((at, node)) => Some(self.audit(&at, node)),
+            None => None,
+        };
         let log = match table.entry(&top, "log") {
             Some((at, node)) => self.log(&at, node),
             None => Log::default(),
@@ -133,6 +137,8 @@ impl Checker {
             tls,
             limits,
             access,
+            // What is wrong with it was noted.
+            audit: audit.flatten(),
             log,
         })
     }

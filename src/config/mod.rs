@@ -2,6 +2,7 @@
 
 mod access;
 mod address;
+mod audit;
 mod limits;
 mod load;
 mod merge;
@@ -14,6 +15,7 @@ use std::time::Duration;
 pub use crate::document::Mistakes as ConfigErrors;
 pub use access::{AccessConfig, Credential, JavaScript, PrincipalRule, RoleRule};
 pub use address::{Address, AddressError};
+pub use audit::{AuditConfig, OnFailure};
 pub use limits::{Limits, Rate};
 pub(crate) use tls::server_name_of;
 pub use tls::{ClientAuth, IdentityFiles, ListenTls, MinVersion, Pin, TlsConfig, UpstreamTls};
@@ -87,6 +89,8 @@ pub struct Config {
     pub limits: Limits,
     /// Who may connect, and which roles they have.
     pub access: AccessConfig,
+    /// What is remembered, if anything is.
+    pub audit: Option<AuditConfig>,
     /// What is logged.
     pub log: Log,
 }

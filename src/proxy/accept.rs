@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::handshake::{self, HandshakeError};
-use super::link::Ended;
+use super::journal;
 use super::session::Session;
 use super::stream::{Listener, Socket, Stream};
 use super::upstream::Upstream;
@@ -86,7 +86,10 @@ impl Accept {
         let (gate, policy) = (&self.shared.gate, self.shared.policy.load());
         let place = match gate.admit(client.address(), policy.access()) {
             Ok(place) => place,
-            Err(why) => return gate.turned_away(|| client.peer(), why),
+            Err(why) => {
+                journal::limit_hit(&self.shared.audit, why.limit(), &client.peer());
+                return gate.turned_away(|| client.peer(), why);
+            }
         };
         let (shared, stop) = (Arc::clone(&self.shared), self.stop.clone());
         let (upstream, route) = (self.upstream.clone(), self.route);
@@ -117,6 +120,7 @@ async fn connection(
         }
         Err(reason) => {
             tracing::warn!(client = %name, %reason, "a client was turned away");
+            journal::turned_away(&shared.audit, &name, &reason);
             return;
         }
     };
@@ -133,14 +137,9 @@ async fn connection(
             return;
         }
     };
-    let ended: Ended = Session::new(client, connected, shared, route, stop)
+    Session::new(client, connected, shared, route, stop)
         .run()
         .await;
-    if ended.is_violation() {
-        tracing::warn!(client = %name, reason = %ended, "disconnected");
-    } else {
-        tracing::debug!(client = %name, reason = %ended, "disconnected");
-    }
 }
 
 /// The TLS handshake, if there is one. MongoDB hears of a client only after it.

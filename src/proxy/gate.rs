@@ -56,6 +56,15 @@ pub(super) enum TurnedAway {
 impl TurnedAway {
     /// All of them.
     const ALL: [Self; 3] = [Self::Address, Self::Connections, Self::ConnectionsOfAddress];
+
+    /// What of the configuration says so.
+    pub(super) fn limit(self) -> &'static str {
+        match self {
+            Self::Address => "access.allow",
+            Self::Connections => "limits.connections",
+            Self::ConnectionsOfAddress => "limits.connections_per_ip",
+        }
+    }
 }
 
 impl fmt::Display for TurnedAway {

@@ -87,9 +87,10 @@ pub(super) async fn accept(
         group = ?connection.negotiated_key_exchange_group().map(|group| group.name()),
         "TLS with a client"
     );
+    let version = connection.protocol_version();
     Ok(Stream {
         address,
-        ..Stream::tls(stream, peer, local, certificate)
+        ..Stream::tls(stream, peer, local, certificate, version)
     })
 }
 
@@ -118,7 +119,8 @@ pub(super) async fn connect(
         group = ?connection.negotiated_key_exchange_group().map(|group| group.name()),
         "TLS with MongoDB"
     );
-    Ok(Stream::tls(stream, peer.to_string(), local, None))
+    let version = connection.protocol_version();
+    Ok(Stream::tls(stream, peer.to_string(), local, None, version))
 }
 
 fn tls_error(error: &io::Error) -> Option<&Error> {

@@ -56,6 +56,8 @@ pub(super) enum Ended {
         "MongoDB did not list its views (code {0}), so what reaches sealed fields is not known"
     )]
     Views(i64),
+    #[error("the audit log cannot be written, so nothing may be done here")]
+    Audit,
     #[error("a reply in the midst of a stream could not be opened: {0}")]
     Stream(Refusal),
     /// Said when it happens, with what to do.

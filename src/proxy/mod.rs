@@ -7,6 +7,7 @@ mod gate;
 mod handshake;
 mod hello;
 mod indexes;
+mod journal;
 mod link;
 mod login;
 mod routes;
@@ -31,6 +32,7 @@ use self::routes::Routes;
 use self::stream::Listener;
 use crate::access::Principal;
 use crate::config::{Address, Config, Limits};
+use crate::observe::audit::Audit;
 use crate::policy::Policy;
 use crate::refusal::Refusal;
 use crate::reveal::{self, Reads, ReplyPlan, Revealed};
@@ -76,6 +78,7 @@ struct Shared {
     cursors: Cursors,
     limits: LimitsCell,
     gate: Arc<Gate>,
+    audit: Audit,
 }
 
 impl Shared {
@@ -165,6 +168,7 @@ impl Proxy {
                 cursors: Cursors::default(),
                 gate: Gate::new(Arc::clone(&limits)),
                 limits,
+                audit: Audit::default(),
             }),
         })
     }
@@ -177,6 +181,15 @@ impl Proxy {
     /// What `hello` tells clients, in the order of the routes: `host:port`.
     pub fn advertised(&self) -> &[String] {
         &self.advertised
+    }
+
+    /// The same, with what its clients do written down.
+    #[must_use]
+    pub fn audited(mut self, audit: Audit) -> Self {
+        Arc::get_mut(&mut self.shared)
+            .expect("sessions and tasks that share it are made when it runs, which takes it")
+            .audit = audit;
+        self
     }
 
     /// The limits in force, to put others in their place.
@@ -295,6 +308,7 @@ mod tests {
                 unseal: UnsealSource::Env(String::new()),
                 max_age: None,
             },
+            audit: None,
             log: Log::default(),
             routes: vec![Route {
                 listen,

@@ -9,6 +9,7 @@ use tokio::time::timeout;
 use super::frames::{FrameReader, KEEP, give_back};
 use super::gate::{FREE, Guest, Held};
 use super::hello::{self, Rewriting};
+use super::journal::Journal;
 use super::link::{Ended, Link};
 use super::login::{Admitted, Change, Login, Step};
 use super::stream::Stream;
@@ -18,7 +19,7 @@ use crate::access::Principal;
 use crate::config::Limits;
 use crate::policy::{Policy, Views};
 use crate::refusal::{Refusal, RefusalKind};
-use crate::reveal::{Reads, RefusedStatement, ReplyPlan, Revealed};
+use crate::reveal::{Reads, ReplyPlan, Revealed};
 use crate::rewrite::bounds::Bounds;
 use crate::rewrite::views::Asking;
 use crate::rewrite::{self, Decision};
@@ -35,6 +36,8 @@ pub(super) struct Session {
     limits: Arc<Limits>,
     route: usize,
     link: Link,
+    /// What is said and remembered of it.
+    journal: Journal,
     principal: Principal,
     login: Login,
     /// The policy as it stands for the principal, until another one is in force or the
@@ -102,6 +105,7 @@ impl Session {
     ) -> Self {
         let limits = shared.limits.load_full();
         let stall = limits.handshake_timeout;
+        let journal = Journal::new(shared.audit.clone(), client.peer.clone(), client.tls);
         let mut link = Link {
             requests: FrameReader::new(client.read, limits.message_bytes, Some(stall)),
             client: client.write,
@@ -131,6 +135,7 @@ impl Session {
             link,
             principal,
             login,
+            journal,
             policy: None,
             guest,
             stop,
@@ -148,11 +153,15 @@ impl Session {
             let names: Vec<String> = certificate.names.iter().map(ToString::to_string).collect();
             tracing::debug!(subject = %certificate.subject, ?names, "the client has a certificate");
         }
-        let ended = match self.serve().await {
+        let ended = match self.journal.connected(&self.principal).await {
             Err(ended) => ended,
-            Ok(never) => match never {},
+            Ok(()) => match self.serve().await {
+                Err(ended) => ended,
+                Ok(never) => match never {},
+            },
         };
         self.link.part().await;
+        self.journal.disconnected(&self.principal, &ended).await;
         ended
     }
 
@@ -224,8 +233,15 @@ impl Session {
         policy
     }
 
-    /// One request and all its replies, under one policy.
+    /// One request and all its replies.
     async fn operation(&mut self, header: Header) -> Result<(), Ended> {
+        let done = self.operate(header).await;
+        self.journal.done(&self.principal, done.is_ok());
+        done
+    }
+
+    /// The same, under one policy.
+    async fn operate(&mut self, header: Header) -> Result<(), Ended> {
         let mut policy = self.policy();
         let (access, serial) = (policy.access(), policy.serial());
         if !self.login.still_vouched(&self.principal, access, serial) {
@@ -249,9 +265,11 @@ impl Session {
             Ok(message) => message,
             Err(error) => {
                 let asked = malformed(frame, compressor);
+                self.journal.asks_nothing();
                 return self.part(asked, error).await;
             }
         };
+        self.journal.asks(&message);
         let asked = Asked {
             request_id: header.request_id,
             form: ReplyForm::answering(&message),
@@ -320,7 +338,10 @@ impl Session {
                     Ok(plan) => plan,
                     Err(refusal) => return self.refuse(asked, &refusal).await,
                 };
-                log_refused(plan.refused(), asked);
+                let principal = &self.principal;
+                self.journal
+                    .refused_statements(principal, plan.refused(), asked.wants_reply)
+                    .await;
                 let compressors = match plan {
                     ReplyPlan::Hello => {
                         hello::offered(&message).map_err(|error| Ended::Client(error.into()))?
@@ -448,6 +469,18 @@ impl Session {
                 }
             }
         };
+        self.journal.answered(frame);
+        let written = self
+            .journal
+            .reads(&self.principal, &policy, &treatment.plan, &reads)
+            .await;
+        if let Err(refusal) = written {
+            if more || streaming {
+                return Err(Ended::Stream(refusal));
+            }
+            self.close_cursor().await?;
+            return self.refuse(asked, &refusal).await.map(|()| false);
+        }
         let cursors = &self.shared.cursors;
         cursors.note(
             self.route,
@@ -500,11 +533,11 @@ impl Session {
 
     /// Answers a request with an error, if it wants an answer.
     async fn refuse(&mut self, asked: Asked, refusal: &Refusal) -> Result<(), Ended> {
+        let (principal, wants_reply) = (&self.principal, asked.wants_reply);
+        self.journal.refused(principal, refusal, wants_reply).await;
         if !asked.wants_reply {
-            tracing::warn!(%refusal, "refused a request that wants no reply");
             return Ok(());
         }
-        tracing::debug!(%refusal, "refused");
         self.replies = self.replies.wrapping_add(1);
         let Buffers { built, other, .. } = &mut self.buffers;
         wire::error_reply(asked.form, self.replies, asked.request_id, refusal, built);
@@ -526,19 +559,6 @@ impl Session {
             self.link.farewell().await?;
         }
         Err(Ended::Client(error.into()))
-    }
-}
-
-/// Logs the statements that are refused while others of their batch go on.
-fn log_refused(refused: &[RefusedStatement], asked: Asked) {
-    let Some(first) = refused.first() else {
-        return;
-    };
-    let (refusal, statements) = (&first.refusal, refused.len());
-    if asked.wants_reply {
-        tracing::debug!(%refusal, statements, "refused statements of a batch");
-    } else {
-        tracing::warn!(%refusal, statements, "refused statements of a batch that wants no reply");
     }
 }
 

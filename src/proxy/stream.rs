@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use tokio::io::{AsyncRead, AsyncWrite, split};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream, lookup_host};
+use tokio_rustls::rustls::ProtocolVersion;
 
 use crate::config::Address;
 use crate::tls::ClientCertificate;
@@ -35,6 +36,8 @@ pub(super) struct Stream {
     pub(super) local: String,
     /// What the peer showed in the TLS handshake, verified.
     pub(super) certificate: Option<ClientCertificate>,
+    /// The version of TLS; none without TLS.
+    pub(super) tls: Option<&'static str>,
 }
 
 /// A connected socket that nothing was said over yet.
@@ -98,6 +101,7 @@ impl Socket {
                     address,
                     local,
                     certificate: None,
+                    tls: None,
                 }
             }
             Self::Unix(stream, _) => {
@@ -109,6 +113,7 @@ impl Socket {
                     peer,
                     address: None,
                     certificate: None,
+                    tls: None,
                 }
             }
         })
@@ -122,6 +127,7 @@ impl Stream {
         peer: String,
         local: String,
         certificate: Option<ClientCertificate>,
+        version: Option<ProtocolVersion>,
     ) -> Self {
         let (read, write) = split(stream);
         Self {
@@ -131,6 +137,11 @@ impl Stream {
             address: None,
             local,
             certificate,
+            tls: Some(match version {
+                Some(ProtocolVersion::TLSv1_3) => "1.3",
+                Some(ProtocolVersion::TLSv1_2) => "1.2",
+                _ => "unknown",
+            }),
         }
     }
 }

@@ -34,6 +34,15 @@ pub(super) fn run(arguments: &Destroy) -> Result<Report, Failure> {
     let doomed = keyring.meant(Step::Destroy, &which).map_err(Failure::new)?;
     which.number = Some(doomed.number);
     let mut lost = at_stake(&which, doomed);
+    if let Some(audit) = &config.audit
+        && audit.key == which.key
+        && which.part == Part::Version
+    {
+        lost.push(format!(
+            "audit logs whose start lines name key id {} can never be verified again",
+            doomed.id.0
+        ));
+    }
     // Counting reads every document: only for someone who will read of it.
     if !arguments.yes && which.part == Part::Version {
         lost.extend(counted(&config, &arguments.database, doomed.id));

@@ -34,6 +34,7 @@ pub(super) fn run(arguments: &Init) -> Result<Report, Failure> {
         _ => Schema::load(&config.schema)?,
     };
     names.extend(schema.key_names());
+    names.extend(config.audit.iter().map(|audit| audit.key.as_str()));
     let secret = config.keyring.unseal.read()?;
     let (file, suite) = (&config.keyring.file, arguments.suite);
     let keyring = KeyFile::create(file, &secret, names.iter().copied(), suite)?;

@@ -8,8 +8,11 @@ mod reseal;
 mod stage;
 mod step;
 
+use std::path::Path;
+
 use clap::{Args, Subcommand};
 
+use super::audit::recorded;
 use super::{ConfigFile, Failure, Report, load};
 use crate::config::Config;
 use crate::keyring::{KeyFile, Keyring, Part, Suite, Which};
@@ -37,6 +40,49 @@ pub(super) enum Command {
 }
 
 pub(super) fn run(command: Command) -> Result<Report, Failure> {
+    let Some((file, action, arguments)) = command.described() else {
+        return carry_out(command);
+    };
+    let (file, action) = (file.to_owned(), format!("keys {action}"));
+    recorded(&file, &action, &arguments, || carry_out(command))
+}
+
+impl Command {
+    /// The configuration, and what is written down of what it does; none if that is nothing.
+    fn described(&self) -> Option<(&Path, &'static str, Vec<String>)> {
+        let target = |target: &Target| {
+            let (what, number) = match target.epoch {
+                Some(number) => ("epoch", number),
+                None => ("version", target.version),
+            };
+            let mut words = vec![target.name.clone(), what.to_owned()];
+            words.extend(number.map(|number| number.to_string()));
+            words
+        };
+        Some(match self {
+            Self::List(_) => return None,
+            Self::Init(init) => (&init.file.path, "init", init.keys.clone()),
+            Self::Stage(stage) => {
+                let part = if stage.epoch { "epoch" } else { "version" };
+                let words = vec![stage.name.clone(), part.to_owned()];
+                (&stage.file.path, "stage", words)
+            }
+            Self::Promote(promote) => (&promote.file.path, "promote", target(&promote.target)),
+            Self::Rotate(rotate) => {
+                let all = || vec!["--all".to_owned()];
+                let words = rotate.name.clone().map_or_else(all, |name| vec![name]);
+                (&rotate.file.path, "rotate", words)
+            }
+            Self::Disable(change) => (&change.file.path, "disable", target(&change.target)),
+            Self::Enable(change) => (&change.file.path, "enable", target(&change.target)),
+            Self::Destroy(destroy) => (&destroy.file.path, "destroy", target(&destroy.target)),
+            // Where the new secret is may itself be told to few.
+            Self::Reseal(reseal) => (&reseal.file.path, "reseal", Vec::new()),
+        })
+    }
+}
+
+fn carry_out(command: Command) -> Result<Report, Failure> {
     match command {
         Command::Init(arguments) => init::run(&arguments),
         Command::List(arguments) => list::run(&arguments),

@@ -90,11 +90,15 @@ pub(super) fn rotate(arguments: &Rotate) -> Result<Report, Failure> {
     }
     for name in &names {
         let known = file.keyring().key(name).is_some();
-        if !known
-            && Schema::load(&config.schema)?
-                .key_names()
-                .contains(name.as_str())
-        {
+        let named = || -> Result<bool, Failure> {
+            let of_audit = config
+                .audit
+                .as_ref()
+                .is_some_and(|audit| audit.key == *name);
+            let schema = || Schema::load(&config.schema);
+            Ok(of_audit || schema()?.key_names().contains(name.as_str()))
+        };
+        if !known && named()? {
             file.add(name, arguments.suite)?;
         } else {
             file.change(|keyring| keyring.rotate(name, arguments.suite))?;

@@ -51,6 +51,13 @@ pub(in crate::cli) struct Arguments {
 /// How often all collections are gone through until nothing is left to do in any.
 const MOST_ROUNDS: usize = 6;
 
+impl Arguments {
+    pub(super) fn described(&self) -> super::Described<'_> {
+        let words = self.namespaces.iter().chain(&self.key).cloned().collect();
+        (&self.file.path, self.dry_run, "reindex", words)
+    }
+}
+
 /// What one run over the collections did, or several.
 #[derive(Default)]
 struct Done {

@@ -36,6 +36,7 @@ fn stream(pipe: DuplexStream) -> Stream {
         address: None,
         local: "local".to_owned(),
         certificate: None,
+        tls: None,
     }
 }
 
@@ -64,6 +65,7 @@ pub(super) fn shared_with(limits: Limits) -> Shared {
         cursors: crate::proxy::cursors::Cursors::default(),
         gate: crate::proxy::gate::Gate::new(Arc::clone(&limits)),
         limits,
+        audit: crate::observe::audit::Audit::default(),
     }
 }
 

@@ -1,0 +1,3 @@
+//! What is remembered of what the proxy did.
+
+pub mod audit;

@@ -1,0 +1,451 @@
+//! What the log and the audit log are told of one connection. Never a value.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use serde_json::{Value, json};
+use tracing::Level;
+
+use super::link::Ended;
+use crate::access::Principal;
+use crate::observe::audit::{Audit, Event};
+use crate::policy::{Collection, Policy};
+use crate::raw::{Doc, Malformed};
+use crate::refusal::{Refusal, RefusalKind};
+use crate::reveal::{Reads, RefusedStatement, ReplyPlan};
+use crate::seal::FieldId;
+use crate::wire::{Message, Reply};
+
+/// How many connections there were.
+static CONNECTIONS: AtomicU64 = AtomicU64::new(0);
+
+/// More than any command's name has.
+const LONGEST_NAME: usize = 64;
+
+/// How many of the statements of a batch that are refused get a line of their own.
+const MOST_STATEMENTS: usize = 10;
+
+/// What is said of one connection, and of the command under way.
+pub(super) struct Journal {
+    audit: Audit,
+    /// Tells it from every other connection of this process.
+    connection: u64,
+    client: String,
+    tls: Option<&'static str>,
+    /// Whether the audit log has it.
+    connected: bool,
+    commands: u64,
+    /// The command under way; used again for each.
+    command: String,
+    namespace: String,
+    /// When it came; none if nobody wants to know.
+    begun: Option<Instant>,
+    outcome: Outcome,
+}
+
+/// What became of a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    /// No reply was wanted, or none came.
+    Sent,
+    Ok,
+    /// MongoDB answered an error of this code.
+    Error(i64),
+    /// The proxy answered one.
+    Refused(i32),
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sent => f.write_str("sent"),
+            Self::Ok => f.write_str("ok"),
+            Self::Error(code) => write!(f, "error {code}"),
+            Self::Refused(code) => write!(f, "refused {code}"),
+        }
+    }
+}
+
+impl Journal {
+    /// Of a client that has just connected.
+    pub(super) fn new(audit: Audit, client: String, tls: Option<&'static str>) -> Self {
+        Self {
+            audit,
+            connection: CONNECTIONS.fetch_add(1, Ordering::Relaxed) + 1,
+            client,
+            tls,
+            connected: false,
+            commands: 0,
+            command: String::new(),
+            namespace: String::new(),
+            begun: None,
+            outcome: Outcome::Sent,
+        }
+    }
+
+    /// An event of this connection.
+    fn event(&self, name: &'static str, principal: &Principal) -> Event {
+        let certificate = principal.certificate.as_ref();
+        Event::new(name)
+            .with("connection", self.connection)
+            .with("client", self.client.as_str())
+            .with_some("user", principal.user.as_deref())
+            .with_some(
+                "certificate",
+                certificate.map(|certificate| certificate.subject.as_str()),
+            )
+    }
+
+    /// The same, of the command under way.
+    fn of_command(&self, name: &'static str, principal: &Principal) -> Event {
+        let some = |text: &'_ str| (!text.is_empty()).then(|| text.to_owned());
+        self.event(name, principal)
+            .with_some("command", some(&self.command))
+            .with_some("namespace", some(&self.namespace))
+    }
+
+    /// Remembers that it began. An error means that it must not.
+    pub(super) async fn connected(&mut self, principal: &Principal) -> Result<(), Ended> {
+        tracing::debug!(conn = self.connection, client = %self.client, %principal, "connected");
+        if self.audit.is_on() {
+            let event = self
+                .event("connect", principal)
+                .with("tls", self.tls.map_or(Value::Null, Value::from));
+            self.audit.ensure(event).await.map_err(|_| Ended::Audit)?;
+            self.connected = true;
+        }
+        Ok(())
+    }
+
+    /// Remembers that it ended.
+    pub(super) async fn disconnected(&self, principal: &Principal, ended: &Ended) {
+        let (conn, client) = (self.connection, &self.client);
+        if ended.is_violation() {
+            tracing::warn!(conn, %client, %principal, reason = %ended, "disconnected");
+        } else {
+            tracing::debug!(conn, %client, %principal, reason = %ended, "disconnected");
+        }
+        if self.connected {
+            let event = self
+                .event("disconnect", principal)
+                .with("reason", ended.to_string())
+                .with("commands", self.commands);
+            self.audit.note(event).await;
+        }
+    }
+
+    /// Remembers that MongoDB has let the client in as `principal.user`.
+    #[expect(dead_code, reason = "for whoever follows logins")]
+    pub(super) async fn authenticated(&self, principal: &Principal, mechanism: &str) {
+        if self.audit.is_on() {
+            let event = self.event("authenticated", principal);
+            self.audit.note(event.with("mechanism", mechanism)).await;
+        }
+    }
+
+    /// Remembers that MongoDB has not let it in as `user`, `user@db`.
+    #[expect(dead_code, reason = "for whoever follows logins")]
+    pub(super) async fn not_authenticated(
+        &self,
+        principal: &Principal,
+        user: &str,
+        mechanism: &str,
+    ) {
+        if self.audit.is_on() {
+            let event = self
+                .event("authentication_failed", principal)
+                .with("as", user)
+                .with("mechanism", mechanism);
+            self.audit.note(event).await;
+        }
+    }
+
+    /// A request came.
+    pub(super) fn asks(&mut self, message: &Message<'_>) {
+        self.asks_nothing();
+        // What is malformed is refused, without a name.
+        let _ = self.name(message);
+    }
+
+    /// A request came that is none.
+    pub(super) fn asks_nothing(&mut self) {
+        self.commands = self.commands.saturating_add(1);
+        self.command.clear();
+        self.namespace.clear();
+        self.outcome = Outcome::Sent;
+        self.begun = tracing::enabled!(Level::DEBUG).then(Instant::now);
+    }
+
+    fn name(&mut self, message: &Message<'_>) -> Result<(), Malformed> {
+        let (frame, body) = match message {
+            Message::Msg(message) => (message.frame, message.body.clone()),
+            Message::Query(query) => (query.frame, query.query.clone()),
+        };
+        let body = Doc::at(frame, body.start, body.end)?;
+        let Some(first) = body.first()? else {
+            return Ok(());
+        };
+        let name = first.key.chars().take(LONGEST_NAME);
+        self.command.extend(name);
+        let Some(database) = body.find("$db")?.and_then(|database| database.str()) else {
+            return Ok(());
+        };
+        self.namespace.push_str(database);
+        if let Some(collection) = collection_of(body)? {
+            self.namespace.push('.');
+            self.namespace.push_str(collection);
+        }
+        Ok(())
+    }
+
+    /// The command under way is refused.
+    pub(super) async fn refused(
+        &mut self,
+        principal: &Principal,
+        refusal: &Refusal,
+        wants_reply: bool,
+    ) {
+        self.outcome = Outcome::Refused(refusal.kind.code());
+        let (conn, command) = (self.connection, &self.command);
+        if wants_reply {
+            tracing::debug!(conn, %principal, command, %refusal, "refused");
+        } else {
+            tracing::warn!(conn, %principal, command, %refusal, "refused a request that wants no reply");
+        }
+        self.remember(principal, refusal).await;
+    }
+
+    async fn remember(&self, principal: &Principal, refusal: &Refusal) {
+        if self.audit.is_on() {
+            let event = self
+                .of_command("refused", principal)
+                .with("code", refusal.kind.code())
+                .with("kind", refusal.kind.code_name())
+                .with("why", refusal.to_string());
+            self.audit.note(event).await;
+        }
+    }
+
+    /// Statements of the command under way are refused while others go on.
+    pub(super) async fn refused_statements(
+        &mut self,
+        principal: &Principal,
+        refused: &[RefusedStatement],
+        wants_reply: bool,
+    ) {
+        let Some(first) = refused.first() else {
+            return;
+        };
+        let (conn, command) = (self.connection, &self.command);
+        let (refusal, statements) = (&first.refusal, refused.len());
+        if wants_reply {
+            tracing::debug!(conn, %principal, command, %refusal, statements, "refused statements of a batch");
+        } else {
+            tracing::warn!(conn, %principal, command, %refusal, statements, "refused statements of a batch that wants no reply");
+        }
+        if !self.audit.is_on() {
+            return;
+        }
+        for statement in refused.iter().take(MOST_STATEMENTS) {
+            let refusal = &statement.refusal;
+            let event = self
+                .of_command("refused", principal)
+                .with("code", refusal.kind.code())
+                .with("kind", refusal.kind.code_name())
+                .with("why", refusal.to_string())
+                .with("statement", statement.index)
+                .with("statements", statements);
+            self.audit.note(event).await;
+        }
+    }
+
+    /// Remembers what a reply shows of audited fields, before it is passed on. An error means
+    /// that it must not be.
+    pub(super) async fn reads(
+        &self,
+        principal: &Principal,
+        policy: &Policy,
+        plan: &ReplyPlan,
+        reads: &Reads,
+    ) -> Result<(), Refusal> {
+        if reads.is_empty() || !self.audit.is_on() {
+            return Ok(());
+        }
+        let of_plan = plan.collection();
+        let told = |(id, values): &(FieldId, u64)| {
+            let (namespace, field) = self.field(policy, of_plan.as_deref(), *id);
+            json!({"namespace": namespace, "field": field, "values": values})
+        };
+        let fields: Vec<Value> = reads.fields().iter().map(told).collect();
+        let event = self.of_command("read", principal).with("fields", fields);
+        self.audit.ensure(event).await.map_err(|_| {
+            Refusal::new(
+                RefusalKind::CannotOpen,
+                "the audit log cannot be written, and values that it has to tell of are not shown without it",
+            )
+        })
+    }
+
+    /// The namespace and path of a field, as far as they are known.
+    fn field(&self, policy: &Policy, of_plan: Option<&Collection>, id: FieldId) -> (Value, String) {
+        let path = |collection: &Collection| {
+            let field = collection.fields().iter().find(|field| field.id == id)?;
+            Some(field.path.clone())
+        };
+        let stored = of_plan.filter(|collection| !collection.derived);
+        let here = policy.collection(&self.namespace);
+        let near = stored.into_iter().chain(here.as_deref());
+        let all = policy.sealed_in(None).map(|collection| &**collection);
+        for collection in near.chain(all) {
+            if let Some(path) = path(collection) {
+                return (collection.namespace.as_str().into(), path);
+            }
+        }
+        let digits: String = id.0.iter().map(|byte| format!("{byte:02x}")).collect();
+        (Value::Null, format!("id:{digits}"))
+    }
+
+    /// MongoDB's answer to the command under way.
+    pub(super) fn answered(&mut self, frame: &[u8]) {
+        if self.begun.is_some() {
+            self.outcome = outcome(frame).unwrap_or(Outcome::Ok);
+        }
+    }
+
+    /// The command under way is over.
+    pub(super) fn done(&mut self, principal: &Principal, whole: bool) {
+        let Some(begun) = self.begun.take() else {
+            return;
+        };
+        tracing::debug!(
+            conn = self.connection,
+            %principal,
+            namespace = self.namespace,
+            command = self.command,
+            duration = ?begun.elapsed(),
+            outcome = %self.outcome,
+            cut_off = !whole,
+            "command"
+        );
+    }
+}
+
+/// The collection that a command is on. Of commands that are not known, and of those that name
+/// no collection, nothing is repeated.
+fn collection_of<'m>(body: Doc<'m>) -> Result<Option<&'m str>, Malformed> {
+    let Some(first) = body.first()? else {
+        return Ok(None);
+    };
+    Ok(match first.key {
+        "find" | "aggregate" | "count" | "distinct" | "insert" | "update" | "delete"
+        | "findAndModify" | "findandmodify" | "mapReduce" | "mapreduce" | "killCursors"
+        | "create" | "drop" | "collMod" | "createIndexes" | "dropIndexes" | "deleteIndexes"
+        | "listIndexes" | "validate" | "collStats" | "collstats" | "planCacheClear" => first.str(),
+        "getMore" => body.find("collection")?.and_then(|name| name.str()),
+        "explain" => match first.doc() {
+            Ok(explained) if !is_explain(explained)? => collection_of(explained)?,
+            _ => None,
+        },
+        _ => None,
+    })
+}
+
+/// So that what is nested without end is not followed.
+fn is_explain(body: Doc<'_>) -> Result<bool, Malformed> {
+    Ok(body.first()?.is_some_and(|first| first.key == "explain"))
+}
+
+fn outcome(frame: &[u8]) -> Option<Outcome> {
+    let body = Reply::recognise(frame).ok()?.body();
+    let body = Doc::at(frame, body.start, body.end).ok()?;
+    if body.find("ok").ok()??.truthy() {
+        return Some(Outcome::Ok);
+    }
+    let code = body.find("code").ok()?.and_then(|code| code.integer());
+    Some(Outcome::Error(code.unwrap_or(0)))
+}
+
+/// Remembers that a client was turned away before it could say anything.
+pub(super) fn turned_away(audit: &Audit, client: &str, reason: &dyn fmt::Display) {
+    if audit.is_on() {
+        let event = Event::new("turned_away")
+            .with("client", client)
+            .with("reason", reason.to_string());
+        audit.note_seldom("turned_away", event);
+    }
+}
+
+/// Remembers that a client came upon a limit, named as in the configuration.
+pub(super) fn limit_hit(audit: &Audit, limit: &'static str, client: &str) {
+    if audit.is_on() {
+        let event = Event::new("limit")
+            .with("limit", limit)
+            .with("client", client);
+        audit.note_seldom(limit, event);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use bson::{Document, doc};
+
+    use super::*;
+    use crate::wire::testing::{body, msg};
+
+    fn journal() -> Journal {
+        Journal::new(Audit::default(), "client".to_owned(), None)
+    }
+
+    fn named(command: &Document) -> (String, String) {
+        let frame = msg(0, &body(command));
+        let mut journal = journal();
+        journal.asks(&Message::recognise(&frame).unwrap());
+        (journal.command, journal.namespace)
+    }
+
+    #[test]
+    fn a_command_is_named_with_its_collection() {
+        for (command, namespace) in [
+            (doc! {"find": "c", "$db": "d"}, "d.c"),
+            (
+                doc! {"getMore": 5_i64, "collection": "c", "$db": "d"},
+                "d.c",
+            ),
+            (doc! {"explain": {"count": "c"}, "$db": "d"}, "d.c"),
+            (doc! {"ping": 1, "$db": "admin"}, "admin"),
+            (
+                doc! {"explain": {"explain": {"count": "c"}}, "$db": "d"},
+                "d",
+            ),
+            (doc! {"find": 3, "$db": "d"}, "d"),
+            (doc! {"find": "c"}, ""),
+        ] {
+            let name = command.keys().next().unwrap().clone();
+            assert_eq!(named(&command), (name, namespace.to_owned()), "{command}");
+        }
+    }
+
+    #[test]
+    fn what_a_command_says_that_is_no_collection_is_not_repeated() {
+        for name in ["logApplicationMessage", "createUser", "whatever"] {
+            assert_eq!(named(&doc! {name: "secret", "$db": "d"}).1, "d");
+        }
+        let long = "x".repeat(10_000);
+        assert_eq!(named(&doc! {long: 1, "$db": "d"}).0.len(), LONGEST_NAME);
+    }
+
+    #[test]
+    fn an_outcome_is_that_of_the_reply() {
+        for (reply, expected) in [
+            (doc! {"ok": 1}, Outcome::Ok),
+            (doc! {"ok": 0.0, "code": 13}, Outcome::Error(13)),
+            (doc! {"ok": 0}, Outcome::Error(0)),
+        ] {
+            assert_eq!(outcome(&msg(0, &body(&reply))), Some(expected), "{reply}");
+        }
+        assert_eq!(outcome(b"nothing"), None);
+    }
+}
