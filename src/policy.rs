@@ -184,6 +184,22 @@ pub enum Unopened {
     Value(#[from] OpenError),
 }
 
+impl Unopened {
+    /// The same for a client, to whom the ids of keys say nothing. The log has them.
+    pub fn told(self) -> String {
+        match self {
+            Self::UnknownKey(_) => {
+                "it is sealed under a key version that this proxy has not loaded; \
+                                    bring its key file up to date"
+                    .to_owned()
+            }
+            Self::Disabled(_) => "it is sealed under a key version that is disabled".to_owned(),
+            Self::Destroyed(_) => "it is sealed under a key version that was destroyed".to_owned(),
+            Self::Value(error) => error.to_string(),
+        }
+    }
+}
+
 impl Field {
     fn compile(
         rule: &CollectionRule,

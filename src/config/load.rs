@@ -122,10 +122,8 @@ impl Checker {
             Some((at, node)) => self.access(&at, node),
             None => AccessConfig::default(),
         };
-        let audit = match table.entry(&top, "audit") {
-            Some((at, node)) => Some(self.audit(&at, node)),
-            None => None,
-        };
+        let audit = table.entry(&top, "audit");
+        let audit = audit.map(|(at, node)| self.audit(&at, node));
         let log = match table.entry(&top, "log") {
             Some((at, node)) => self.log(&at, node),
             None => Log::default(),

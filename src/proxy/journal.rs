@@ -208,7 +208,10 @@ impl Journal {
     ) {
         self.outcome = Outcome::Refused(refusal.kind.code());
         let (conn, command) = (self.connection, &self.command);
-        if wants_reply {
+        if refusal.kind == RefusalKind::CannotOpen {
+            // Not the client's doing: a key is missing, or someone changed what is stored.
+            tracing::warn!(conn, %principal, command, %refusal, "refused");
+        } else if wants_reply {
             tracing::debug!(conn, %principal, command, %refusal, "refused");
         } else {
             tracing::warn!(conn, %principal, command, %refusal, "refused a request that wants no reply");

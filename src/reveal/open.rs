@@ -322,10 +322,11 @@ impl<'f, 'r> Opener<'f, 'r> {
         };
         replaced.map_err(|unopened| {
             let path = field.map_or(name, |field| &field.path);
-            Refusal::new(
-                RefusalKind::CannotOpen,
-                format_args!("`{path}` cannot be opened: {unopened}"),
-            )
+            let refusal = |why: &dyn std::fmt::Display| {
+                let what = format_args!("`{path}` cannot be opened: {why}");
+                Refusal::new(RefusalKind::CannotOpen, what)
+            };
+            refusal(&unopened.told()).logged_as(refusal(&unopened))
         })
     }
 

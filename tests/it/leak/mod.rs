@@ -21,11 +21,11 @@ use crate::support::{
 
 const SCHEMA: &str = r#"
 [collections."leak.people".fields]
-ssn            = { type = "string", queries = ["equality"], domain = "person" }
+ssn            = { type = "string", queries = ["equality"], domain = "person", audit = true }
 "payment.card" = { type = "string", queries = ["equality"] }
 tags           = { type = "string", queries = ["equality"] }
 address        = {}
-"visits.note"  = { type = "string" }
+"visits.note"  = { type = "string", audit = true }
 "visits.code"  = { type = "string", queries = ["equality"] }
 photo          = { type = "binData", queries = ["equality"] }
 number         = { type = "long", queries = ["equality"] }
@@ -65,12 +65,20 @@ async fn nothing_leaks_and_the_search_would_find_it() {
         assert!(found.is_empty(), "in {}: {found:?}", place.name);
     }
     the_search_finds(&kept, &passing, &open);
-    let log = sealing.iter().find(|place| place.name == "the proxy's log");
-    let log = String::from_utf8_lossy(&log.unwrap().bytes);
+    let text = |name: &str| {
+        let place = sealing.iter().find(|place| place.name == name);
+        String::from_utf8_lossy(&place.unwrap().bytes).into_owned()
+    };
+    let log = text("the proxy's log");
     assert!(
-        log.contains("refused") && log.contains("payment.card"),
+        log.contains("refused") && log.contains("payment.card") && log.contains("outcome="),
         "trace is on: {log}"
     );
+    let audit = text("the audit log");
+    for event in ["read", "refused", "connect"] {
+        let event = format!("\"event\":\"{event}\"");
+        assert!(audit.contains(&event), "{event} in {audit}");
+    }
 }
 
 /// Without a schema the canaries are in every place where they can be.
@@ -227,7 +235,7 @@ async fn workload(
     let relay = Relay::start(set.members()[0].address()).await;
     let options = ProxyOptions {
         schema,
-        configuration: WITH_JAVASCRIPT,
+        configuration: &format!("{WITH_JAVASCRIPT}\n[audit]\nfile = \"audit.jsonl\"\n"),
         ..ProxyOptions::default()
     };
     let proxy = Proxy::start_through(set, &[relay.address().to_owned()], options).await;
@@ -257,6 +265,10 @@ async fn workload(
         Place {
             name: "the proxy's log",
             bytes: proxy.log().into_bytes(),
+        },
+        Place {
+            name: "the audit log",
+            bytes: std::fs::read(proxy.directory().join("audit.jsonl")).unwrap(),
         },
     ]
 }
