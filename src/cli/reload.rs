@@ -563,6 +563,29 @@ mod tests {
     }
 
     #[test]
+    fn the_audit_log_stays_where_it_is_and_needs_its_key() {
+        let place = Workplace::new("reload-audit", SCHEMA);
+        let audit = "[audit]\nfile = \"a.jsonl\"\n[keyring]";
+        configure(&place, "[keyring]", audit);
+        let running = start(&place);
+        configure(&place, "\"a.jsonl\"", "\"b.jsonl\"\nkeep = 7");
+        let done = running.take_up().done.unwrap();
+        assert_eq!(done.needs_restart, ["audit.file"]);
+        let config = running.config.load();
+        let audit = config.audit.as_ref().unwrap();
+        assert!(audit.file.ends_with("a.jsonl"));
+        assert_eq!(audit.keep, Some(7));
+        configure(&place, "keep = 7", "key = \"other\"");
+        let line = failure(&running);
+        assert!(line.contains("fieldseal keys rotate other"), "{line}");
+        // Neither does it end.
+        configure(&place, "[audit]\nfile = \"b.jsonl\"\nkey = \"other\"\n", "");
+        let done = running.take_up().done.unwrap();
+        assert_eq!(done.needs_restart, ["audit.file"]);
+        assert!(running.config.load().audit.is_some());
+    }
+
+    #[test]
     fn a_bad_new_file_is_reported_and_all_old_ones_stay() {
         let place = Workplace::new("reload-bad", SCHEMA);
         let running = start(&place);

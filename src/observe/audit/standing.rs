@@ -106,3 +106,44 @@ fn listed<'f>(fields: impl Iterator<Item = &'f (String, String)>) -> Value {
         .map(|(namespace, field)| json!({"namespace": namespace, "field": field}))
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+    use crate::schema::Format;
+
+    fn standing(schema: &str, keyring: &Keyring) -> Standing {
+        let parsed = Schema::parse(schema, Format::Toml, "schema.toml").unwrap();
+        Standing::of(
+            &parsed,
+            keyring,
+            ["same".to_owned(), schema.len().to_string()],
+        )
+    }
+
+    #[test]
+    fn what_is_as_it_was_is_not_told() {
+        let keyring = Keyring::generate(["default"]).unwrap();
+        let one = standing("[collections.\"a.b\".fields]\nx = {}\n", &keyring);
+        assert!(one.changes_since(&one.clone()).is_empty());
+    }
+
+    #[test]
+    fn each_key_version_and_each_field_that_changed_is_told() {
+        let mut keyring = Keyring::generate(["default"]).unwrap();
+        let before = standing("[collections.\"a.b\".fields]\nx = {}\n", &keyring);
+        keyring.rotate("default", None).unwrap();
+        let after = standing("[collections.\"a.b\".fields]\ny = {}\nz = {}\n", &keyring);
+        let events = after.changes_since(&before);
+        let names: Vec<_> = events.iter().map(|event| event.name).collect();
+        assert_eq!(names, ["key", "key", "schema"]);
+        assert_eq!(events[0].fields["from"], "active");
+        assert_eq!(events[0].fields["to"], "retired");
+        assert_eq!(events[1].fields["from"], Value::Null);
+        assert_eq!(events[1].fields["version"], 2);
+        assert_eq!(events[2].fields["added"].as_array().unwrap().len(), 2);
+        assert_eq!(events[2].fields["removed"][0]["field"], "x");
+    }
+}

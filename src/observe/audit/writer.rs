@@ -341,3 +341,119 @@ impl Writer {
         self.tell_head();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::super::verify;
+    use super::*;
+    use crate::keyring::Keyring;
+
+    const RULES: Settings = Settings {
+        rotation: Rotation {
+            max_bytes: u64::MAX,
+            keep: None,
+        },
+        refuses: true,
+    };
+
+    fn key(keyring: &Keyring) -> AuditKey {
+        AuditKey::active(keyring, "default").unwrap()
+    }
+
+    /// A path in a directory of its own.
+    fn new(name: &str) -> std::path::PathBuf {
+        let folder =
+            std::env::temp_dir().join(format!("fieldseal-writer-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&folder);
+        std::fs::create_dir_all(&folder).unwrap();
+        folder.join("audit.jsonl")
+    }
+
+    fn count(path: &Path, event: &str) -> usize {
+        let text = std::fs::read_to_string(path).unwrap();
+        text.matches(&format!("\"event\":\"{event}\"")).count()
+    }
+
+    #[tokio::test]
+    async fn what_many_send_at_once_is_all_there_and_one_chain() {
+        let (path, keyring) = (new("many"), Keyring::generate(["default"]).unwrap());
+        let audit = Audit::open(&path, key(&keyring), RULES, Event::new("")).unwrap();
+        let senders: Vec<_> = (0..50)
+            .map(|number| {
+                let audit = audit.clone();
+                tokio::spawn(async move {
+                    for _ in 0..20 {
+                        audit.note(Event::new("noted").with("by", number)).await;
+                        audit.ensure(Event::new("ensured")).await.unwrap();
+                    }
+                })
+            })
+            .collect();
+        for sender in senders {
+            sender.await.unwrap();
+        }
+        // Nobody waits for what was only noted, but it comes before what was ensured after it.
+        assert_eq!(
+            (count(&path, "noted"), count(&path, "ensured")),
+            (1000, 1000)
+        );
+        audit.close().await;
+        let verdict = verify(std::slice::from_ref(&path), &keyring, None).unwrap();
+        assert!(verdict.is_whole() && verdict.unfinished.is_empty());
+        assert_eq!(verdict.lines, 2002);
+        assert_eq!(audit.ensure(Event::new("late")).await, Err(NotWritten));
+        std::fs::remove_dir_all(path.parent().unwrap()).unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_written_is_refused_only_if_that_was_asked_for_and_told_of_later() {
+        let (path, keyring) = (new("lost"), Keyring::generate(["default"]).unwrap());
+        let audit = Audit::open(&path, key(&keyring), RULES, Event::new("")).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        assert_eq!(audit.ensure(Event::new("a")).await, Err(NotWritten));
+        audit.note(Event::new("b")).await;
+        let same = key(&keyring);
+        let other = audit.clone();
+        let lenient = Settings {
+            refuses: false,
+            ..RULES
+        };
+        let renewed = tokio::task::spawn_blocking(move || other.renew(same, lenient));
+        renewed.await.unwrap();
+        assert_eq!(audit.ensure(Event::new("c")).await, Ok(()));
+        std::fs::remove_dir(&path).unwrap();
+        audit.ensure(Event::new("d")).await.unwrap();
+        assert_eq!((count(&path, "c"), count(&path, "d")), (0, 1));
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.contains("\"event\":\"lost\",\"lines\":3"), "{text}");
+        audit.close().await;
+        std::fs::remove_dir_all(path.parent().unwrap()).unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_anybody_can_bring_about_is_told_once_and_counted() {
+        let (path, keyring) = (new("seldom"), Keyring::generate(["default"]).unwrap());
+        let audit = Audit::open(&path, key(&keyring), RULES, Event::new("")).unwrap();
+        let begun = Instant::now();
+        for _ in 0..100 {
+            audit.note_seldom("one", Event::new("limit"));
+        }
+        audit.note_seldom("other", Event::new("turned_away"));
+        let quick = begun.elapsed() < SELDOM;
+        audit.close().await;
+        assert!(!quick || count(&path, "limit") == 1);
+        assert_eq!(count(&path, "turned_away"), 1);
+        std::fs::remove_dir_all(path.parent().unwrap()).unwrap();
+    }
+
+    #[tokio::test]
+    async fn without_a_log_all_goes_on() {
+        let audit = Audit::default();
+        assert!(!audit.is_on());
+        assert_eq!(audit.ensure(Event::new("a")).await, Ok(()));
+        audit.close().await;
+    }
+}
