@@ -200,7 +200,7 @@ fn what_cannot_be_opened_is_an_error_that_shows_nothing() {
         (with(|bytes| bytes[40] ^= 1), "tampered"),
         (
             with(|bytes| bytes[7] = 99),
-            "99, which is not in the keyring",
+            "a key version that this proxy has not loaded",
         ),
         (with(|bytes| bytes[3] = 3), "suite"),
         (with(|bytes| bytes.truncate(30)), "cut off"),
@@ -210,6 +210,8 @@ fn what_cannot_be_opened_is_an_error_that_shows_nothing() {
             assert_eq!(refusal.kind, RefusalKind::CannotOpen);
             assert!(refusal.message.contains(words), "{refusal}");
             assert!(refusal.message.contains("address"), "{refusal}");
+            // The ids of keys are for the log alone.
+            assert!(!refusal.message.contains("key id"), "{refusal}");
         }
     }
 }
