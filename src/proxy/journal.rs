@@ -305,6 +305,9 @@ impl Journal {
                 return (collection.namespace.as_str().into(), path);
             }
         }
+        if let Some(field) = policy.known(id) {
+            return (Value::Null, field.path.clone());
+        }
         let digits: String = id.0.iter().map(|byte| format!("{byte:02x}")).collect();
         (Value::Null, format!("id:{digits}"))
     }
