@@ -212,7 +212,7 @@ fn tells_of_plaintext(
     let unknown = match (documents.holds, &documents.content) {
         (Holds::Statistics, _) => false,
         // The parts of an event are masked as such, and nothing else in it.
-        (Holds::Events, Content::Document(event)) => event.has_more_than(pipeline::PARTS),
+        (Holds::Events, Content::Document(event)) => event.has_more_than(pipeline::EVENT),
         (_, content) => content.is_mixed(),
     };
     if !unknown {

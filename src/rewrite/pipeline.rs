@@ -76,16 +76,7 @@ pub(super) enum Holds {
 }
 
 /// The parts of an event that are opened as such.
-const EVENT: &[&str] = &[
-    "ns",
-    "fullDocument",
-    "fullDocumentBeforeChange",
-    "updateDescription",
-    "operationDescription",
-];
-
-/// The same, and what tells which document it is about.
-pub(super) const PARTS: &[&str] = &[
+pub(super) const EVENT: &[&str] = &[
     "ns",
     "documentKey",
     "fullDocument",

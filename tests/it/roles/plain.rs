@@ -1,6 +1,7 @@
 //! Plain values that wait to be sealed are masked where they belong, and cannot be had
 //! from anywhere else.
 
+use super::watching::events;
 use super::*;
 
 async fn world() -> World {
@@ -47,6 +48,11 @@ async fn where_nothing_tells_what_a_plain_value_is_the_command_is_refused() {
         doc! { "find": "moving", "projection": { "x": "$ssn" } },
         doc! { "aggregate": "moving", "pipeline": [{ "$project": { "x": ["$ssn", "$city"] } }], "cursor": {} },
         doc! { "aggregate": "moving", "pipeline": [{ "$changeStream": {} }, { "$addFields": { "x": "$fullDocument.ssn" } }], "cursor": {} },
+        doc! { "aggregate": "moving", "pipeline": [{ "$changeStream": {} }, { "$addFields": { "documentKey": { "x": "$fullDocument.ssn" } } }], "cursor": {} },
+        doc! { "aggregate": 1, "pipeline": [{ "$changeStream": {} }, { "$addFields": { "x": "$fullDocument.ssn" } }], "cursor": {} },
+        doc! { "aggregate": "moving", "pipeline": [{ "$replaceWith": { "$mergeObjects": ["$payment", "$$ROOT"] } }], "cursor": {} },
+        doc! { "find": "moving", "projection": { "x": "$$ROOT" } },
+        doc! { "findAndModify": "moving", "query": { "_id": 1 }, "update": { "$set": { "city": "Ayr" } }, "fields": { "x": "$payment" } },
         doc! { "find": "system.profile" },
         doc! { "aggregate": "orders", "pipeline": [{ "$unionWith": "system.profile" }], "cursor": {} },
     ] {
@@ -57,6 +63,37 @@ async fn where_nothing_tells_what_a_plain_value_is_the_command_is_refused() {
         .support
         .refused(&doc! { "find": "oplog.rs", "limit": 1 })
         .await;
+    assert!(!world.support.saw_a_canary());
+}
+
+#[tokio::test]
+async fn events_about_plain_documents_show_masks() {
+    let mut world = world().await;
+    let stream = doc! { "$changeStream": { "fullDocument": "updateLookup" } };
+    for (on, stages) in [
+        (Bson::from("moving"), vec![stream.clone()]),
+        (Bson::from(1), vec![stream.clone()]),
+        (
+            "moving".into(),
+            vec![
+                stream,
+                doc! { "$replaceWith": { "_id": "$_id", "x": "$fullDocument" } },
+            ],
+        ),
+    ] {
+        let opened = doc! { "aggregate": on, "pipeline": stages, "cursor": {} };
+        let billing = world.billing.run(&opened).await;
+        let support = world.support.run(&opened).await;
+        let change = doc! { "update": "moving", "updates": [{ "q": { "_id": 1 }, "u": { "$set": { "city": "Ayr" } } }] };
+        world.billing.run(&change).await;
+        let back = doc! { "update": "moving", "updates": [{ "q": { "_id": 1 }, "u": { "$set": { "city": "Leith" } } }] };
+        world.billing.run(&back).await;
+        let plain = Bson::Array(events(&mut world.billing, &billing, 2).await);
+        let masked = Bson::Array(events(&mut world.support, &support, 2).await);
+        assert_eq!(count(&plain), 14);
+        assert_eq!(count(&masked), 0);
+        assert!(masked.to_string().contains("****9012"), "{masked}");
+    }
     assert!(!world.support.saw_a_canary());
 }
 

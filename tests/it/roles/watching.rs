@@ -6,7 +6,7 @@ use super::*;
 use crate::support::PATIENCE;
 
 /// The next so many events of a stream.
-async fn events(client: &mut Client, opened: &Document, count: usize) -> Vec<Bson> {
+pub(super) async fn events(client: &mut Client, opened: &Document, count: usize) -> Vec<Bson> {
     let mut cursor = opened.get_document("cursor").unwrap().clone();
     let deadline = Instant::now() + PATIENCE;
     let mut events = Vec::new();
