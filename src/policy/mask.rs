@@ -4,13 +4,13 @@ use crate::raw::{Doc, kind};
 use crate::schema::Mask;
 
 /// What stands for a value of which nothing is shown.
-const REDACTED: &str = "[redacted]";
+pub(super) const REDACTED: &str = "[redacted]";
 /// What stands for a part that is not shown.
-const STARS: &str = "****";
+pub(super) const STARS: &str = "****";
 /// How many characters [`Mask::Last4`] shows at most.
-const SHOWN: usize = 4;
+pub(super) const SHOWN: usize = 4;
 /// What a keyed hash begins with, and how many hexadecimal digits follow.
-const HASH: (&str, usize) = ("masked:", 32);
+pub(super) const HASH: (&str, usize) = ("masked:", 32);
 /// How deep in arrays values are looked at; deeper ones are taken for masked.
 const DEEPEST: usize = 200;
 

@@ -1,19 +1,11 @@
 //! What is shown in the place of a value to those who may not read it.
 
+use super::mask::{HASH, REDACTED, SHOWN, STARS};
 use super::{Field, Policy, PolicyError};
 use crate::keyring::NamedKey;
 use crate::raw::{Doc, Writer, kind};
 use crate::schema::Mask;
 use crate::seal::{FieldId, HashKey, SUBTYPE};
-
-/// What stands for a whole value.
-const REDACTED: &str = "[redacted]";
-/// What stands for the hidden part of a string. Its length tells nothing of the part's.
-const HIDDEN: &str = "****";
-/// What a hash begins with.
-const HASHED: &str = "masked:";
-/// How many characters of a string `last4` shows at most.
-const LAST: usize = 4;
 
 /// How the values of one field are shown, in the place of what they are.
 #[derive(Debug, Clone, Copy)]
@@ -89,7 +81,7 @@ impl Masking<'_> {
             (Mask::Hash, _, Some(key)) => {
                 let mut digits = [0; 32];
                 let hash = hexadecimal(key.hash(kind, value), &mut digits);
-                text(name, [HASHED, hash, ""], out);
+                text(name, [HASH.0, hash, ""], out);
             }
             (Mask::Last4 | Mask::First1 | Mask::Email, kind::STRING, _) => {
                 text(name, self.of_string(string(value)), out);
@@ -122,11 +114,11 @@ impl Masking<'_> {
             return [REDACTED, "", ""];
         };
         match self.mask {
-            Mask::Last4 => [HIDDEN, last(string), ""],
-            Mask::First1 => [first(string), HIDDEN, ""],
+            Mask::Last4 => [STARS, last(string), ""],
+            Mask::First1 => [first(string), STARS, ""],
             Mask::Email => match string.rsplit_once('@') {
                 Some((local, domain)) => [first(local), "****@", domain],
-                None => [HIDDEN, "", ""],
+                None => [STARS, "", ""],
             },
             _ => [REDACTED, "", ""],
         }
@@ -135,7 +127,7 @@ impl Masking<'_> {
 
 /// The last characters of a string: never more than are hidden.
 fn last(string: &str) -> &str {
-    let shown = LAST.min(string.chars().count() / 2);
+    let shown = SHOWN.min(string.chars().count() / 2);
     let from = match shown.checked_sub(1) {
         Some(before) => string.char_indices().rev().nth(before).map(|(at, _)| at),
         None => None,
@@ -243,6 +235,35 @@ mod tests {
     }
 
     #[test]
+    fn whatever_a_mask_shows_is_known_again_when_it_comes_back() {
+        let strings = [
+            "",
+            "a",
+            "ab",
+            "4929 1234",
+            "a@b.c",
+            "ada@example.com",
+            "@",
+            "日本@é.fr",
+        ];
+        let values =
+            strings
+                .map(Bson::from)
+                .into_iter()
+                .chain([bson!(5), bson!({"a": 1}), bson!(["a", 5])]);
+        for value in values {
+            for mask in Mask::WORDS.map(|word| Mask::named(word).unwrap()) {
+                let back = bson::serialize_to_vec(&doc! {"v": shown(mask, value.clone())}).unwrap();
+                let back = Doc::whole(&back).unwrap().first().unwrap().unwrap();
+                assert!(
+                    mask.could_have_made(back.kind, back.value()),
+                    "{mask:?}: {value}"
+                );
+            }
+        }
+    }
+
+    #[test]
     fn what_is_no_string_is_shown_by_no_part() {
         let parts = [Mask::Last4, Mask::First1, Mask::Email];
         for mask in parts.into_iter().chain([Mask::Redact, Mask::Ciphertext]) {
@@ -265,7 +286,7 @@ mod tests {
         let hash = |value: Bson| shown(Mask::Hash, value);
         let one = hash("secret".into());
         let text = one.as_str().unwrap();
-        let digits = text.strip_prefix(HASHED).unwrap();
+        let digits = text.strip_prefix(HASH.0).unwrap();
         assert_eq!(digits.len(), 32);
         assert!(digits.bytes().all(|digit| digit.is_ascii_hexdigit()));
         assert_eq!(one, hash("secret".into()));
