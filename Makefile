@@ -31,8 +31,8 @@ mongod: $(FIELDSEAL_MONGOD) ## install a mongod in .mongod/, unless there is one
 build: ## build fieldseal, optimised
 	$(CARGO) build --locked --release
 
-demo: mongod ## a guided tour, with its own mongod; ARGS=--exit ends it by itself
-	$(CARGO) run --locked --quiet -- demo $(ARGS)
+demo: mongod ## a guided tour, with its own mongod; ARGS=--exit ends it by itself, TLS=1 is over TLS
+	$(CARGO) run --locked --quiet -- demo $(if $(TLS),--tls) $(ARGS)
 
 test: $(if $(filter true,$(CI)),toolchains) ## everything: lint, unit and integration tests, drivers
 	@$(MAKE) --no-print-directory lint

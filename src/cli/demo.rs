@@ -3,26 +3,34 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bson::spec::BinarySubtype;
 use bson::{Bson, Document, doc};
+use mongodb::options::ClientOptions;
 use mongodb::{Client, Database};
 
 use super::Failure;
-use super::embedded::{Embedded, EmbeddedError};
+use super::embedded::{Certificates, Embedded, EmbeddedError};
 use super::serve::Stop;
-use crate::config::{AccessConfig, Address, Config, KeyringConfig, Limits, Log, Route, TlsConfig};
+use crate::config::{
+    AccessConfig, Address, ClientAuth, Config, IdentityFiles, KeyringConfig, Limits, ListenTls,
+    Log, MinVersion, Route, TlsConfig, UpstreamTls,
+};
 use crate::keyring::{KeyFile, Keyring, KeyringError, Material, UnsealSecret, UnsealSource};
 use crate::policy::{Policy, PolicyError};
 use crate::proxy::{BindError, PolicyCell, Proxy};
 use crate::schema::{DEFAULT_KEY, Format, Schema, SchemaErrors};
-use crate::tls::TlsCell;
+use crate::tls::{Tls, TlsError};
 
 /// The schema of the tour, which is also the example in the repository.
 const SCHEMA: &str = include_str!("../../schema/musiccorp.toml");
 
 const DATABASE: &str = "musiccorp";
+
+/// How long a client that must be turned away tries to get in.
+const TRY: Duration = Duration::from_secs(1);
 
 /// Why the tour ended early.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +47,8 @@ enum DemoError {
     Policy(#[from] PolicyError),
     #[error("{0}")]
     Bind(#[from] BindError),
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Tls(Vec<TlsError>),
     #[error("{0}")]
     Driver(#[from] mongodb::error::Error),
     #[error("cannot make a random secret: {0}")]
@@ -62,23 +72,24 @@ struct Stage {
     address: String,
 }
 
-/// Runs the tour; then stays until Ctrl-C, unless `exit` says to end.
-pub(super) fn run(exit: bool) -> Result<(), Failure> {
+/// Runs the tour, with TLS on both sides or without; then stays until Ctrl-C, unless `exit`
+/// says to end.
+pub(super) fn run(exit: bool, tls: bool) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(Failure::new)?;
     runtime.block_on(async {
         let mut stop = Stop::new()?;
-        show(exit, &mut stop).await.map_err(Failure::new)
+        show(exit, tls, &mut stop).await.map_err(Failure::new)
     })
 }
 
-async fn show(exit: bool, stop: &mut Stop) -> Result<(), DemoError> {
+async fn show(exit: bool, tls: bool, stop: &mut Stop) -> Result<(), DemoError> {
     say("Fieldseal demo: MusicCorp keeps its customers' secrets from its database.\n");
     say("Starting a mongod of its own …");
     let (stage, proxy) = tokio::select! {
-        set = Stage::set() => set?,
+        set = Stage::set(tls) => set?,
         () = stop.asked() => return Ok(()),
     };
     let (end, ended) = tokio::sync::oneshot::channel::<()>();
@@ -110,8 +121,8 @@ async fn show(exit: bool, stop: &mut Stop) -> Result<(), DemoError> {
 }
 
 impl Stage {
-    async fn set() -> Result<(Self, Proxy), DemoError> {
-        let mongod = Embedded::start().await?;
+    async fn set(tls: bool) -> Result<(Self, Proxy), DemoError> {
+        let mongod = Embedded::start(tls).await?;
         let keyring = mongod.folder().join("keyring.json");
         let secret = UnsealSecret::parse(Material::random()?.expose())?;
         let keys = KeyFile::init(&keyring, &secret, [DEFAULT_KEY])?;
@@ -135,16 +146,17 @@ impl Stage {
                 advertise: None,
                 insecure: false,
             }],
-            tls: TlsConfig::default(),
+            tls: mongod.certificates().map(both_sides).unwrap_or_default(),
             limits: Limits::default(),
             access: AccessConfig::default(),
             audit: None,
             log: Log::default(),
         };
-        let proxy = Proxy::bind(&config, Arc::clone(&policy), TlsCell::default()).await?;
+        let tls = Tls::load(&config.tls).map_err(DemoError::Tls)?.into_cell();
+        let proxy = Proxy::bind(&config, Arc::clone(&policy), tls).await?;
         let address = proxy.addresses().first().cloned().unwrap_or_default();
-        let through = Client::with_uri_str(Embedded::uri(&address)).await?;
-        let direct = Client::with_uri_str(Embedded::uri(&mongod.address())).await?;
+        let through = Client::with_uri_str(mongod.uri(&address)).await?;
+        let direct = Client::with_uri_str(mongod.uri(&mongod.address())).await?;
         let stage = Self {
             mongod,
             keyring,
@@ -165,7 +177,11 @@ impl Stage {
         self.side_by_side(&service, &stored).await?;
         self.query(&service).await?;
         self.refused(&service).await?;
-        self.rotate(&service, &stored).await
+        self.rotate(&service, &stored).await?;
+        if self.mongod.certificates().is_some() {
+            self.turned_away().await?;
+        }
+        Ok(())
     }
 
     async fn load(&self, service: &Database) -> Result<(), DemoError> {
@@ -315,16 +331,42 @@ impl Stage {
         Ok(())
     }
 
+    async fn turned_away(&self) -> Result<(), DemoError> {
+        chapter(
+            6,
+            "All of this was over TLS 1.3, with certificates on all sides; nobody gets in without one",
+        );
+        let mongod = self.mongod.address();
+        for (whose, address) in [("Fieldseal", &self.address), ("MongoDB itself", &mongod)] {
+            let mut options = ClientOptions::parse(Embedded::plain_uri(address)).await?;
+            options.server_selection_timeout = Some(TRY);
+            let stranger = Client::with_options(options)?;
+            let asked = stranger
+                .database(DATABASE)
+                .run_command(doc! {"ping": 1})
+                .await;
+            stranger.shutdown().immediate(true).await;
+            if asked.is_ok() {
+                return Err(DemoError::Wrong("a client without TLS was served"));
+            }
+            say(&format!(
+                "   {whose:<16} a client without TLS is turned away"
+            ));
+        }
+        Ok(())
+    }
+
     /// Says where to connect; then stays, unless `exit` says to end.
     async fn farewell(&self, exit: bool) {
-        chapter(6, "Try it");
+        let with_tls = self.mongod.certificates().is_some();
+        chapter(if with_tls { 7 } else { 6 }, "Try it");
         say(&format!(
             "   through Fieldseal   {}",
-            Embedded::uri(&self.address)
+            self.mongod.uri(&self.address)
         ));
         say(&format!(
             "   MongoDB itself      {}",
-            Embedded::uri(&self.mongod.address())
+            self.mongod.uri(&self.mongod.address())
         ));
         if exit {
             return;
@@ -333,6 +375,28 @@ impl Stage {
             "\n   mongosh with either; database `musiccorp`. Ctrl-C ends the demo and removes its data.",
         );
         std::future::pending::<()>().await;
+    }
+}
+
+/// TLS with services and with MongoDB, each with certificates on both ends.
+fn both_sides(certificates: &Certificates) -> TlsConfig {
+    let identity = IdentityFiles {
+        cert: certificates.proxy(),
+        key: certificates.proxy(),
+    };
+    TlsConfig {
+        listen: Some(ListenTls {
+            identity: identity.clone(),
+            client_ca: Some(certificates.authority()),
+            client_auth: ClientAuth::Required,
+            min_version: MinVersion::Tls13,
+        }),
+        upstream: Some(UpstreamTls {
+            ca: Some(certificates.authority()),
+            identity: Some(identity),
+            server_name: None,
+            pins: Vec::new(),
+        }),
     }
 }
 

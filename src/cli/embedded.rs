@@ -11,6 +11,8 @@ use mongodb::options::ClientOptions;
 use rand::RngExt;
 use tokio::process::{Child, Command};
 
+use super::{Failure, certs};
+
 /// The environment variable that names the mongod to start.
 pub(crate) const MONGOD: &str = "FIELDSEAL_MONGOD";
 
@@ -33,6 +35,9 @@ pub(crate) enum EmbeddedError {
     /// Its folder cannot be made.
     #[error("cannot make a folder for it: {0}")]
     Folder(#[from] std::io::Error),
+    /// It has no certificates.
+    #[error("{}", .0.lines().join("; "))]
+    Certificates(Failure),
     /// It ended by itself.
     #[error("mongod ended by itself ({0}); its log said: {1}")]
     Ended(std::process::ExitStatus, String),
@@ -46,8 +51,51 @@ pub(crate) enum EmbeddedError {
 pub(crate) struct Embedded {
     child: Child,
     port: u16,
+    /// None without TLS.
+    certificates: Option<Certificates>,
     /// Dropped after the process is.
     folder: Folder,
+}
+
+/// Certificates that were made for this mongod, as `fieldseal certs` makes them.
+#[derive(Debug, Clone)]
+pub(crate) struct Certificates(PathBuf);
+
+impl Certificates {
+    /// How many days they hold: longer than anybody looks at a tour.
+    const DAYS: u16 = 30;
+
+    fn make(folder: PathBuf) -> Result<Self, EmbeddedError> {
+        certs::run(&folder, &[], Self::DAYS).map_err(EmbeddedError::Certificates)?;
+        Ok(Self(folder))
+    }
+
+    /// The authority's certificate.
+    pub(crate) fn authority(&self) -> PathBuf {
+        self.0.join("ca.pem")
+    }
+
+    /// The proxy's certificate and key, for both sides.
+    pub(crate) fn proxy(&self) -> PathBuf {
+        self.0.join("proxy.pem")
+    }
+
+    fn mongod(&self) -> PathBuf {
+        self.0.join("mongod.pem")
+    }
+
+    fn client(&self) -> PathBuf {
+        self.0.join("client.pem")
+    }
+
+    /// What a connection string needs besides.
+    fn options(&self) -> String {
+        format!(
+            "&tls=true&tlsCAFile={}&tlsCertificateKeyFile={}",
+            self.authority().display(),
+            self.client().display()
+        )
+    }
 }
 
 /// A folder that is removed when dropped.
@@ -83,14 +131,26 @@ impl Drop for Folder {
 
 impl Embedded {
     /// Starts one on a loopback port that the system picks, and waits until it is primary.
-    pub(crate) async fn start() -> Result<Self, EmbeddedError> {
+    /// With TLS it lets in only who shows a certificate of an authority made for it.
+    pub(crate) async fn start(tls: bool) -> Result<Self, EmbeddedError> {
         let folder = Folder::new()?;
+        let certificates = tls
+            .then(|| Certificates::make(folder.0.join("certs")))
+            .transpose()?;
         let program = std::env::var_os(MONGOD).unwrap_or_else(|| "mongod".into());
         // The port is free now; if another takes it first, mongod says so and ends.
         let port = std::net::TcpListener::bind("127.0.0.1:0")?
             .local_addr()?
             .port();
-        let child = Command::new(&program)
+        let mut command = Command::new(&program);
+        if let Some(certificates) = &certificates {
+            command
+                .args(["--tlsMode", "requireTLS", "--tlsCAFile"])
+                .arg(certificates.authority())
+                .arg("--tlsCertificateKeyFile")
+                .arg(certificates.mongod());
+        }
+        let child = command
             .args([
                 "--bind_ip",
                 "127.0.0.1",
@@ -120,6 +180,7 @@ impl Embedded {
         let mut embedded = Self {
             child,
             port,
+            certificates,
             folder,
         };
         embedded.become_primary().await?;
@@ -136,13 +197,29 @@ impl Embedded {
         &self.folder.0
     }
 
+    /// Its certificates and those of who speaks with it; none without TLS.
+    pub(crate) fn certificates(&self) -> Option<&Certificates> {
+        self.certificates.as_ref()
+    }
+
     /// A connection string for this mongod, or for what stands before it.
-    pub(crate) fn uri(address: &str) -> String {
+    pub(crate) fn uri(&self, address: &str) -> String {
+        Self::plain_uri(address) + &self.tls_options()
+    }
+
+    /// The same without what TLS needs.
+    pub(crate) fn plain_uri(address: &str) -> String {
         format!("mongodb://{address}/?replicaSet={REPLICA_SET}")
     }
 
+    fn tls_options(&self) -> String {
+        let certificates = self.certificates.as_ref();
+        certificates.map(Certificates::options).unwrap_or_default()
+    }
+
     async fn become_primary(&mut self) -> Result<(), EmbeddedError> {
-        let uri = format!("mongodb://{}/?directConnection=true", self.address());
+        let (address, tls) = (self.address(), self.tls_options());
+        let uri = format!("mongodb://{address}/?directConnection=true{tls}");
         let mut options = ClientOptions::parse(uri)
             .await
             .map_err(EmbeddedError::NotPrimary)?;

@@ -77,6 +77,9 @@ enum Command {
         /// End after the tour instead of staying until Ctrl-C.
         #[arg(long)]
         exit: bool,
+        /// With TLS and certificates on both sides, made for the tour.
+        #[arg(long)]
+        tls: bool,
     },
 }
 
@@ -223,7 +226,7 @@ pub fn run() -> ExitCode {
             hosts,
             days,
         } => certs::run(&directory, &hosts, days).and_then(|report| print(&report.text)),
-        Command::Demo { exit } => demo::run(exit),
+        Command::Demo { exit, tls } => demo::run(exit, tls),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -59,6 +59,30 @@ async fn the_demo_shows_no_plaintext_on_mongodbs_side_and_leaves_nothing_behind(
 }
 
 #[tokio::test]
+async fn the_demo_over_tls_turns_away_who_speaks_without_and_leaves_nothing_behind() {
+    let place = Place::new();
+    let folder = place.path("tmp");
+    fs::create_dir(&folder).unwrap();
+    let mongod = mongod_path();
+    let environment = [("FIELDSEAL_MONGOD", &*mongod), ("TMPDIR", &*folder)];
+    let output = run(["demo", "--tls", "--exit"], &environment).await;
+    assert_eq!(output.status.code(), Some(0), "{}", error_text(&output));
+    assert_eq!(error_text(&output), "");
+    assert_nothing_left(&folder);
+    let tour = String::from_utf8(output.stdout).unwrap();
+    let away = tour.matches("a client without TLS is turned away");
+    assert_eq!(away.count(), 2, "{tour}");
+    let strings = tour.lines().filter(|line| line.contains("mongodb://"));
+    let complete = strings.filter(|line| {
+        let options = ["tls=true", "tlsCAFile=", "tlsCertificateKeyFile="];
+        options.iter().all(|option| line.contains(option))
+    });
+    assert_eq!(complete.count(), 2, "{tour}");
+    let (_, mongodb) = side_by_side(&tour);
+    assert!(!mongodb.contains("Ada Marsh"), "{tour}");
+}
+
+#[tokio::test]
 async fn a_demo_that_is_told_to_stop_leaves_nothing_behind() {
     for (signal, once) in [
         ("TERM", "mongosh with either"),

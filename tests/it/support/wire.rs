@@ -87,6 +87,18 @@ impl Wire {
         frames
     }
 
+    /// Reads bytes until the connection closes, frames or not.
+    ///
+    /// # Panics
+    /// When it stays open.
+    pub(crate) async fn rest(&mut self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let reading = self.stream.read_to_end(&mut bytes);
+        // A reset is an end too.
+        let _ = timeout(PATIENCE, reading).await.expect("no end");
+        bytes
+    }
+
     /// Sends a command, numbered, with these flags and no sequences. Gives its number.
     pub(crate) async fn command(&mut self, flags: u32, command: &Document) -> i32 {
         self.sections(flags, &body(command)).await

@@ -1,7 +1,5 @@
 //! TLS towards clients.
 
-use std::process::Command;
-
 use mongodb::Client as Driver;
 use mongodb::bson::{Document, doc};
 use mongodb::options::{ClientOptions, Tls, TlsOptions};
@@ -205,54 +203,6 @@ async fn tls_1_2_is_refused_unless_the_configuration_says_otherwise() {
     assert_eq!(client.version(), ProtocolVersion::TLSv1_2);
     let client = Client::connect(&address, &Manner::new(ca.ca())).await;
     assert_eq!(client.unwrap().version(), ProtocolVersion::TLSv1_3);
-}
-
-/// Whether `openssl s_client` gets through a handshake with these arguments.
-fn openssl(address: &str, ca: &Authority, arguments: &[&str]) -> bool {
-    let output = Command::new("openssl")
-        .args(["s_client", "-connect", address, "-verify_return_error"])
-        .arg("-CAfile")
-        .arg(ca.ca())
-        .args(arguments)
-        .stdin(std::process::Stdio::null())
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    let trusts = said.contains("Verify return code: 0 (ok)");
-    // What it says too where no certificate came.
-    trusts && !said.contains("Cipher is (NONE)")
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn openssl_gets_no_version_or_suite_below_the_configured() {
-    if Command::new("openssl").arg("version").output().is_err() {
-        eprintln!("openssl is not here: its client was not tried");
-        return;
-    }
-    let ca = Authority::new("openssl");
-    let server = ca.issue(Wish::default());
-    let newest = proxy(&listen(&server, "")).await;
-    let both = proxy(&listen(&server, "min_version = \"1.2\"\n")).await;
-    // The lowest level lets openssl itself offer what is broken.
-    let broken = "ALL:COMPLEMENTOFALL:@SECLEVEL=0";
-    let weak = "ECDHE-ECDSA-AES128-SHA:ECDHE-ECDSA-AES256-SHA384:AES128-SHA:ECDHE-ECDSA-AES128-SHA256:@SECLEVEL=0";
-    for (arguments, of_newest, of_both) in [
-        (&["-tls1_3"][..], true, true),
-        (&["-tls1_2"], false, true),
-        (
-            &["-tls1_2", "-cipher", "ECDHE-ECDSA-AES256-GCM-SHA384"],
-            false,
-            true,
-        ),
-        (&["-tls1_2", "-cipher", weak], false, false),
-        (&["-tls1_1", "-cipher", broken], false, false),
-        (&["-tls1", "-cipher", broken], false, false),
-    ] {
-        let outcome = openssl(&newest.addresses()[0], &ca, arguments);
-        assert_eq!(outcome, of_newest, "{arguments:?}");
-        let outcome = openssl(&both.addresses()[0], &ca, arguments);
-        assert_eq!(outcome, of_both, "{arguments:?}, min_version 1.2");
-    }
 }
 
 #[tokio::test]

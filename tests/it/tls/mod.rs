@@ -4,7 +4,9 @@ pub(crate) mod authority;
 mod certs;
 pub(crate) mod client;
 mod listen;
+mod openssl;
 mod reload;
+mod table;
 mod upstream;
 
 use std::path::Path;

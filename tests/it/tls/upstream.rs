@@ -20,17 +20,17 @@ use crate::support::{
 };
 
 /// A mongod that requires TLS and certificates, with its authority.
-struct Secured {
-    ca: Authority,
-    set: ReplicaSet,
+pub(super) struct Secured {
+    pub(super) ca: Authority,
+    pub(super) set: ReplicaSet,
     /// A certificate that it lets in.
     client: std::path::PathBuf,
     /// The pin of its own.
-    pin: String,
+    pub(super) pin: String,
 }
 
 impl Secured {
-    async fn start() -> Self {
+    pub(super) async fn start() -> Self {
         let ca = Authority::new("mongodb");
         let identity = ca.directory().join("mongod.pem");
         let pin = ca.issue_with_pin(&identity, Wish::default());
@@ -58,7 +58,7 @@ impl Secured {
     }
 
     /// `[tls.upstream]` as it is right, and further lines.
-    fn section(&self, more: &str) -> String {
+    pub(super) fn section(&self, more: &str) -> String {
         upstream(&self.ca.ca(), &format!("cert = {:?}\n{more}", self.client))
     }
 }
