@@ -17,13 +17,14 @@ export FIELDSEAL_MONGOD
 VENV := $(CURDIR)/.venv
 VENV_READY := $(VENV)/.ready
 SUITES_READY := $(VENV)/.ready-suites
+DEPLOY_READY := $(VENV)/.ready-deploy
 NODE := tests/drivers/node
 NODE_READY := $(NODE)/node_modules/.ready
 
-.PHONY: help mongod build demo test rust-test driver-test suites soak fmt lint bench bench-life check docs clean toolchains node
+.PHONY: help mongod build demo test rust-test driver-test deploy-test suites soak fmt lint bench bench-life bench-perimeter check docs clean toolchains node
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-12s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-16s %s\n", $$1, $$2 }'
 
 mongod: $(FIELDSEAL_MONGOD) ## install a mongod in .mongod/, unless there is one
 	@echo "mongod: $(FIELDSEAL_MONGOD)"
@@ -38,6 +39,7 @@ test: $(if $(filter true,$(CI)),toolchains) ## everything: lint, unit and integr
 	@$(MAKE) --no-print-directory lint
 	@$(MAKE) --no-print-directory rust-test
 	@$(MAKE) --no-print-directory driver-test
+	@$(MAKE) --no-print-directory deploy-test
 
 rust-test: mongod ## the Rust tests, those against a real mongod included
 	$(CARGO) test --locked $(ARGS)
@@ -47,6 +49,10 @@ driver-test: mongod $(VENV_READY) $(SUITES_READY) node ## the drivers of other l
 	$(VENV)/bin/python tests/drivers/run.py $(ARGS)
 	$(if $(ARGS),,$(VENV)/bin/python tests/drivers/run.py --tls)
 	$(if $(ARGS),,$(VENV)/bin/python tests/suites/run.py --quick)
+
+deploy-test: mongod $(VENV_READY) $(DEPLOY_READY) node ## what is in deploy/, run and checked without containers
+	$(CARGO) build --locked
+	$(VENV)/bin/python tests/deploy/run.py $(ARGS)
 
 suites: mongod $(SUITES_READY) ## PyMongo's own tests, directly and through the proxy; takes about 20 minutes
 	$(CARGO) build --locked
@@ -70,6 +76,9 @@ check: lint ## what needs no mongod: lint and unit tests
 
 bench-life: mongod $(VENV_READY) build ## what rotating 200,000 documents costs services that go on
 	$(VENV)/bin/python benches/life.py $(ARGS)
+
+bench-perimeter: mongod $(VENV_READY) build ## what TLS, roles, audit and limits cost, as ratios
+	$(VENV)/bin/python benches/perimeter.py $(ARGS)
 
 docs: ## write docs/operators.md anew, from the table of the tests
 	FIELDSEAL_WRITE_DOCS=1 $(CARGO) test --locked --test it -- operators::the_page_says_what_the_table_does
@@ -95,6 +104,10 @@ $(VENV_READY): tests/tools/requirements.txt
 	@touch $@
 
 $(SUITES_READY): tests/suites/requirements.txt $(VENV_READY)
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
+$(DEPLOY_READY): tests/deploy/requirements.txt $(VENV_READY)
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@
 
