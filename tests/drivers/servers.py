@@ -80,10 +80,10 @@ class Mongod(Server):
 
     A member that waits to be initiated has `others=None`.
 
-    `parameters` are mongod's, as `name=value`; `cache` is in GB.
+    `parameters` are mongod's, as `name=value`; `cache` is in GB; `arguments` are further ones of its command.
     """
 
-    def __init__(self, scratch, parameters=(), cache=0.25, others=()):
+    def __init__(self, scratch, parameters=(), cache=0.25, others=(), arguments=()):
         # Between the look for a free port and mongod's bind, another may take it.
         for _ in range(5):
             self.port = free_port()
@@ -93,7 +93,7 @@ class Mongod(Server):
             command = mongod_command(self.port, folder, self.log, cache)
             for parameter in ("diagnosticDataCollectionEnabled=false", *parameters):
                 command += ["--setParameter", parameter]
-            super().__init__(command, folder / "output")
+            super().__init__([*command, *arguments], folder / "output")
             if self.wait_for(self.log, lambda text: '"Waiting for connections"' in text):
                 break
             print((folder / "output").read_text(errors="replace"))
