@@ -36,13 +36,13 @@ give() {
     echo "made $folder/$3" >&2
 }
 
-# Random bytes in base64 on one line, under a name.
+# Random bytes in base64 on one line, under a name; the last two digits may be others.
 random() {
     if [ -e "$folder/$3" ]; then
         echo "$folder/$3 is there already" >&2
         return
     fi
-    head -c "$2" /dev/urandom | base64 | tr -d '\n' >"$work/random"
+    head -c "$2" /dev/urandom | base64 | tr -d '\n' | tr '+/' "${4:-+/}" >"$work/random"
     give "$1" "$work/random" "$3"
 }
 
@@ -70,8 +70,9 @@ missing() {
 random $proxy_user 32 fieldseal_unseal
 # What members of the replica set know each other by.
 random $mongod_user 512 mongodb_keyfile
-random $mongod_user 24 mongodb_admin_password
-random $mongod_user 24 mongodb_service_password
+# Passwords that a connection string takes as they are.
+random $mongod_user 24 mongodb_admin_password _-
+random $mongod_user 24 mongodb_service_password _-
 
 # Two authorities that know nothing of each other: with a certificate of a
 # service nobody gets into MongoDB, past the proxy. MongoDB's signs for mongod
@@ -93,7 +94,7 @@ if missing services; then
     mv "$work/services/ca.pem" "$folder/services_ca.pem"
     for file in client.pem ca-key.pem; do
         # Not for a container: for who runs this.
-        [ -z "${SUDO_UID:-}" ] || chown "$SUDO_UID:$SUDO_GID" "$work/services/$file"
+        [ -z "${SUDO_UID:-}" ] || chown "$SUDO_UID:${SUDO_GID:-$SUDO_UID}" "$work/services/$file"
         mv "$work/services/$file" "$folder/services_$file"
     done
 fi

@@ -109,7 +109,11 @@ async fn the_form_of_the_message_does_not_help_a_sealed_value_through() {
     let value = sealed(sealed_bytes(world.raw(1).await.get("note").unwrap()));
     let person = doc! { "_id": 9, "open": [{ "x": value }] };
     let insert = doc! { "insert": "plain", "$db": world.through.name() };
-    let sections = [body(&insert), sequence_of("documents", &[person.clone()])].concat();
+    let sections = [
+        body(&insert),
+        sequence_of("documents", std::slice::from_ref(&person)),
+    ]
+    .concat();
     let whole = msg(0, &sections);
     let legacy = doc! { "insert": "plain", "documents": [person] };
     let namespace = format!("{}.$cmd", world.through.name());

@@ -138,7 +138,8 @@ async fn only_a_right_client_of_a_right_version_is_served_and_only_with_a_right_
                 log_level: "debug",
                 ..ProxyOptions::default()
             };
-            let proxy = Proxy::start_through(&secured.set, &[member.clone()], options).await;
+            let upstreams = [member.clone()];
+            let proxy = Proxy::start_through(&secured.set, &upstreams, options).await;
             for (_, version, outcomes) in TABLE.iter().filter(|row| row.0 == min) {
                 for ((what, identity), expected) in shown.iter().zip(outcomes) {
                     let manner = Manner {
