@@ -46,7 +46,7 @@ ssn     = {{ type = "string", queries = ["equality"] }}
 card    = {{ type = "string"{card} }}
 address = {{}}
 """
-MASKED = ', read = ["billing"], mask = "last4"'
+MASKED = ', read = ["billing"], write = ["billing", "support"], mask = "last4"'
 AUDITED = ", audit = true"
 
 ROLES = '[access]\n[[access.principals]]\naddress = "127.0.0.1"\nroles = ["{role}"]\n[access.roles.support]\n[access.roles.billing]\n'
