@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use tracing::Level;
 
 use super::link::Ended;
+use super::login::News;
 use crate::access::Principal;
 use crate::observe::audit::{Audit, Event};
 use crate::policy::{Collection, Policy};
@@ -135,30 +136,21 @@ impl Journal {
         }
     }
 
-    /// Remembers that MongoDB has let the client in as `principal.user`.
-    #[expect(dead_code, reason = "for whoever follows logins")]
-    pub(super) async fn authenticated(&self, principal: &Principal, mechanism: &str) {
-        if self.audit.is_on() {
-            let event = self.event("authenticated", principal);
-            self.audit.note(event.with("mechanism", mechanism)).await;
+    /// Remembers what came of a login. If it succeeded, `principal` is who the client is now.
+    pub(super) async fn login(&self, principal: &Principal, news: &News) {
+        if !self.audit.is_on() {
+            return;
         }
-    }
-
-    /// Remembers that MongoDB has not let it in as `user`, `user@db`.
-    #[expect(dead_code, reason = "for whoever follows logins")]
-    pub(super) async fn not_authenticated(
-        &self,
-        principal: &Principal,
-        user: &str,
-        mechanism: &str,
-    ) {
-        if self.audit.is_on() {
-            let event = self
+        let event = match news {
+            News::In { mechanism } => self
+                .event("authenticated", principal)
+                .with("mechanism", mechanism.as_str()),
+            News::Failed { user, mechanism } => self
                 .event("authentication_failed", principal)
-                .with("as", user)
-                .with("mechanism", mechanism);
-            self.audit.note(event).await;
-        }
+                .with_some("as", user.as_deref())
+                .with("mechanism", mechanism.as_str()),
+        };
+        self.audit.note(event).await;
     }
 
     /// A request came.

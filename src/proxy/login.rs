@@ -28,6 +28,7 @@ pub(super) struct Login {
     vouched: Option<Vouched>,
     /// Whether the proxy has logged in since that was asked last.
     has_vouched: bool,
+    news: Option<News>,
 }
 
 /// A login that was begun and has not ended. MongoDB knows one at a time.
@@ -97,6 +98,23 @@ pub(super) enum Admitted {
     Failed(Refusal, Ended),
 }
 
+/// What came of a login, to be told.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum News {
+    /// MongoDB has let the client in.
+    In {
+        /// By which mechanism.
+        mechanism: String,
+    },
+    /// It has not.
+    Failed {
+        /// `user@db`, if the mechanism tells it here.
+        user: Option<String>,
+        /// By which mechanism.
+        mechanism: String,
+    },
+}
+
 /// How an answer of MongoDB changes who the client is.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Change {
@@ -120,7 +138,13 @@ impl Login {
             logged_in: None,
             vouched,
             has_vouched: false,
+            news: None,
         }
+    }
+
+    /// What came of a login since this was asked last.
+    pub(super) fn news(&mut self) -> Option<News> {
+        self.news.take()
     }
 
     /// Whether the proxy has logged in for the client since this was asked last, so that
@@ -177,6 +201,10 @@ impl Login {
         if let Err(failure) = credential::log_in(&credential, link, question, reply).await? {
             let user = credential.name();
             tracing::warn!(client = %self.client, ?user, reason = %failure, "a login for a client's certificate failed");
+            self.news = Some(News::Failed {
+                user: Some(user.clone()),
+                mechanism: crate::access::scram::MECHANISM.to_owned(),
+            });
             let refusal = Refusal::new(
                 RefusalKind::AuthenticationFailed,
                 "the proxy could not log in at MongoDB for this client's certificate; its log says why",
@@ -186,6 +214,9 @@ impl Login {
         let user = credential.name();
         let mechanism = crate::access::scram::MECHANISM;
         tracing::info!(client = %self.client, ?user, mechanism, certificate = true, "authenticated");
+        self.news = Some(News::In {
+            mechanism: mechanism.to_owned(),
+        });
         if let Some(vouched) = &mut self.vouched {
             vouched.state = State::In;
         }
@@ -307,6 +338,10 @@ impl Login {
                 let mechanism = start.mechanism();
                 let user = user.as_deref().map(tracing::field::debug);
                 tracing::warn!(client = %self.client, user, mechanism, "a login failed");
+                self.news = Some(News::Failed {
+                    user: start.name(),
+                    mechanism: mechanism.to_owned(),
+                });
                 None
             }
             Step::Leave(database) => match succeeded(body)? {
@@ -342,6 +377,9 @@ impl Login {
         let mechanism = start.mechanism();
         let shown = user.as_deref().map(tracing::field::debug);
         tracing::info!(client = %self.client, user = shown, mechanism, "authenticated");
+        self.news = Some(News::In {
+            mechanism: mechanism.to_owned(),
+        });
         self.logged_in = Some(LoggedIn {
             user: user.clone(),
             database: start.database.clone(),

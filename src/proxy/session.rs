@@ -292,6 +292,9 @@ impl Session {
         let admitted = (self.login)
             .admit(&message, who, policy.access(), link, [built, reply])
             .await?;
+        if let Some(news) = self.login.news() {
+            self.journal.login(&self.principal, &news).await;
+        }
         if self.login.has_vouched() {
             policy = self.shared.policy_for(&self.principal);
             self.policy = Some(Arc::downgrade(&policy));
@@ -438,6 +441,9 @@ impl Session {
             Some(Change::LoggedIn(user)) => (self.principal.user, self.policy) = (user, None),
             Some(Change::LoggedOut) => (self.principal.user, self.policy) = (None, None),
             None => {}
+        }
+        if let Some(news) = self.login.news() {
+            self.journal.login(&self.principal, &news).await;
         }
         let revealed = match (&treatment.plan, &reply) {
             (ReplyPlan::Hello, _) => {
