@@ -17,6 +17,7 @@ use crate::access::{Access, CommandRules, RoleSet};
 use crate::keyring::{KeyId, Keyring, Material, NamedKey, State, Suite};
 use crate::schema::{CollectionRule, FieldRule, OnPlaintext, Schema, Tree, Types};
 pub use access::FieldAccess;
+use access::Held;
 pub use equality::{Equality, Tokens};
 pub use index_names::{Shown, has_reserved_name, users_name, with_users_names};
 pub use indexes::{Found, Indexes, Listed};
@@ -53,8 +54,8 @@ pub struct Policy {
     commands: CommandRules,
     /// Whose it is; none means that of who may do everything.
     roles: Option<RoleSet>,
-    /// The same for those who have some of the roles.
-    held: Mutex<HashMap<RoleSet, Arc<Policy>>>,
+    /// The same for those who have some of the roles; owned by the one for all.
+    held: Held,
     /// Whether a value of a field that the schema does not name is masked: it may be of one
     /// that was open to some roles only, and was taken out of the schema.
     masks_unknown: bool,
@@ -482,7 +483,7 @@ impl Policy {
             access,
             commands: CommandRules::default(),
             roles: None,
-            held: Mutex::default(),
+            held: Held::default(),
             masks_unknown: false,
         })
     }
@@ -749,6 +750,14 @@ pub(crate) mod fixture {
     /// The same with `rule` for every field, as it stands for who has `roles`. There are
     /// the roles `reader` and `writer`.
     pub(crate) fn held_by(rule: &AccessRule, roles: &[&str]) -> Arc<Policy> {
+        let policy = for_all(rule);
+        let role = |name: &&str| policy.access.role(name).unwrap();
+        let held = roles.iter().map(role).fold(RoleSet::NONE, RoleSet::union);
+        policy.held_by(held)
+    }
+
+    /// The same for who may do everything.
+    pub(crate) fn for_all(rule: &AccessRule) -> Arc<Policy> {
         let principals = ["reader", "writer"].map(|role| PrincipalRule {
             roles: vec![role.to_owned()],
             ..PrincipalRule::default()
@@ -759,16 +768,12 @@ pub(crate) mod fixture {
             ..AccessConfig::default()
         });
         let access = Arc::new(access.unwrap());
-        let held = roles.iter().fold(RoleSet::NONE, |held, role| {
-            held.union(access.role(role).unwrap())
-        });
         let mut rules = rules();
         for field in rules.iter_mut().flat_map(|rule| &mut rule.fields) {
             field.access = rule.clone();
         }
         let schema = Arc::new(Schema::from_rules(rules));
-        let policy = Policy::with_access(schema, Arc::new(keyring()), access).unwrap();
-        Arc::new(policy).held_by(held)
+        Arc::new(Policy::with_access(schema, Arc::new(keyring()), access).unwrap())
     }
 
     /// The same with another keyring.

@@ -1,6 +1,7 @@
 //! What the one whom a policy is for may do with a field.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use super::{Collection, Field, Policy};
 use crate::access::{Access, CommandRules, RoleSet};
@@ -58,6 +59,28 @@ impl FieldAccess {
     }
 }
 
+/// The policies for those who have some of the roles, by these roles.
+type HeldPolicies = Mutex<HashMap<RoleSet, Arc<Policy>>>;
+
+/// What a policy has of those that are made of one.
+#[derive(Debug)]
+pub(super) enum Held {
+    /// The one that they are made of keeps them.
+    Owned(Arc<HeldPolicies>),
+    /// One of them only knows the others, so that none outlives the first.
+    Within(Weak<HeldPolicies>),
+}
+
+impl Default for Held {
+    fn default() -> Self {
+        Self::Owned(Arc::default())
+    }
+}
+
+fn lock(all: &HeldPolicies) -> MutexGuard<'_, HashMap<RoleSet, Arc<Policy>>> {
+    all.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Field {
     /// Whether who the policy is for may not read it, so that nothing may be asked of it.
     pub fn is_masked(&self) -> bool {
@@ -109,20 +132,36 @@ impl Policy {
         if rules.is_empty() && !self.rules.iter().any(restricted) {
             return Arc::clone(self);
         }
-        let mut held = self
-            .held
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let Held::Owned(all) = &self.held else {
+            return Arc::clone(self);
+        };
+        let mut held = lock(all);
         let made = held
             .entry(roles)
-            .or_insert_with(|| Arc::new(self.derive(roles)));
+            .or_insert_with(|| Arc::new(self.derive(roles, Arc::downgrade(all))));
         Arc::clone(made)
     }
 
-    fn derive(&self, roles: RoleSet) -> Self {
+    /// Takes for old what was listed of the views of one database, or of all: a command has
+    /// changed them, for everyone.
+    pub fn outdate_views(&self, database: Option<&str>) {
+        self.views.outdate(database);
+        let all = match &self.held {
+            Held::Owned(all) => Some(Arc::clone(all)),
+            Held::Within(all) => all.upgrade(),
+        };
+        for policy in all
+            .iter()
+            .flat_map(|all| lock(all).values().cloned().collect::<Vec<_>>())
+        {
+            policy.views.outdate(database);
+        }
+    }
+
+    fn derive(&self, roles: RoleSet, all: Weak<HeldPolicies>) -> Self {
         let rules: Vec<_> = self.rules.iter().map(|rule| rule.held_by(roles)).collect();
-        let mut fields = std::collections::HashMap::new();
-        let mut exact = std::collections::HashMap::new();
+        let mut fields = HashMap::new();
+        let mut exact = HashMap::new();
         for rule in rules.iter().filter(|rule| !rule.namespace.contains('*')) {
             for field in &rule.fields {
                 fields.insert(field.id, Arc::clone(field));
@@ -135,7 +174,7 @@ impl Policy {
             exact,
             masks_unknown: rules.iter().any(|rule| rule.has_masked()),
             rules,
-            matched: std::sync::Mutex::default(),
+            matched: Mutex::default(),
             fields,
             views: super::Views::default(),
             indexes: Arc::clone(&self.indexes),
@@ -144,7 +183,7 @@ impl Policy {
             access: Arc::clone(&self.access),
             commands: self.access.commands_of(roles),
             roles: Some(roles),
-            held: std::sync::Mutex::default(),
+            held: Held::Within(all),
         }
     }
 
@@ -176,6 +215,27 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
 
     use super::*;
+
+    #[test]
+    fn who_changes_views_changes_them_for_everyone() {
+        let rule = AccessRule {
+            read: Some(vec!["reader".to_owned()]),
+            ..AccessRule::default()
+        };
+        let policy = fixture::for_all(&rule);
+        let roles = ["reader", "writer"].map(|role| policy.access.role(role).unwrap());
+        let [one, other] = roles.map(|role| policy.held_by(role));
+        let asked = other.views.ask();
+        (other.views).learn(
+            "shop",
+            asked,
+            HashMap::new(),
+            std::collections::HashSet::new(),
+        );
+        assert!(other.views.fresh("shop"));
+        one.outdate_views(Some("shop"));
+        assert!(!other.views.fresh("shop"));
+    }
     use crate::policy::{PolicyError, fixture};
     use crate::schema::{CollectionRule, OnPlaintext, Schema, Tree, Types};
 

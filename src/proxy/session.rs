@@ -380,7 +380,7 @@ impl Session {
     /// Takes for old what the request has changed.
     fn outdate(&self, treatment: &Treatment) {
         if let (Some(database), Some(policy)) = (&treatment.outdates, &treatment.policy) {
-            policy.views().outdate(database.as_deref());
+            policy.outdate_views(database.as_deref());
             self.views.outdate(database.as_deref());
         }
     }
