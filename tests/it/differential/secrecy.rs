@@ -23,12 +23,14 @@ const SECONDS: u64 = 20;
 
 const COLLECTION: &str = "people_secret";
 
-/// All roles have someone, and those without conditions everybody.
-fn access(everybody: &str) -> String {
-    format!(
-        "[[access.principals]]\nuser = \"nobody@nowhere\"\nroles = [\"reader\", \"writer\"]\n\
-         [[access.principals]]\nroles = [{everybody}]\n"
-    )
+/// All roles have someone, and those of `everybody` have all.
+fn access(everybody: &[&str]) -> String {
+    let someone =
+        "[[access.principals]]\nuser = \"nobody@nowhere\"\nroles = [\"reader\", \"writer\"]\n";
+    match everybody {
+        [] => someone.to_owned(),
+        roles => format!("{someone}[[access.principals]]\nroles = {roles:?}\n"),
+    }
 }
 
 /// The fields of the other tests, for readers and writers.
@@ -52,11 +54,11 @@ struct Twins {
 }
 
 impl Twins {
-    async fn new(everybody: &str) -> (Vec<Proxy>, Self) {
+    async fn new(everybody: &[&str]) -> (Vec<Proxy>, Self) {
         let set = shared_replica_set().await;
         let names = [unique_database("secret"), unique_database("secret")];
         let schema = names.each_ref().map(|name| restricted(name)).join("\n");
-        let start = async |everybody: &str, key_file: Option<&std::path::Path>| {
+        let start = async |everybody: &[&str], key_file: Option<&std::path::Path>| {
             let options = ProxyOptions {
                 schema: &schema,
                 configuration: &access(everybody),
@@ -66,7 +68,7 @@ impl Twins {
             };
             Proxy::start_with(set, options).await
         };
-        let owner = start("\"reader\", \"writer\"", None).await;
+        let owner = start(&["reader", "writer"], None).await;
         let someone = start(everybody, Some(&owner.key_file())).await;
         let mut sides = Vec::new();
         for proxy in [&someone, &owner] {
@@ -246,7 +248,7 @@ fn replace(dice: &mut Dice, value: &mut Bson) {
     }
 }
 
-async fn run(everybody: &str, keeps: bool) {
+async fn run(everybody: &[&str], keeps: bool) {
     let seed = seed();
     let length = Length::of_run(SECONDS);
     eprintln!("FIELDSEAL_SEED={seed}, {length:?}");
@@ -283,17 +285,17 @@ async fn run(everybody: &str, keeps: bool) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_may_neither_read_nor_write_learns_nothing_and_changes_nothing() {
-    run("", true).await;
+    run(&[], true).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_may_write_and_not_read_learns_nothing() {
-    run("\"writer\"", false).await;
+    run(&["writer"], false).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_may_read_and_not_write_changes_nothing() {
-    let (_proxies, mut twins) = Twins::new("\"reader\"").await;
+    let (_proxies, mut twins) = Twins::new(&["reader"]).await;
     let length = Length::of_run(SECONDS / 2);
     let (seed, began) = (seed(), Instant::now());
     for number in 0.. {

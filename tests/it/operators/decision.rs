@@ -6,7 +6,7 @@ use std::sync::Arc;
 use mongodb::bson::Document;
 
 use fieldseal::access::{Access, RoleSet};
-use fieldseal::config::{AccessConfig, PrincipalRule};
+use fieldseal::config::{AccessConfig, JavaScript, PrincipalRule};
 use fieldseal::document::Format;
 use fieldseal::keyring::Keyring;
 use fieldseal::policy::Policy;
@@ -45,6 +45,8 @@ pub(super) fn policy_of(schema: &str, roles: &[&str]) -> Arc<Policy> {
     });
     let access = Access::compile(&AccessConfig {
         principals: principals.to_vec(),
+        // So that it is the fields that are refused, and nothing before them.
+        javascript: JavaScript::Allow,
         ..AccessConfig::default()
     });
     let access = Arc::new(access.unwrap());
