@@ -1,29 +1,32 @@
 //! One client's connection: requests in order, each with its replies.
 
+mod answers;
+mod replies;
+
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use self::answers::malformed;
 use super::frames::{FrameReader, KEEP, give_back};
 use super::gate::{FREE, Guest, Held};
-use super::hello::{self, Rewriting};
+use super::hello;
 use super::journal::Journal;
 use super::link::{Ended, Link};
-use super::login::{Admitted, Change, Login, Step};
+use super::login::{Admitted, Login, Step};
 use super::stream::Stream;
 use super::upstream::Upstream;
 use super::{Shared, indexes, stopped, views};
 use crate::access::Principal;
 use crate::config::Limits;
 use crate::policy::{Policy, Views};
-use crate::refusal::{Refusal, RefusalKind};
-use crate::reveal::{Reads, ReplyPlan, Revealed};
+use crate::reveal::ReplyPlan;
 use crate::rewrite::bounds::Bounds;
 use crate::rewrite::views::Asking;
 use crate::rewrite::{self, Decision};
-use crate::wire::{self, Compressor, Header, Message, Reply, ReplyForm, WireError, flag, opcode};
+use crate::wire::{self, Compressor, Header, Message, ReplyForm, opcode};
 
 /// The request id of the proxy's own requests. All that the client asked before on
 /// this connection is answered by then.
@@ -376,218 +379,6 @@ impl Session {
             }
         }
     }
-
-    /// Takes for old what the request has changed.
-    fn outdate(&self, treatment: &Treatment) {
-        if let (Some(database), Some(policy)) = (&treatment.outdates, &treatment.policy) {
-            policy.outdate_views(database.as_deref());
-            self.views.outdate(database.as_deref());
-        }
-    }
-
-    /// The replies to what was sent: one, or a stream of them.
-    async fn replies(&mut self, asked: Asked, treatment: &Treatment) -> Result<(), Ended> {
-        let mut expected = asked.request_id;
-        let mut streaming = false;
-        // A `hello` may wait for long until something changes, and nothing is lost with it.
-        let hello = matches!(treatment.plan, ReplyPlan::Hello);
-        // What it becomes when it is opened, and that compressed.
-        let opened = (treatment.policy.as_ref()).is_some_and(|policy| !policy.is_empty());
-        let copies = usize::from(opened) + usize::from(asked.compressor.is_some());
-        loop {
-            let gate = self.guest.gate();
-            let header = tokio::select! {
-                header = async {
-                    self.held = self.link.room(gate, copies).await?;
-                    self.link.reply(&mut self.buffers.reply, true).await
-                } => header?,
-                () = stopped(&mut self.stop), if streaming || hello => return Err(Ended::Stopping),
-            };
-            // Each reply of a stream answers the one before it.
-            if header.response_to != expected {
-                return Err(Ended::Answer);
-            }
-            expected = header.request_id;
-            // Before the client knows, who may use the view by another connection then.
-            self.outdate(treatment);
-            let more = self.deliver(asked, treatment, streaming).await?;
-            if !more {
-                return Ok(());
-            }
-            self.give_back();
-            streaming = true;
-        }
-    }
-
-    /// Hands on the reply that is in its buffer. Gives whether another one follows.
-    async fn deliver(
-        &mut self,
-        asked: Asked,
-        treatment: &Treatment,
-        streaming: bool,
-    ) -> Result<bool, Ended> {
-        let policy = treatment.policy.clone();
-        let policy = policy.unwrap_or_else(|| self.policy());
-        let Buffers {
-            reply: frame,
-            built,
-            ..
-        } = &mut self.buffers;
-        let upstream = |error: WireError| Ended::Upstream(error.into());
-        let mut reads = Reads::default();
-        let reply = Reply::recognise(frame).map_err(upstream)?;
-        let more = reply.more_to_come();
-        match (self.login.learn(&treatment.login, &reply)).map_err(upstream)? {
-            Some(Change::LoggedIn(user)) => (self.principal.user, self.policy) = (user, None),
-            Some(Change::LoggedOut) => (self.principal.user, self.policy) = (None, None),
-            None => {}
-        }
-        if let Some(news) = self.login.news() {
-            self.journal.login(&self.principal, &news).await;
-        }
-        let revealed = match (&treatment.plan, &reply) {
-            (ReplyPlan::Hello, _) => {
-                let rewriting = Rewriting {
-                    routes: &self.shared.routes,
-                    route: self.route,
-                    compressors: &treatment.compressors,
-                    message_bytes: self.limits.message_bytes,
-                    sealing: !policy.is_empty(),
-                };
-                rewriting.apply(&reply, built).map_err(upstream)?;
-                Revealed::Rewritten
-            }
-            (ReplyPlan::Pass, Reply::Legacy(_)) if asked.form == ReplyForm::Legacy => {
-                Revealed::Unchanged
-            }
-            (_, Reply::Legacy(_)) => return Err(Ended::Answer),
-            (plan, Reply::Msg(_)) => {
-                match self
-                    .shared
-                    .reveal(&self.principal, frame, plan, &policy, &mut reads, built)
-                {
-                    Ok(revealed) => revealed,
-                    Err(refusal) if more || streaming => return Err(Ended::Stream(refusal)),
-                    Err(refusal) => {
-                        self.close_cursor().await?;
-                        return self.refuse(asked, &refusal).await.map(|()| false);
-                    }
-                }
-            }
-        };
-        self.journal.answered(frame);
-        let written = self
-            .journal
-            .reads(&self.principal, &policy, &treatment.plan, &reads)
-            .await;
-        if let Err(refusal) = written {
-            if more || streaming {
-                return Err(Ended::Stream(refusal));
-            }
-            self.close_cursor().await?;
-            return self.refuse(asked, &refusal).await.map(|()| false);
-        }
-        let cursors = &self.shared.cursors;
-        cursors.note(
-            self.route,
-            &treatment.plan,
-            &policy,
-            treatment.cursor,
-            frame,
-        );
-        let bytes = match revealed {
-            Revealed::Unchanged => &self.buffers.reply,
-            Revealed::Rewritten => &self.buffers.built,
-        };
-        self.link
-            .answer(bytes, asked.compressor, &mut self.buffers.other)
-            .await?;
-        Ok(more)
-    }
-
-    /// Closes the cursor of the reply that is in its buffer, which its client never hears of.
-    async fn close_cursor(&mut self) -> Result<(), Ended> {
-        let Buffers {
-            reply,
-            built,
-            other,
-            ..
-        } = &mut self.buffers;
-        let Some(cleared) = rewrite::kill::request(reply, OWN_REQUEST, built) else {
-            return Ok(());
-        };
-        self.link.send(&cleared, true).await?;
-        // If it is not closed, it times out.
-        if self.link.reply(other, true).await?.response_to != OWN_REQUEST {
-            return Err(Ended::Answer);
-        }
-        Ok(())
-    }
-
-    /// Answers a login by certificate as MongoDB does.
-    async fn certified(&mut self, asked: Asked, subject: &str) -> Result<(), Ended> {
-        self.replies = self.replies.wrapping_add(1);
-        let (number, to) = (self.replies, asked.request_id);
-        let Buffers { built, other, .. } = &mut self.buffers;
-        wire::short_reply(asked.form, number, to, built, |writer| {
-            writer.string("dbname", "$external");
-            writer.string("user", subject);
-            writer.double("ok", 1.0);
-        });
-        self.link.answer(built, asked.compressor, other).await
-    }
-
-    /// Answers a request with an error, if it wants an answer.
-    async fn refuse(&mut self, asked: Asked, refusal: &Refusal) -> Result<(), Ended> {
-        let (principal, wants_reply) = (&self.principal, asked.wants_reply);
-        self.journal.refused(principal, refusal, wants_reply).await;
-        if !asked.wants_reply {
-            return Ok(());
-        }
-        self.replies = self.replies.wrapping_add(1);
-        let Buffers { built, other, .. } = &mut self.buffers;
-        wire::error_reply(asked.form, self.replies, asked.request_id, refusal, built);
-        self.link.answer(built, asked.compressor, other).await
-    }
-
-    /// Says why the connection is one too many, and ends the session.
-    async fn dismiss(&mut self, asked: Asked, refusal: &Refusal) -> Result<(), Ended> {
-        self.refuse(asked, refusal).await?;
-        self.link.farewell().await?;
-        Err(Ended::Surplus)
-    }
-
-    /// Says what is wrong with a message, where that can be said, and ends the session.
-    async fn part(&mut self, asked: Option<Asked>, error: WireError) -> Result<(), Ended> {
-        if let Some(asked) = asked {
-            let refusal = Refusal::new(RefusalKind::Malformed, error);
-            self.refuse(asked, &refusal).await?;
-            self.link.farewell().await?;
-        }
-        Err(Ended::Client(error.into()))
-    }
-}
-
-/// How to answer a frame that was not recognised; none if it may not want an answer.
-fn malformed(frame: &[u8], compressor: Option<Compressor>) -> Option<Asked> {
-    let header = Header::of(frame).ok()?;
-    let form = match header.opcode {
-        opcode::MSG => {
-            let flags = frame.get(wire::HEADER..)?.first_chunk::<4>()?;
-            if u32::from_le_bytes(*flags) & flag::MORE_TO_COME != 0 {
-                return None;
-            }
-            ReplyForm::Msg
-        }
-        opcode::QUERY => ReplyForm::Legacy,
-        _ => return None,
-    };
-    Some(Asked {
-        request_id: header.request_id,
-        form,
-        compressor,
-        wants_reply: true,
-    })
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use tokio::io::AsyncWriteExt as _;
 use super::tests::*;
 use super::*;
 use crate::config::Rate;
+use crate::wire::flag;
 use crate::wire::testing::{body, msg};
 
 fn short() -> Limits {

@@ -17,7 +17,7 @@ use crate::keyring::Keyring;
 use crate::proxy::routes::Routes;
 use crate::schema::Schema;
 use crate::wire::testing::{body, document, msg, query, reply, sequence};
-use crate::wire::{MAX_MESSAGE, finish, inflate};
+use crate::wire::{MAX_MESSAGE, Reply, finish, flag, inflate};
 
 /// A session between two pipes.
 pub(super) struct Both {

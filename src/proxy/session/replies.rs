@@ -1,0 +1,163 @@
+//! MongoDB's replies to a request, on their way to its client.
+
+use super::{Asked, Buffers, OWN_REQUEST, Session, Treatment};
+use crate::proxy::hello::Rewriting;
+use crate::proxy::link::Ended;
+use crate::proxy::login::Change;
+use crate::proxy::stopped;
+use crate::reveal::{Reads, ReplyPlan, Revealed};
+use crate::rewrite;
+use crate::wire::{Reply, ReplyForm, WireError};
+
+impl Session {
+    /// Takes for old what the request has changed.
+    pub(super) fn outdate(&self, treatment: &Treatment) {
+        if let (Some(database), Some(policy)) = (&treatment.outdates, &treatment.policy) {
+            policy.outdate_views(database.as_deref());
+            self.views.outdate(database.as_deref());
+        }
+    }
+
+    /// The replies to what was sent: one, or a stream of them.
+    pub(super) async fn replies(
+        &mut self,
+        asked: Asked,
+        treatment: &Treatment,
+    ) -> Result<(), Ended> {
+        let mut expected = asked.request_id;
+        let mut streaming = false;
+        // A `hello` may wait for long until something changes, and nothing is lost with it.
+        let hello = matches!(treatment.plan, ReplyPlan::Hello);
+        // What it becomes when it is opened, and that compressed.
+        let opened = (treatment.policy.as_ref()).is_some_and(|policy| !policy.is_empty());
+        let copies = usize::from(opened) + usize::from(asked.compressor.is_some());
+        loop {
+            let gate = self.guest.gate();
+            let header = tokio::select! {
+                header = async {
+                    self.held = self.link.room(gate, copies).await?;
+                    self.link.reply(&mut self.buffers.reply, true).await
+                } => header?,
+                () = stopped(&mut self.stop), if streaming || hello => return Err(Ended::Stopping),
+            };
+            // Each reply of a stream answers the one before it.
+            if header.response_to != expected {
+                return Err(Ended::Answer);
+            }
+            expected = header.request_id;
+            // Before the client knows, who may use the view by another connection then.
+            self.outdate(treatment);
+            let more = self.deliver(asked, treatment, streaming).await?;
+            if !more {
+                return Ok(());
+            }
+            self.give_back();
+            streaming = true;
+        }
+    }
+
+    /// Hands on the reply that is in its buffer. Gives whether another one follows.
+    async fn deliver(
+        &mut self,
+        asked: Asked,
+        treatment: &Treatment,
+        streaming: bool,
+    ) -> Result<bool, Ended> {
+        let policy = treatment.policy.clone();
+        let policy = policy.unwrap_or_else(|| self.policy());
+        let Buffers {
+            reply: frame,
+            built,
+            ..
+        } = &mut self.buffers;
+        let upstream = |error: WireError| Ended::Upstream(error.into());
+        let mut reads = Reads::default();
+        let reply = Reply::recognise(frame).map_err(upstream)?;
+        let more = reply.more_to_come();
+        match (self.login.learn(&treatment.login, &reply)).map_err(upstream)? {
+            Some(Change::LoggedIn(user)) => (self.principal.user, self.policy) = (user, None),
+            Some(Change::LoggedOut) => (self.principal.user, self.policy) = (None, None),
+            None => {}
+        }
+        if let Some(news) = self.login.news() {
+            self.journal.login(&self.principal, &news).await;
+        }
+        let revealed = match (&treatment.plan, &reply) {
+            (ReplyPlan::Hello, _) => {
+                let rewriting = Rewriting {
+                    routes: &self.shared.routes,
+                    route: self.route,
+                    compressors: &treatment.compressors,
+                    message_bytes: self.limits.message_bytes,
+                    sealing: !policy.is_empty(),
+                };
+                rewriting.apply(&reply, built).map_err(upstream)?;
+                Revealed::Rewritten
+            }
+            (ReplyPlan::Pass, Reply::Legacy(_)) if asked.form == ReplyForm::Legacy => {
+                Revealed::Unchanged
+            }
+            (_, Reply::Legacy(_)) => return Err(Ended::Answer),
+            (plan, Reply::Msg(_)) => {
+                match self
+                    .shared
+                    .reveal(&self.principal, frame, plan, &policy, &mut reads, built)
+                {
+                    Ok(revealed) => revealed,
+                    Err(refusal) if more || streaming => return Err(Ended::Stream(refusal)),
+                    Err(refusal) => {
+                        self.close_cursor().await?;
+                        return self.refuse(asked, &refusal).await.map(|()| false);
+                    }
+                }
+            }
+        };
+        self.journal.answered(frame);
+        let written = self
+            .journal
+            .reads(&self.principal, &policy, &treatment.plan, &reads)
+            .await;
+        if let Err(refusal) = written {
+            if more || streaming {
+                return Err(Ended::Stream(refusal));
+            }
+            self.close_cursor().await?;
+            return self.refuse(asked, &refusal).await.map(|()| false);
+        }
+        let cursors = &self.shared.cursors;
+        cursors.note(
+            self.route,
+            &treatment.plan,
+            &policy,
+            treatment.cursor,
+            frame,
+        );
+        let bytes = match revealed {
+            Revealed::Unchanged => &self.buffers.reply,
+            Revealed::Rewritten => &self.buffers.built,
+        };
+        self.link
+            .answer(bytes, asked.compressor, &mut self.buffers.other)
+            .await?;
+        Ok(more)
+    }
+
+    /// Closes the cursor of the reply that is in its buffer, which its client never hears of.
+    async fn close_cursor(&mut self) -> Result<(), Ended> {
+        let Buffers {
+            reply,
+            built,
+            other,
+            ..
+        } = &mut self.buffers;
+        let Some(cleared) = rewrite::kill::request(reply, OWN_REQUEST, built) else {
+            return Ok(());
+        };
+        self.link.send(&cleared, true).await?;
+        // If it is not closed, it times out.
+        if self.link.reply(other, true).await?.response_to != OWN_REQUEST {
+            return Err(Ended::Answer);
+        }
+        Ok(())
+    }
+}
