@@ -38,7 +38,7 @@ class Manifests(unittest.TestCase):
 
     def test_they_are_what_kubernetes_takes_without_a_field_that_it_does_not_know(self):
         if not kubernetes_validate:
-            self.skipTest("kubernetes-validate is not installed (tests/deploy/requirements.txt)")
+            self.skipTest("kubernetes-validate is not installed (tests/deploy/requirements-kubernetes.txt)")
         for manifests in self.each():
             for manifest in manifests:
                 for version in VERSIONS:
