@@ -1,11 +1,13 @@
 //! What a client is told when its request is not passed on.
 
+use std::fmt::{self, Write as _};
+
 /// Why a request was refused; becomes a MongoDB error reply (`ok: 0`).
 ///
 /// The message names the command, the path, the operator and what to do
 /// instead. It never holds a value. Displayed, it is what may be logged.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{}", logged.as_deref().unwrap_or(message))]
+#[error("{}", OneLine(logged.as_deref().unwrap_or(message)))]
 pub struct Refusal {
     /// Which of MongoDB's error codes the client sees. No driver retries any of them.
     pub kind: RefusalKind,
@@ -13,6 +15,24 @@ pub struct Refusal {
     pub message: String,
     /// For the log, if the message is not.
     logged: Option<String>,
+}
+
+/// The longest message, in characters: names that clients send may be longer.
+const LONGEST_MESSAGE: usize = 4000;
+
+/// Text on one line: a client must not write lines of the log by the names that it sends.
+pub(crate) struct OneLine<'t>(pub(crate) &'t str);
+
+impl fmt::Display for OneLine<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.chars().try_for_each(|character| {
+            if character.is_control() || matches!(character, '\u{2028}' | '\u{2029}') {
+                write!(f, "{}", character.escape_unicode())
+            } else {
+                f.write_char(character)
+            }
+        })
+    }
 }
 
 /// The error codes that refusals use, with MongoDB's names for them.
@@ -112,9 +132,15 @@ impl Refusal {
 
     /// A refusal of `kind`; `what` says what, where and what to do instead.
     pub fn new(kind: RefusalKind, what: impl std::fmt::Display) -> Self {
+        let mut message = format!("fieldseal: {what}");
+        if let Some((end, _)) = message.char_indices().nth(LONGEST_MESSAGE) {
+            message.truncate(end);
+            message.push('…');
+            message.shrink_to_fit();
+        }
         Self {
             kind,
-            message: format!("fieldseal: {what}"),
+            message,
             logged: None,
         }
     }
@@ -127,5 +153,34 @@ impl Refusal {
             logged: Some(other.message),
             ..self
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_a_client_sends_begins_no_line_of_the_log() {
+        let names = "find on shop.x\n2026 ERROR \u{1b}[31m\u{85}\u{2028}\u{9b}é";
+        let refusal = Refusal::new(RefusalKind::UnknownOption, names);
+        let logged = refusal.to_string();
+        assert!(!logged.contains(|c: char| c.is_control() || c == '\u{2028}'));
+        assert!(
+            logged.contains("x\\u{a}2026") && logged.ends_with('é'),
+            "{logged}"
+        );
+        assert!(refusal.message.contains('\n'));
+        let logged = refusal
+            .clone()
+            .logged_as(Refusal::new(RefusalKind::Malformed, "a\rb"));
+        assert!(!logged.to_string().contains('\r'));
+    }
+
+    #[test]
+    fn a_long_name_makes_no_long_message() {
+        let refusal = Refusal::new(RefusalKind::UnknownCommand, "é".repeat(1_000_000));
+        assert_eq!(refusal.message.chars().count(), LONGEST_MESSAGE + 1);
+        assert!(refusal.message.ends_with('…'));
     }
 }

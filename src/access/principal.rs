@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use crate::config::PrincipalRule;
+use crate::refusal::OneLine;
 use crate::tls::ClientCertificate;
 
 /// What is known of a client. MongoDB or TLS has made sure of each part.
@@ -39,29 +40,17 @@ impl Principal {
 impl fmt::Display for Principal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.user, &self.certificate, self.address) {
-            (Some(user), _, _) => on_one_line(user, f),
+            (Some(user), _, _) => OneLine(user).fmt(f),
             (None, Some(certificate), _) if !certificate.subject.is_empty() => {
-                on_one_line(&certificate.subject, f)
+                OneLine(&certificate.subject).fmt(f)
             }
             (None, Some(certificate), _) if !certificate.names.is_empty() => certificate
                 .names
                 .iter()
                 .take(1)
-                .try_for_each(|name| name.fmt(f)),
+                .try_for_each(|name| OneLine(&name.to_string()).fmt(f)),
             (None, _, Some(address)) => write!(f, "{address}"),
             (None, _, None) => f.write_str("local"),
         }
     }
-}
-
-fn on_one_line(text: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    use fmt::Write as _;
-
-    text.chars().try_for_each(|character| {
-        if character.is_control() || matches!(character, '\u{2028}' | '\u{2029}') {
-            write!(f, "{}", character.escape_unicode())
-        } else {
-            f.write_char(character)
-        }
-    })
 }
