@@ -32,6 +32,9 @@ use crate::seal::{Domain, FieldId, HashKey, Header, OpenError, SealKey};
 /// How many collections that match a pattern are kept compiled.
 const PATTERN_INSTANCES: usize = 4096;
 
+/// The longest namespace that MongoDB has, in bytes. What clients call by a longer one is not there.
+pub(crate) const LONGEST_NAMESPACE: usize = 255;
+
 /// Schema and keys, compiled. These never change; a reload makes a new one.
 #[derive(Debug)]
 pub struct Policy {
@@ -560,11 +563,18 @@ impl Policy {
             return Some(Arc::clone(collection));
         }
         let (keyring, access) = (&self.keyring, &self.access);
-        let collection = Collection::compile(rule, namespace, keyring, access, &self.tallies)
+        // Nothing is kept of a name that nothing can have.
+        let kept = namespace.len() <= LONGEST_NAMESPACE;
+        let apart = Tallies::default();
+        let tallies = if kept { &self.tallies } else { &apart };
+        let collection = Collection::compile(rule, namespace, keyring, access, tallies)
             .expect("the same rule was compiled with the same keyring when the policy was made");
         let mut collection = Arc::new(collection);
         if let Some(roles) = self.roles {
             collection = collection.held_by(roles);
+        }
+        if !kept {
+            return Some(collection);
         }
         if matched.collections.len() >= PATTERN_INSTANCES {
             *matched = Matched::default();

@@ -371,6 +371,15 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_kept_of_names_that_no_collection_can_have() {
+        let policy = policy(fixture::keyring());
+        let long = "x".repeat(super::super::LONGEST_NAMESPACE);
+        let before = policy.tallies.lock().len();
+        seal(&policy, &format!("t_{long}.people"), 0, 1);
+        assert_eq!(policy.tallies.lock().len(), before);
+    }
+
+    #[test]
     fn an_active_version_that_is_too_old_is_named() {
         let mut keyring = Keyring::generate(["default", "unused"]).unwrap();
         for key in &mut keyring.keys {

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 
-use super::Collection;
+use super::{Collection, LONGEST_NAMESPACE};
 
 /// For how long a listing is trusted.
 const FRESH: Duration = Duration::from_secs(10);
@@ -110,6 +110,7 @@ impl Views {
 
     /// Notes names for which a listing was made.
     pub fn note_used<'n>(&self, database: &str, names: impl Iterator<Item = &'n str> + Clone) {
+        let names = names.filter(|name| name.len() <= LONGEST_NAMESPACE);
         if names.clone().all(|name| self.used(database, name)) {
             return;
         }
@@ -215,6 +216,15 @@ mod tests {
         views.learn("shop", second, made(), HashSet::new());
         views.learn("shop", first, none(), HashSet::new());
         assert!(views.fresh("shop") && views.reaching("shop", "view"));
+    }
+
+    #[test]
+    fn a_name_that_nothing_has_is_not_kept() {
+        let views = Views::default();
+        let long = "x".repeat(LONGEST_NAMESPACE + 1);
+        views.note_used("shop", [long.as_str(), "orders"].into_iter());
+        assert!(views.used("shop", "orders"));
+        assert!(!views.used("shop", &long));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::link::Ended;
 use super::login::News;
 use crate::access::Principal;
 use crate::observe::audit::{Audit, Event};
-use crate::policy::{Collection, Policy};
+use crate::policy::{Collection, LONGEST_NAMESPACE, Policy};
 use crate::raw::{Doc, Malformed};
 use crate::refusal::{Refusal, RefusalKind};
 use crate::reveal::{Reads, RefusedStatement, ReplyPlan};
@@ -183,12 +183,18 @@ impl Journal {
         let Some(database) = body.find("$db")?.and_then(|database| database.str()) else {
             return Ok(());
         };
-        self.namespace.push_str(database);
+        self.push(database);
         if let Some(collection) = collection_of(body)? {
             self.namespace.push('.');
-            self.namespace.push_str(collection);
+            self.push(collection);
         }
         Ok(())
+    }
+
+    /// A name that is too long stays so, and none that MongoDB has.
+    fn push(&mut self, name: &str) {
+        self.namespace
+            .extend(name.chars().take(LONGEST_NAMESPACE + 1));
     }
 
     /// The command under way is refused.
@@ -433,6 +439,16 @@ mod tests {
         }
         let long = "x".repeat(10_000);
         assert_eq!(named(&doc! {long: 1, "$db": "d"}).0.len(), LONGEST_NAME);
+    }
+
+    #[test]
+    fn a_name_that_no_collection_has_stays_in_no_connections_memory() {
+        let long = "x".repeat(1_000_000);
+        let frame = msg(0, &body(&doc! {"find": &long, "$db": &long}));
+        let mut journal = journal();
+        journal.asks(&Message::recognise(&frame).unwrap());
+        assert!(journal.namespace.len() > LONGEST_NAMESPACE);
+        assert!(journal.namespace.capacity() < 4096);
     }
 
     #[test]
