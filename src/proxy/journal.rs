@@ -136,21 +136,28 @@ impl Journal {
         }
     }
 
-    /// Remembers what came of a login. If it succeeded, `principal` is who the client is now.
-    pub(super) async fn login(&self, principal: &Principal, news: &News) {
+    /// Remembers what came of a login. If it succeeded, `principal` is who the client is now, and
+    /// an error means that it must not be.
+    pub(super) async fn login(&self, principal: &Principal, news: &News) -> Result<(), Ended> {
         if !self.audit.is_on() {
-            return;
+            return Ok(());
         }
-        let event = match news {
-            News::In { mechanism } => self
-                .event("authenticated", principal)
-                .with("mechanism", mechanism.as_str()),
-            News::Failed { user, mechanism } => self
-                .event("authentication_failed", principal)
-                .with_some("as", user.as_deref())
-                .with("mechanism", mechanism.as_str()),
-        };
-        self.audit.note(event).await;
+        match news {
+            News::In { mechanism } => {
+                let event = self
+                    .event("authenticated", principal)
+                    .with("mechanism", mechanism.as_str());
+                self.audit.ensure(event).await.map_err(|_| Ended::Audit)
+            }
+            News::Failed { user, mechanism } => {
+                let event = self
+                    .event("authentication_failed", principal)
+                    .with_some("as", user.as_deref())
+                    .with("mechanism", mechanism.as_str());
+                self.audit.note(event).await;
+                Ok(())
+            }
+        }
     }
 
     /// A request came.

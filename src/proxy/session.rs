@@ -296,7 +296,7 @@ impl Session {
             .admit(&message, who, policy.access(), link, [built, reply])
             .await?;
         if let Some(news) = self.login.news() {
-            self.journal.login(&self.principal, &news).await;
+            self.journal.login(&self.principal, &news).await?;
         }
         if self.login.has_vouched() {
             policy = self.shared.policy_for(&self.principal);

@@ -80,7 +80,7 @@ impl Session {
             None => {}
         }
         if let Some(news) = self.login.news() {
-            self.journal.login(&self.principal, &news).await;
+            self.journal.login(&self.principal, &news).await?;
         }
         let revealed = match (&treatment.plan, &reply) {
             (ReplyPlan::Hello, _) => {

@@ -1,6 +1,8 @@
 //! Logins by hand: whatever is sent in whatever order, the proxy takes a client for nobody
 //! else than MongoDB does.
 
+use std::fs;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use fieldseal::access::scram::{Begun, salt};
@@ -181,6 +183,25 @@ async fn a_connection_is_one_users_until_it_logs_out() {
     assert!(is_ok(&guest.finish(PASSWORD).await));
     assert_eq!(guest.users().await, ["bob@admin"]);
     assert_eq!(known(&proxy), ["bob@admin"]);
+}
+
+#[tokio::test]
+async fn who_cannot_be_written_down_is_not_let_in() {
+    let proxy = proxy("[audit]\nfile = \"audit.jsonl\"\n").await;
+    let [mut first, mut second] = [Guest::new(&proxy).await, Guest::new(&proxy).await];
+    for guest in [&mut first, &mut second] {
+        guest.start("ada").await;
+    }
+    let file = proxy.directory().join("audit.jsonl");
+    fs::rename(&file, proxy.directory().join("aside.jsonl")).unwrap();
+    // Something else, to which no lines are added.
+    fs::write(&file, "").unwrap();
+    let proof = first.proof(PASSWORD);
+    assert!(first.wire.send(&msg(0, &body(&proceed(&proof)))).await);
+    assert_eq!(first.wire.receive().await, None);
+    fs::remove_file(&file).unwrap();
+    assert!(is_ok(&second.finish(PASSWORD).await));
+    assert_eq!(known(&proxy), ["ada@admin"]);
 }
 
 #[tokio::test]
