@@ -184,6 +184,9 @@ fn keeps_functions(command: &Command<'_>, family: Family) -> Result<(), Refusal>
             })?;
             found
         }
+        _ if command.name == "cloneCollectionAsCapped" => command
+            .find("toCollection")?
+            .is_some_and(|to| to.str() == Some(FUNCTIONS)),
         _ => false,
     };
     if keeps {
@@ -346,6 +349,7 @@ mod tests {
             doc! {"findAndModify": "system.js", "query": {}},
             doc! {"renameCollection": "shop.c", "to": "shop.system.js"},
             doc! {"bulkWrite": 1, "ops": [], "nsInfo": [{"ns": "shop.system.js"}]},
+            doc! {"cloneCollectionAsCapped": "c", "toCollection": "system.js", "size": 4096},
         ] {
             refused(&command, "JavaScript");
         }
