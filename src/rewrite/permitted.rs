@@ -125,11 +125,22 @@ fn check_at(
                 if matches!(key, "$out" | "$merge") {
                     may_write(rules, name, key)?;
                 }
+                if key == "$out" {
+                    may_replace(rules, name, key)?;
+                }
             }
             Ok(())
         }),
         Family::MapReduce if command.find("out")?.is_some_and(|out| !is_inline(&out)) => {
-            may_write(rules, name, "out")
+            may_write(rules, name, "out")?;
+            may_replace(rules, name, "out")
+        }
+        Family::Rename
+            if command
+                .find("dropTarget")?
+                .is_some_and(|drop| drop.truthy()) =>
+        {
+            may_replace(rules, name, "dropTarget")
         }
         // They carry what other commands do, past the rules for those.
         Family::Never(_) if rules.allow.is_none() || !rules.deny.is_empty() => Err(unauthorized(
@@ -173,6 +184,20 @@ fn may_write(rules: &CommandRules, command: &str, part: &str) -> Result<(), Refu
     }
     Err(unauthorized(format_args!(
         "{command}: you may not write by `{part}`, which inserts and updates documents; leave it out"
+    )))
+}
+
+/// Refuses a part of `command` that puts other documents in the place of all that a collection
+/// has, where these could not be removed.
+fn may_replace(rules: &CommandRules, command: &str, part: &str) -> Result<(), Refusal> {
+    if !["delete", "drop"]
+        .iter()
+        .any(|name| rules.deny.contains(*name))
+    {
+        return Ok(());
+    }
+    Err(unauthorized(format_args!(
+        "{command}: you may not remove documents, and `{part}` removes all that the collection has; leave it out"
     )))
 }
 
@@ -334,7 +359,7 @@ mod tests {
                 &rules(None, &["update"]),
                 &aggregate(stage.clone())
             ));
-            assert!(permitted(&rules(None, &["drop"]), &aggregate(stage)));
+            assert!(permitted(&rules(None, &["count"]), &aggregate(stage)));
         }
         let map_reduce =
             |out: bson::Bson| doc! {"mapReduce": "c", "map": "", "reduce": "", "out": out};
@@ -345,6 +370,26 @@ mod tests {
             doc! {"inline": 1, "replace": "d"}.into(),
         ] {
             assert!(!permitted(&reader, &map_reduce(out)));
+        }
+    }
+
+    #[test]
+    fn who_may_not_remove_documents_puts_no_others_in_their_place() {
+        let aggregate =
+            |stage: Document| doc! {"aggregate": "c", "pipeline": [stage], "cursor": {}};
+        let rename =
+            |drop: bool| doc! {"renameCollection": "shop.c", "to": "shop.d", "dropTarget": drop};
+        for denied in ["delete", "drop"] {
+            let rules = rules(None, &[denied]);
+            assert!(!permitted(&rules, &aggregate(doc! {"$out": "d"})));
+            assert!(permitted(
+                &rules,
+                &aggregate(doc! {"$merge": {"into": "d"}})
+            ));
+            assert!(!permitted(&rules, &rename(true)));
+            assert!(permitted(&rules, &rename(false)));
+            let reduce = doc! {"mapReduce": "c", "map": "", "reduce": "", "out": {"replace": "d"}};
+            assert!(!permitted(&rules, &reduce));
         }
     }
 
