@@ -160,6 +160,26 @@ fn lines_that_are_missing_moved_repeated_or_put_in_are_named() {
 }
 
 #[test]
+fn numbers_that_jump_ahead_again_and_again_are_not_worked_through() {
+    let (place, keyring) = (Place::new("jumps"), keyring());
+    whole(&place, &keyring, 1);
+    let mut lines = place.lines();
+    lines.truncate(1);
+    for jump in 1..=1000_u64 {
+        let seq = jump * 1_000_000;
+        let mac = "0".repeat(64);
+        lines.push(format!(
+            "{{\"seq\":{seq},\"event\":\"x\",\"mac\":\"{mac}\"}}"
+        ));
+    }
+    place.write(&lines);
+    let verdict = place.verdict(&keyring);
+    assert!(!verdict.is_whole());
+    let given_up = |place: &&super::Place| place.what.contains("too many lines are missing");
+    assert_eq!(verdict.problems.iter().filter(given_up).count(), 1);
+}
+
+#[test]
 fn one_changed_line_does_not_make_the_others_wrong() {
     let (place, keyring) = (Place::new("one"), keyring());
     whole(&place, &keyring, 8);

@@ -19,7 +19,8 @@ use crate::keyring::{KeyId, Keyring, State};
 /// How many wrong lines are named; more are counted.
 const MOST_NAMED: usize = 100;
 
-/// A number of a line that is further ahead is not believed.
+/// A number of a line that is further ahead is not believed, and after as many missing lines in
+/// all a segment is not followed on: each costs the work of a line.
 const WIDEST_GAP: u64 = 1_000_000;
 
 /// A line, and what there is to say of it.
@@ -78,6 +79,7 @@ pub fn verify(files: &[PathBuf], keyring: &Keyring, wanted: Option<Head>) -> io:
         file: PathBuf::new(),
         line: 0,
         chain: None,
+        missing: 0,
         last: None,
         segment: None,
         unread: None,
@@ -105,6 +107,8 @@ struct Verifier<'k> {
     line: u64,
     /// None where MACs cannot be checked.
     chain: Option<Chain>,
+    /// How many lines were missing so far.
+    missing: u64,
     /// The last line of the chain, as the file has it.
     last: Option<Head>,
     /// How many lines the segment under way has; none between segments.
@@ -405,6 +409,14 @@ impl Verifier<'_> {
             return;
         };
         if gap > 0 {
+            self.missing = self.missing.saturating_add(gap);
+            if self.missing > WIDEST_GAP {
+                self.chain = None;
+                return self.problem(
+                    Some(head.seq),
+                    "cannot be verified, nor can the lines up to the next start: too many lines are missing",
+                );
+            }
             // Without the MAC before it, this one says nothing.
             for _ in 0..=gap {
                 chain.pass_over();
