@@ -16,6 +16,9 @@ use super::{AuditError, AuditKey, Rotation, beside, hex};
 /// The version of the format.
 pub(super) const FORMAT: u64 = 1;
 
+/// More files than are ever put aside.
+const HIGHEST: u64 = 1 << 48;
+
 /// A file of audit lines, locked against other writers until dropped.
 pub struct Log {
     path: PathBuf,
@@ -390,7 +393,11 @@ pub fn predecessors(path: &Path) -> Vec<(u64, PathBuf)> {
         let other = entry.file_name();
         let number = other.to_str()?.strip_prefix(&*name)?.strip_prefix('.')?;
         let digits = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
-        let number = number.parse().ok().filter(|_| digits)?;
+        let number = number.parse().ok()?;
+        // Somebody else's: there must be numbers left behind it.
+        if !digits || number > HIGHEST {
+            return None;
+        }
         Some((number, path.with_file_name(other)))
     };
     let entries = std::fs::read_dir(folder).into_iter().flatten();

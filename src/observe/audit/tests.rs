@@ -300,6 +300,23 @@ fn files_that_were_put_aside_are_one_chain() {
 }
 
 #[test]
+fn a_file_with_the_last_of_all_numbers_does_not_stop_the_log() {
+    let (place, keyring) = (Place::new("number"), keyring());
+    let planted = place.0.join(format!("audit.jsonl.{}", u64::MAX));
+    std::fs::write(&planted, "nothing of ours\n").unwrap();
+    let mut log = place.open(&keyring, 2000).unwrap();
+    while predecessors(&place.file()).len() < 3 {
+        log.append(&events(1)).unwrap();
+    }
+    let found: Vec<u64> = predecessors(&place.file())
+        .iter()
+        .map(|(number, _)| *number)
+        .collect();
+    assert_eq!(found, [1, 2, 3]);
+    assert!(planted.exists());
+}
+
+#[test]
 fn only_so_many_files_are_kept() {
     let (place, keyring) = (Place::new("keep"), keyring());
     let key = AuditKey::active(&keyring, "default").unwrap();
