@@ -273,7 +273,7 @@ fn modify_index<'m>(
     fields(splicer, scope, index, 0, |splicer, element| {
         match element.key {
             "keyPattern" => indexes::by_keys(splicer, scope, element, "name")?,
-            "name" => indexes::by_name(splicer, scope, element)?,
+            "name" => hint(splicer, scope, element)?,
             "hidden" => {}
             "expireAfterSeconds" | "prepareUnique" | "unique" => {
                 indexes::refuse_several(scope, index, element.key)?;

@@ -452,12 +452,17 @@ fn explain<'m>(
     if let [statement, ..] = plan.refused() {
         return Err(statement.refusal.clone());
     }
-    Ok(match inner.target() {
-        Target::Collection(name) => inner
-            .collection(policy, name)
-            .map_or(ReplyPlan::Relay, |collection| explained(&inner, collection)),
-        _ => ReplyPlan::Relay,
-    })
+    let (name, collection) = match inner.target() {
+        Target::Collection(name) => (name, inner.collection(policy, name)),
+        _ => ("", None),
+    };
+    permission::check_statistics(policy, command, || match (&collection, family) {
+        // It may look into others.
+        (_, Family::Aggregate) => !matches!(plan, ReplyPlan::Relay),
+        (Some(collection), _) => collection.has_masked(),
+        (None, _) => policy.views().reaching(inner.database, name),
+    })?;
+    Ok(collection.map_or(ReplyPlan::Relay, |collection| explained(&inner, collection)))
 }
 
 /// The plan for the reply that explains a command.

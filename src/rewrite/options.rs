@@ -229,7 +229,7 @@ pub(super) fn hint<'m>(
         kind::STRING if scope.masks && element.str() != Some("_id_") => Err(Refusal::new(
             RefusalKind::Unauthorized,
             format_args!(
-                "{} on {}: an index that you name may be on a sealed field that you may not read; hint at it by its keys",
+                "{} on {}: an index that you name may be on a sealed field that you may not read; say its keys instead",
                 scope.command, scope.collection.namespace
             ),
         )),

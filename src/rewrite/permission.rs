@@ -9,6 +9,7 @@
 //!
 //! [`Content::Masked`]: super::shape::Content::Masked
 
+use super::command::Command;
 use super::filter::is_operators;
 use super::scope::{Place, Scope};
 use crate::policy::{Field, Policy};
@@ -39,6 +40,18 @@ impl<'c> Scope<'c> {
             RefusalKind::Unauthorized,
             format_args!(
                 "{} on {}: a sealed field that you may not read may be in plain, as on_plaintext says, and where the command puts it cannot be told from others; ask for documents as they are stored",
+                self.command, self.collection.namespace
+            ),
+        )
+    }
+
+    /// Refuses to tell how large some documents are, in which values of a masked field may
+    /// stand: their lengths would be told.
+    pub(super) fn unauthorized_to_measure(&self) -> Refusal {
+        Refusal::new(
+            RefusalKind::Unauthorized,
+            format_args!(
+                "{} on {}: the size of some documents tells how long the values of a sealed field are, which you may not read; ask for the size of the collection as a whole",
                 self.command, self.collection.namespace
             ),
         )
@@ -155,6 +168,27 @@ pub(super) fn check_internal(
         format_args!(
             "{command} in {database}: {name} may hold sealed fields that you may not read, where nothing tells what is asked of them; ask the collections themselves"
         ),
+    ))
+}
+
+/// Refuses to run what is explained, if who asks may not read all that it `reaches`: how
+/// much memory each stage took tells how long the values are that went through it.
+pub(super) fn check_statistics(
+    policy: &Policy,
+    explain: &Command<'_>,
+    reaches: impl FnOnce() -> bool,
+) -> Result<(), Refusal> {
+    if !policy.masks_unknown() {
+        return Ok(());
+    }
+    let verbosity = explain.body.find_once("verbosity")?;
+    let planned = verbosity.is_some_and(|verbosity| verbosity.str() == Some("queryPlanner"));
+    if planned || !reaches() {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        RefusalKind::Unauthorized,
+        "explain: statistics of the execution tell how long the values of sealed fields are, of which you may not read all; ask for {verbosity: \"queryPlanner\"}",
     ))
 }
 

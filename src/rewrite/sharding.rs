@@ -45,6 +45,9 @@ const OTHERS: &[&str] = &[
     "zone",
 ];
 
+/// Commands that tell how large the documents between two keys are.
+const MEASURING: &[&str] = &["autoSplitVector", "dataSize", "datasize", "splitVector"];
+
 /// Refuses a command on a sealed collection whose keys are not all of open fields.
 pub(super) fn check(
     command: &Command<'_>,
@@ -56,8 +59,13 @@ pub(super) fn check(
     if !command.sequences.is_empty() {
         return Err(refuse());
     }
+    let measures = scope.masks && MEASURING.contains(&command.name);
     for option in command.body.elements().skip(1) {
         let option = option?;
+        // There may be one document between them.
+        if measures && KEYS.contains(&option.key) {
+            return Err(scope.unauthorized_to_measure());
+        }
         let known = OTHERS.contains(&option.key) || is_generic(option.key);
         if KEYS.contains(&option.key) {
             keys(scope, &option, &refuse, 0)?;

@@ -412,9 +412,58 @@ fn a_masked_field_may_be_passed_on() {
         ]),
         doc! {"create": "seen", "viewOn": "customers", "pipeline": [{"$project": {"x": "$ssn"}}]},
         doc! {"createIndexes": "customers", "indexes": [{"key": {"city": 1}, "name": "x"}]},
-        doc! {"explain": {"find": "customers", "filter": {"city": 1}}},
+        doc! {"explain": {"find": "customers", "filter": {"city": 1}}, "verbosity": "queryPlanner"},
+        doc! {"explain": {"find": "cities", "filter": {"city": 1}}},
+        doc! {"explain": {"aggregate": "cities", "pipeline": [], "cursor": {}}},
+        doc! {"dataSize": "shop.customers", "estimate": true},
+        doc! {"dataSize": "shop.cities", "keyPattern": {"_id": 1}, "min": {"_id": 1}, "max": {"_id": 2}},
+        doc! {"collMod": "customers", "index": {"keyPattern": {"city": 1}, "hidden": true}},
     ] {
         lets_through(&MASKED, &command);
+    }
+}
+
+#[test]
+fn how_long_masked_values_are_is_not_told() {
+    let lookup = doc! {"$lookup": {"from": "customers", "localField": "x", "foreignField": "_id", "as": "of"}};
+    for explained in [
+        doc! {"find": "customers", "filter": {"city": 1}},
+        doc! {"count": "customers"},
+        aggregate(vec![doc! {"$sort": {"city": 1}}]),
+        doc! {"aggregate": "cities", "pipeline": [lookup, {"$sort": {"x": 1}}], "cursor": {}},
+    ] {
+        refuses(&MASKED, &doc! {"explain": explained.clone()});
+        for verbosity in ["executionStats", "allPlansExecution", "of tomorrow"] {
+            let asked = doc! {"explain": explained.clone(), "verbosity": verbosity};
+            refuses(&MASKED, &asked);
+            lets_through(&GUARDED, &asked);
+        }
+        lets_through(
+            &MASKED,
+            &doc! {"explain": explained, "verbosity": "queryPlanner"},
+        );
+    }
+    for command in [
+        doc! {"dataSize": "shop.customers", "keyPattern": {"_id": 1}, "min": {"_id": 1}, "max": {"_id": 2}},
+        doc! {"datasize": "shop.customers", "min": {"_id": 1}, "max": {"_id": 2}},
+        doc! {"splitVector": "shop.customers", "keyPattern": {"_id": 1}, "maxChunkSizeBytes": 1 << 20},
+        doc! {"autoSplitVector": "customers", "keyPattern": {"_id": 1}, "min": {"_id": 1}, "max": {"_id": 2}, "maxChunkSizeBytes": 99},
+    ] {
+        refuses(&MASKED, &command);
+        lets_through(&GUARDED, &command);
+    }
+}
+
+#[test]
+fn an_index_on_a_masked_field_cannot_be_made_unique_by_its_name() {
+    for option in ["unique", "prepareUnique", "hidden"] {
+        let modify = |index: Document| doc! {"collMod": "customers", "index": index};
+        refuses(&MASKED, &modify(doc! {"name": "by_ssn", option: true}));
+        refuses(
+            &MASKED,
+            &modify(doc! {"keyPattern": {"ssn": 1}, option: true}),
+        );
+        lets_through(&GUARDED, &modify(doc! {"name": "by_ssn", option: true}));
     }
 }
 

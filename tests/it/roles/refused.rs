@@ -76,3 +76,27 @@ async fn a_mask_that_is_written_back_does_not_take_the_place_of_the_value() {
         .await;
     assert_eq!(found, [customer(1).into()]);
 }
+
+#[tokio::test]
+async fn which_values_are_equal_and_how_long_they_are_is_not_told() {
+    let mut world = World::new().await;
+    let index = doc! { "createIndexes": "customers", "indexes": [{ "key": { "payment.card": 1 }, "name": "card" }] };
+    world.billing.run(&index).await;
+    // MongoDB would say which documents have the same.
+    for option in ["prepareUnique", "unique"] {
+        let unique = doc! { "collMod": "customers", "index": { "name": "card", option: true } };
+        world.support.refused(&unique).await;
+        world.intake.refused(&unique).await;
+    }
+    let one = doc! { "_id": 1 };
+    let size = doc! { "dataSize": format!("{}.customers", world.database), "keyPattern": &one, "min": &one, "max": { "_id": 2 } };
+    world.support.refused(&size).await;
+    world.billing.run(&size).await;
+    let sorts = vec![doc! { "$match": &one }, doc! { "$sort": { "x": 1 } }];
+    for name in ["customers", "view"] {
+        let sorted = doc! { "aggregate": name, "pipeline": &sorts, "cursor": {} };
+        let explain = doc! { "explain": sorted, "verbosity": "executionStats" };
+        world.support.refused(&explain).await;
+        world.billing.run(&explain).await;
+    }
+}

@@ -171,8 +171,8 @@ async fn plans_indexes_and_statistics_show_no_value() {
     let index = doc! { "createIndexes": "customers", "indexes": [{ "key": { "payment.card": 1 }, "name": "card" }] };
     world.billing.run(&index).await;
     for command in [
-        doc! { "explain": { "find": "customers", "filter": { "city": "Leith" } }, "verbosity": "allPlansExecution" },
-        doc! { "explain": { "aggregate": "customers", "pipeline": [{ "$project": { "x": "$ssn" } }], "cursor": {} }, "verbosity": "executionStats" },
+        doc! { "explain": { "find": "customers", "filter": { "city": "Leith" } }, "verbosity": "queryPlanner" },
+        doc! { "explain": { "aggregate": "customers", "pipeline": [{ "$project": { "x": "$ssn" } }], "cursor": {} }, "verbosity": "queryPlanner" },
         doc! { "listIndexes": "customers" },
         doc! { "collStats": "customers" },
         doc! { "listCollections": 1 },
