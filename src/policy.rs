@@ -472,6 +472,19 @@ impl Policy {
             }
             exact.insert(rule.pattern.clone(), collection);
         }
+        for identity in schema
+            .rules
+            .iter()
+            .filter_map(|rule| rule.identity.as_deref())
+        {
+            // It may be the name of a collection that a pattern stands for.
+            let rule = schema.rule(identity);
+            let Some(rule) = rule.filter(|rule| rule.identity.is_none()) else {
+                continue;
+            };
+            let of = Collection::compile(rule, identity, &keyring, &access, &tallies)?;
+            alike(&Arc::new(of), &mut by_identity)?;
+        }
         Ok(Self {
             schema,
             keyring,

@@ -259,10 +259,17 @@ mod tests {
         };
         let (redact, null) = (Mask::Redact, Mask::Null);
         compiled(vec![of("a.b", None, redact), of("a.c", None, null)]).unwrap();
+        compiled(vec![
+            of("t_*.c", None, null),
+            of("a.b", Some("t_1.c"), null),
+        ])
+        .unwrap();
         compiled(vec![of("a.b", None, null), of("a.c", Some("a.b"), null)]).unwrap();
         for (one, other) in [
             (of("a.b", None, redact), of("a.c", Some("a.b"), null)),
             (of("a.b", Some("x"), redact), of("t_*.c", Some("x"), null)),
+            (of("t_*.c", None, redact), of("a.b", Some("t_1.c"), null)),
+            (of("t_*.c", None, redact), of("u_*.c", Some("t_1.c"), null)),
         ] {
             let refused = compiled(vec![one, other]).unwrap_err();
             assert!(
