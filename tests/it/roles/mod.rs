@@ -6,6 +6,7 @@ mod cursors;
 mod plain;
 mod refused;
 mod seen;
+mod views;
 mod watching;
 
 use mongodb::Database;
