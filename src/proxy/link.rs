@@ -58,7 +58,7 @@ pub(super) enum Ended {
     Views(i64),
     #[error("the audit log cannot be written, so nothing may be done here")]
     Audit,
-    #[error("a reply in the midst of a stream could not be opened: {0}")]
+    #[error("a reply in the midst of a stream could not be given: {0}")]
     Stream(Refusal),
     /// Said when it happens, with what to do.
     #[error("the login as {0:?} for the client's certificate failed")]

@@ -1,10 +1,12 @@
 //! MongoDB's replies to a request, on their way to its client.
 
 use super::{Asked, Buffers, OWN_REQUEST, Session, Treatment};
+use crate::policy::Policy;
 use crate::proxy::hello::Rewriting;
 use crate::proxy::link::Ended;
 use crate::proxy::login::Change;
 use crate::proxy::stopped;
+use crate::refusal::{Refusal, RefusalKind};
 use crate::reveal::{Reads, ReplyPlan, Revealed};
 use crate::rewrite;
 use crate::wire::{Reply, ReplyForm, WireError};
@@ -56,6 +58,20 @@ impl Session {
         }
     }
 
+    /// Ends a stream that began under another policy, if not every field is open to its
+    /// reader now: it may go on for ever, and who may read was changed.
+    fn still_reads(&self, began: &Policy) -> Result<(), Ended> {
+        if self.shared.policy.load().serial() == began.serial()
+            || !self.shared.policy_for(&self.principal).masks_unknown()
+        {
+            return Ok(());
+        }
+        Err(Ended::Stream(Refusal::new(
+            RefusalKind::Unauthorized,
+            "other roles are in force since it began",
+        )))
+    }
+
     /// Hands on the reply that is in its buffer. Gives whether another one follows.
     async fn deliver(
         &mut self,
@@ -64,6 +80,9 @@ impl Session {
         streaming: bool,
     ) -> Result<bool, Ended> {
         let policy = treatment.policy.clone();
+        if let Some(policy) = policy.as_ref().filter(|_| streaming) {
+            self.still_reads(policy)?;
+        }
         let policy = policy.unwrap_or_else(|| self.policy());
         let Buffers {
             reply: frame,

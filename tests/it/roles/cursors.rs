@@ -1,6 +1,9 @@
 //! Cursors are read on by those alone who may see what those see who opened them.
 
+use fieldseal::wire::flag;
+
 use super::*;
+use crate::support::wire::flags;
 
 fn first(on: &str) -> Document {
     doc! { "find": on, "sort": { "_id": 1 }, "batchSize": 1 }
@@ -54,4 +57,34 @@ async fn a_cursor_that_the_proxy_does_not_know_shows_masks() {
     let answer = world.billing.run(&read).await;
     let batch = answer.get_document("cursor").unwrap();
     assert_eq!(batch.get_array("nextBatch").unwrap()[0], customer(2).into());
+}
+
+#[tokio::test]
+async fn a_stream_ends_when_its_reader_loses_the_role_that_it_began_with() {
+    let mut world = World::new().await;
+    let watch =
+        doc! { "aggregate": "customers", "pipeline": [{ "$changeStream": {} }], "cursor": {} };
+    let mut reader = world.client(Role::Billing).await;
+    let mut read = more(&reader.run(&watch).await, "customers");
+    read.insert("$db", &world.database);
+    reader.wire.command(flag::EXHAUST_ALLOWED, &read).await;
+    let insert = |id: i32| doc! { "insert": "customers", "documents": [customer(id)] };
+    world.intake.run(&insert(3)).await;
+    let frame = reader.wire.receive().await.unwrap();
+    assert_ne!(flags(&frame) & flag::MORE_TO_COME, 0);
+    let shown = |frame: &[u8]| memchr::memmem::find(frame, CANARY.as_bytes()).is_some();
+    assert!(shown(&frame));
+
+    let configuration = world.proxy.configuration();
+    let text = std::fs::read_to_string(&configuration).unwrap();
+    let others = text.replace("127.0.0.3/32", "127.0.0.33/32");
+    assert_ne!(text, others);
+    std::fs::write(&configuration, others).unwrap();
+    world.proxy.process_mut().signal("HUP");
+    world.proxy.wait_for_log(&["taken up anew"]).await;
+    world.intake.run(&insert(4)).await;
+    // It may have been waiting for a batch, but gets none.
+    assert_eq!(reader.wire.receive().await, None);
+    let log = world.proxy.log();
+    assert!(log.contains("other roles"), "{log}");
 }
