@@ -90,12 +90,27 @@ impl ClientCertificate {
     /// Whether `name` is its subject or, with or without the kind before it (`DNS:`), one of
     /// its alternative names.
     pub fn is_called(&self, name: &str) -> bool {
+        // What an authority lets its holder choose, such as a URI, must not be taken for the
+        // subject or for a name of another kind.
+        let bare = !says_its_kind(name);
         let alternative = |known: &AlternativeName| {
             let full = known.to_string();
-            full == name || full.split_once(':').is_some_and(|(_, bare)| bare == name)
+            full == name || bare && full.split_once(':').is_some_and(|(_, bare)| bare == name)
         };
         (!self.subject.is_empty() && self.subject == name) || self.names.iter().any(alternative)
     }
+}
+
+/// Whether a name is one of a subject, or has its kind before it.
+fn says_its_kind(name: &str) -> bool {
+    let kind = name.split_once(':').map(|(kind, _)| kind);
+    let attribute = name.split_once('=').map(|(attribute, _)| attribute);
+    kind.is_some_and(|kind| matches!(kind, "DNS" | "email" | "URI" | "IP"))
+        || attribute.is_some_and(|attribute| {
+            attribute
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'.')
+        })
 }
 
 impl Certificate {
@@ -342,6 +357,31 @@ mod tests {
                 "IP:10.1.2.3"
             ]
         );
+    }
+
+    #[test]
+    fn an_alternative_name_is_taken_for_none_of_another_kind_and_for_no_subject() {
+        let der = certificate(|params| {
+            params.distinguished_name.push(DnType::CommonName, "cart");
+            params.subject_alt_names = vec![
+                SanType::URI("CN=billing,O=Shop".try_into().unwrap()),
+                SanType::URI("DNS:billing.example".try_into().unwrap()),
+                SanType::URI("spiffe://shop/cart?x=1".try_into().unwrap()),
+                SanType::Rfc822Name("IP:10.0.0.1".try_into().unwrap()),
+            ];
+        });
+        let read = ClientCertificate::read(&der).unwrap();
+        for name in ["CN=cart", "URI:CN=billing,O=Shop", "spiffe://shop/cart?x=1"] {
+            assert!(read.is_called(name), "{name}");
+        }
+        for name in [
+            "cart",
+            "CN=billing,O=Shop",
+            "DNS:billing.example",
+            "IP:10.0.0.1",
+        ] {
+            assert!(!read.is_called(name), "{name}");
+        }
     }
 
     #[test]
