@@ -128,6 +128,8 @@ impl Checker {
                 roles.push(role);
             }
         }
+        // The tables of a document come in no order.
+        roles.sort_unstable_by(|one: &RoleRule, other| one.name.cmp(&other.name));
         let principals = self.each(place, table, "principals", Self::principal);
         self.once(place, table, "principals", &principals, "leave one out");
         let credentials = self.each(place, table, "credential", Self::credential);
