@@ -85,6 +85,5 @@ async fn a_stream_ends_when_its_reader_loses_the_role_that_it_began_with() {
     world.intake.run(&insert(4)).await;
     // It may have been waiting for a batch, but gets none.
     assert_eq!(reader.wire.receive().await, None);
-    let log = world.proxy.log();
-    assert!(log.contains("other roles"), "{log}");
+    world.proxy.wait_for_log(&["other roles"]).await;
 }
