@@ -2,6 +2,8 @@
 
 mod access;
 mod equality;
+mod fault;
+mod field;
 mod index_names;
 mod indexes;
 mod mask;
@@ -11,23 +13,24 @@ mod views;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::access::{Access, CommandRules, RoleSet};
-use crate::keyring::{KeyId, Keyring, Material, NamedKey, State, Suite};
-use crate::schema::{CollectionRule, FieldRule, OnPlaintext, Schema, Tree, Types};
+use crate::keyring::{KeyId, Keyring, Material, NamedKey, State};
+use crate::schema::{CollectionRule, OnPlaintext, Schema, Tree};
 pub use access::FieldAccess;
 use access::Held;
 pub use equality::{Equality, Tokens};
+pub use fault::{PolicyError, Unopened};
+pub use field::Field;
 pub use index_names::{Shown, has_reserved_name, users_name, with_users_names};
 pub use indexes::{Found, Indexes, Listed};
 pub use masking::Masking;
+use uses::Tallies;
 pub use uses::{Aged, Nearness, Use};
-use uses::{Tallies, Tally};
 pub use views::{AskedAt, Reaching, Views};
 
-use crate::raw::kind;
-use crate::seal::{Domain, FieldId, HashKey, Header, OpenError, SealKey};
+use crate::seal::{FieldId, Header, SealKey};
 
 /// How many collections that match a pattern are kept compiled.
 const PATTERN_INSTANCES: usize = 4096;
@@ -89,237 +92,6 @@ pub struct Collection {
     fields: Vec<Arc<Field>>,
 }
 
-/// One sealed field, with its keys expanded.
-#[derive(Debug, Clone)]
-pub struct Field {
-    /// As the schema has it.
-    pub path: String,
-    /// The types that may be written.
-    pub types: Types,
-    /// Whether an array is sealed element by element.
-    pub elements: bool,
-    /// How deep in arrays its values may stand, at most.
-    pub arrays: usize,
-    /// Whether null may stand in such an array even if [`Field::is_joined`]: only where
-    /// a pipeline or a view has made the array.
-    pub beside_null: bool,
-    /// Whether what is written is stored plain: the field is on the way back out.
-    pub stores_plain: bool,
-    /// The id in sealed values.
-    pub id: FieldId,
-    /// What equality is answered by, if the schema asks for it.
-    pub equality: Option<Equality>,
-    /// Who may read and write it.
-    pub access: FieldAccess,
-    /// What the mask `hash` is made with, if it is the field's.
-    hashing: Option<Arc<HashKey>>,
-    active: Arc<SealKey>,
-    tally: Arc<Tally>,
-    /// Every version of the key, derived when a value under it is first met.
-    versions: Arc<[(KeyId, OnceLock<SealKey>)]>,
-}
-
-/// Why schema and keyring do not fit together.
-#[derive(Debug, thiserror::Error)]
-pub enum PolicyError {
-    /// The schema names a key that the keyring does not have.
-    #[error(
-        "{namespace}: field `{path}` is sealed with the key `{key}`, which the keyring does not have; make it with `fieldseal keys init` or name another"
-    )]
-    UnknownKey {
-        /// The collection.
-        namespace: String,
-        /// The field.
-        path: String,
-        /// The name that was not found.
-        key: String,
-    },
-    /// The schema names a role that the configuration does not have.
-    #[error(
-        "{namespace}: field `{path}` names the role `{role}`, which nobody has: name it in [access] of the configuration, under `roles` or of a principal"
-    )]
-    UnknownRole {
-        /// The collection.
-        namespace: String,
-        /// The field.
-        path: String,
-        /// The name that was not found.
-        role: String,
-    },
-    /// Two collections have an identity in common, so that values of the one may come to
-    /// lie in the other, and other roles.
-    #[error(
-        "{namespace}: field `{path}` has the identity of one in {other}, so `read`, `write`, `mask` and `audit` must be the same for both"
-    )]
-    OtherAccess {
-        /// The collection.
-        namespace: String,
-        /// The field.
-        path: String,
-        /// The other collection.
-        other: String,
-    },
-    /// A key has no version that may seal, or no index epoch.
-    #[error("the key `{key}` has no active {what}")]
-    NoActive {
-        /// The key's name.
-        key: String,
-        /// A version or an epoch.
-        what: &'static str,
-    },
-}
-
-/// Why a stored value was not opened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Unopened {
-    /// No version of this id is in the keyring.
-    #[error(
-        "it is sealed under key id {0}, which is not in the keyring: the key is not loaded; bring this proxy's key file up to date"
-    )]
-    UnknownKey(u32),
-    /// The version is disabled.
-    #[error("it is sealed under key id {0}, which is disabled")]
-    Disabled(u32),
-    /// The version's material is gone.
-    #[error("it is sealed under key id {0}, which was destroyed")]
-    Destroyed(u32),
-    /// The value itself is wrong.
-    #[error("{0}")]
-    Value(#[from] OpenError),
-}
-
-impl Unopened {
-    /// The same for a client, to whom the ids of keys say nothing. The log has them.
-    pub fn told(self) -> String {
-        match self {
-            Self::UnknownKey(_) => {
-                "it is sealed under a key version that this proxy has not loaded; \
-                                    bring its key file up to date"
-                    .to_owned()
-            }
-            Self::Disabled(_) => "it is sealed under a key version that is disabled".to_owned(),
-            Self::Destroyed(_) => "it is sealed under a key version that was destroyed".to_owned(),
-            Self::Value(error) => error.to_string(),
-        }
-    }
-}
-
-impl Field {
-    fn compile(
-        rule: &CollectionRule,
-        field: &FieldRule,
-        namespace: &str,
-        keyring: &Keyring,
-        access: &Access,
-        tallies: &Tallies,
-    ) -> Result<Self, PolicyError> {
-        let access = FieldAccess::compile(&field.access, access).map_err(|role| {
-            PolicyError::UnknownRole {
-                namespace: namespace.to_owned(),
-                path: field.path.clone(),
-                role: role.to_owned(),
-            }
-        })?;
-        let key = keyring
-            .key(&field.key)
-            .ok_or_else(|| PolicyError::UnknownKey {
-                namespace: namespace.to_owned(),
-                path: field.path.clone(),
-                key: field.key.clone(),
-            })?;
-        let id = FieldId::of(
-            rule.identity.as_deref().unwrap_or(namespace),
-            field.identity.as_deref().unwrap_or(&field.path),
-        );
-        let (active, material) = active(key, &key.versions, "version")?;
-        let domain = field.domain.as_deref();
-        let equality = field.equality.then(|| {
-            let tokens = domain.map_or(Domain::Field(&id.0), Domain::Named);
-            Equality::compile(key, tokens, domain.is_some())
-        });
-        let equality = equality.transpose()?;
-        let hashing = field.access.hashes().then(|| masking::hash_key(key, id));
-        let hashing = hashing.transpose()?.map(Arc::new);
-        let of_version = key.active().and_then(|version| version.suite);
-        let suite = field.suite.or(of_version).unwrap_or_default();
-        Ok(Self {
-            path: field.path.clone(),
-            types: field.types,
-            elements: field.elements || field.equality,
-            arrays: usize::from(field.elements || field.equality),
-            beside_null: false,
-            stores_plain: rule.on_plaintext == OnPlaintext::Store,
-            id,
-            equality,
-            access,
-            hashing,
-            active: Arc::new(SealKey::derive(active, material, id).sealing_with(suite)),
-            tally: tallies.of(active, id, suite, namespace, &field.path),
-            versions: key
-                .versions
-                .iter()
-                .map(|version| (version.id, OnceLock::new()))
-                .collect(),
-        })
-    }
-
-    /// Whether the schema gives it a `domain`, so that it is joined with others by
-    /// tokens. Null in an array has none, so no such array may hold null.
-    pub fn is_joined(&self) -> bool {
-        self.equality
-            .as_ref()
-            .is_some_and(|equality| equality.in_domain)
-    }
-
-    /// Whether this is the other field by its id, and has the same tokens.
-    pub fn is(&self, other: &Self) -> bool {
-        let tokens = match (&self.equality, &other.equality) {
-            (None, None) => true,
-            (Some(one), Some(other)) => one.joins(other),
-            _ => false,
-        };
-        self.id == other.id && tokens
-    }
-
-    /// Whether values of this field, as they are stored, are right in the place of the other's.
-    pub fn stored_alike(&self, other: &Self) -> bool {
-        self.is(other) && (self.elements || !other.elements || !self.types.allows(kind::ARRAY))
-    }
-
-    /// The same field where a pipeline has put its values into arrays, or taken
-    /// them out of arrays.
-    #[must_use]
-    pub fn moved(&self, elements: bool, arrays: usize, beside_null: bool) -> Self {
-        Self {
-            elements,
-            arrays,
-            beside_null,
-            ..self.clone()
-        }
-    }
-
-    /// What new values are sealed with.
-    pub fn suite(&self) -> Suite {
-        self.active.suite()
-    }
-
-    /// Appends the sealed form of a value to `out`, and counts it.
-    pub fn seal(&self, kind: u8, value: &[u8], out: &mut Vec<u8>) {
-        self.tally.count();
-        self.active.seal(kind, value, out);
-    }
-
-    /// The version that [`Field::seal`] seals under.
-    pub fn active_id(&self) -> KeyId {
-        self.active.id()
-    }
-
-    /// How many bytes [`Field::seal`] appends.
-    pub fn sealed_length(&self, length: usize) -> usize {
-        self.active.sealed_length(length)
-    }
-}
-
 /// Notes the fields of a collection, and that those of one id are open to the same roles.
 fn alike(
     collection: &Arc<Collection>,
@@ -339,21 +111,6 @@ fn alike(
         }
     }
     Ok(())
-}
-
-fn active<'k>(
-    key: &NamedKey,
-    versions: &'k [crate::keyring::KeyVersion],
-    what: &'static str,
-) -> Result<(KeyId, &'k Material), PolicyError> {
-    versions
-        .iter()
-        .find(|version| version.state == State::Active)
-        .and_then(|version| Some((version.id, version.material.as_ref()?)))
-        .ok_or_else(|| PolicyError::NoActive {
-            key: key.name.clone(),
-            what,
-        })
 }
 
 impl Collection {

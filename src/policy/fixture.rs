@@ -4,7 +4,7 @@
 use super::*;
 use crate::config::{AccessConfig, JavaScript, PrincipalRule};
 use crate::keyring::KeyVersion;
-use crate::schema::AccessRule;
+use crate::schema::{AccessRule, FieldRule, Types};
 
 /// A keyring with the key `default`: two versions, one epoch, fixed material.
 pub(crate) fn keyring() -> Keyring {
