@@ -129,7 +129,12 @@ impl Gate {
     /// that depends on another one's room. A request gives its room back when it is
     /// sent, before its reply is waited for; a client that does not send on or does not
     /// read is cut off.
-    pub(super) async fn room(&self, message: Announced, copies: usize) -> Held {
+    pub(super) async fn room(
+        &self,
+        address: Option<IpAddr>,
+        message: Announced,
+        copies: usize,
+    ) -> Held {
         let limit = self.limits.load().memory_bytes;
         let Some(size) = limit else {
             return Held::default();
@@ -140,7 +145,7 @@ impl Gate {
         }
         let copies = longest.saturating_mul(copies);
         let bytes = (message.length.saturating_add(message.inflated)).saturating_add(copies);
-        self.memory.reserve(size, bytes).await
+        self.memory.reserve(size, bytes, address).await
     }
 }
 
@@ -350,15 +355,15 @@ mod tests {
             inflated: 0,
         };
         let (open, _) = gate(Limits::default());
-        assert!(open.room(message(48_000_000), 3).await.is_empty());
+        assert!(open.room(None, message(48_000_000), 3).await.is_empty());
         let (bounded, _) = gate(Limits {
             memory_bytes: Some(20_000_000),
             ..Limits::default()
         });
-        assert!(bounded.room(message(FREE), 3).await.is_empty());
+        assert!(bounded.room(None, message(FREE), 3).await.is_empty());
         // More than there is takes all there is, and gives it back.
         for _ in 0..2 {
-            assert!(!bounded.room(message(48_000_000), 3).await.is_empty());
+            assert!(!bounded.room(None, message(48_000_000), 3).await.is_empty());
         }
     }
 }

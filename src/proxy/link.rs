@@ -1,6 +1,7 @@
 //! A client's connection and MongoDB's, each watched while the other is served.
 
 use std::io;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt as _;
@@ -165,11 +166,16 @@ impl Link {
 
     /// Waits for a reply to begin, and for room for it and `copies` of it. The caller holds no
     /// other room.
-    pub(super) async fn room(&mut self, gate: &Gate, copies: usize) -> Result<Held, Ended> {
+    pub(super) async fn room(
+        &mut self,
+        gate: &Gate,
+        address: Option<IpAddr>,
+        copies: usize,
+    ) -> Result<Held, Ended> {
         let replies = &mut self.upstream.replies;
         let room = async {
             Ok(match replies.announced(None).await? {
-                Some(announced) => gate.room(announced, copies).await,
+                Some(announced) => gate.room(address, announced, copies).await,
                 // Its end is told by who reads it.
                 None => Held::default(),
             })

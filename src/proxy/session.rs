@@ -204,11 +204,12 @@ impl Session {
             ..
         } = &mut self.link;
         let (gate, held, frame) = (self.guest.gate(), &mut self.held, &mut self.buffers.request);
+        let address = self.principal.address;
         let next = async {
             let Some(announced) = requests.announced(idle).await? else {
                 return Ok(None);
             };
-            *held = gate.room(announced, copies).await;
+            *held = gate.room(address, announced, copies).await;
             requests.next(frame).await
         };
         tokio::select! {

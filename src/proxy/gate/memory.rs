@@ -1,6 +1,8 @@
 //! How much memory messages may take, all together.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use arc_swap::ArcSwapOption;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -11,6 +13,9 @@ pub(in crate::proxy) const FREE: usize = 64 * 1024;
 /// What room is counted in, in bytes.
 const UNIT: usize = 1024;
 
+/// How many addresses are kept before those that hold nothing are forgotten.
+const ADDRESSES: usize = 1024;
+
 /// The room that there is.
 #[derive(Debug, Default)]
 pub(super) struct Memory(ArcSwapOption<Budget>);
@@ -19,6 +24,45 @@ pub(super) struct Memory(ArcSwapOption<Budget>);
 struct Budget {
     bytes: usize,
     room: Arc<Semaphore>,
+    /// What those of each address may take of it: half, so that no address keeps all from others.
+    shares: Mutex<HashMap<IpAddr, Weak<Semaphore>>>,
+}
+
+impl Budget {
+    fn new(bytes: usize) -> Self {
+        Self {
+            bytes,
+            room: semaphore(units(bytes)),
+            shares: Mutex::default(),
+        }
+    }
+
+    fn half(&self) -> usize {
+        units(self.bytes).div_ceil(2)
+    }
+
+    fn share(&self, address: IpAddr) -> Arc<Semaphore> {
+        let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(share) = shares.get(&address).and_then(Weak::upgrade) {
+            return share;
+        }
+        if shares.len() >= ADDRESSES {
+            shares.retain(|_, share| share.strong_count() > 0);
+        }
+        let share = semaphore(self.half());
+        shares.insert(address, Arc::downgrade(&share));
+        share
+    }
+}
+
+fn semaphore(units: usize) -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(units.min(Semaphore::MAX_PERMITS)))
+}
+
+/// Waits for so many units. Fails only if it was closed, which nobody does.
+async fn take(from: Arc<Semaphore>, units: usize) -> Option<OwnedSemaphorePermit> {
+    let units = u32::try_from(units).unwrap_or(u32::MAX);
+    from.acquire_many_owned(units).await.ok()
 }
 
 /// Room that is taken, until it is dropped.
@@ -26,6 +70,7 @@ struct Budget {
 pub(in crate::proxy) struct Held {
     #[cfg_attr(not(test), expect(dead_code, reason = "it is for its drop"))]
     permit: Option<OwnedSemaphorePermit>,
+    _of_share: Option<OwnedSemaphorePermit>,
 }
 
 impl Held {
@@ -37,15 +82,20 @@ impl Held {
 }
 
 impl Memory {
-    /// Waits for room for `bytes` of `size` in all. Who asks first gets first. A message
-    /// that needs more than there is takes all, and is then the only one.
-    pub(super) async fn reserve(&self, size: usize, bytes: usize) -> Held {
-        let units = units(bytes).min(units(size));
-        let room = Arc::clone(&self.of(size).room);
-        let units = u32::try_from(units).unwrap_or(u32::MAX);
-        // Fails only if it was closed, which nobody does.
+    /// Waits for room for `bytes` of `size` in all, for someone at this address; none is for
+    /// those of this machine. Who asks first gets first, at each address and among them. A
+    /// message that needs more than there is takes all, and is then the only one.
+    pub(super) async fn reserve(&self, size: usize, bytes: usize, address: Option<IpAddr>) -> Held {
+        let budget = self.of(size);
+        let wanted = units(bytes);
+        // Who holds room waits for nothing more, so nobody waits for this one.
+        let of_share = match address {
+            Some(address) => take(budget.share(address), wanted.min(budget.half())).await,
+            None => None,
+        };
         Held {
-            permit: room.acquire_many_owned(units).await.ok(),
+            permit: take(Arc::clone(&budget.room), wanted.min(units(size))).await,
+            _of_share: of_share,
         }
     }
 
@@ -57,10 +107,7 @@ impl Memory {
         {
             return budget;
         }
-        let fresh = Arc::new(Budget {
-            bytes: size,
-            room: Arc::new(Semaphore::new(units(size).min(Semaphore::MAX_PERMITS))),
-        });
+        let fresh = Arc::new(Budget::new(size));
         let before = self.0.rcu(|current| match current {
             Some(current) if current.bytes == size => Some(Arc::clone(current)),
             _ => Some(Arc::clone(&fresh)),
@@ -86,7 +133,7 @@ mod tests {
     async fn fits(memory: &Memory, size: usize, bytes: usize) -> Option<Held> {
         tokio::select! {
             biased;
-            held = memory.reserve(size, bytes) => Some(held),
+            held = memory.reserve(size, bytes, None) => Some(held),
             () = std::future::ready(()) => None,
         }
     }
@@ -94,12 +141,12 @@ mod tests {
     #[tokio::test]
     async fn who_finds_no_room_waits_until_there_is() {
         let memory = Arc::new(Memory::default());
-        let first = memory.reserve(4 * MIB, 3 * MIB).await;
+        let first = memory.reserve(4 * MIB, 3 * MIB, None).await;
         assert!(fits(&memory, 4 * MIB, MIB).await.is_some());
         assert!(fits(&memory, 4 * MIB, 2 * MIB).await.is_none());
         let waiting = tokio::spawn({
             let memory = Arc::clone(&memory);
-            async move { memory.reserve(4 * MIB, 2 * MIB).await }
+            async move { memory.reserve(4 * MIB, 2 * MIB, None).await }
         });
         tokio::task::yield_now().await;
         assert!(!waiting.is_finished());
@@ -111,7 +158,7 @@ mod tests {
     #[tokio::test]
     async fn a_message_larger_than_all_the_room_gets_through_alone() {
         let memory = Memory::default();
-        let small = memory.reserve(MIB, 1).await;
+        let small = memory.reserve(MIB, 1, None).await;
         assert!(fits(&memory, MIB, usize::MAX).await.is_none());
         drop(small);
         let large = fits(&memory, MIB, usize::MAX).await;
@@ -122,8 +169,31 @@ mod tests {
     #[tokio::test]
     async fn another_size_holds_at_once() {
         let memory = Memory::default();
-        let _all = memory.reserve(MIB, MIB).await;
+        let _all = memory.reserve(MIB, MIB, None).await;
         assert!(fits(&memory, MIB, 1).await.is_none());
         assert!(fits(&memory, 2 * MIB, 2 * MIB).await.is_some());
+    }
+
+    #[tokio::test]
+    async fn an_address_takes_half_of_the_room_and_leaves_the_rest_to_others() {
+        let memory = Memory::default();
+        let at = |last: u8| Some(IpAddr::from([10, 0, 0, last]));
+        let now = async |bytes, address| {
+            tokio::select! {
+                biased;
+                held = memory.reserve(4 * MIB, bytes, address) => Some(held),
+                () = std::future::ready(()) => None,
+            }
+        };
+        let first = now(2 * MIB, at(1)).await;
+        assert!(first.is_some());
+        assert!(now(MIB, at(1)).await.is_none());
+        let other = now(MIB, at(2)).await;
+        assert!(other.is_some());
+        assert!(now(MIB, None).await.is_some());
+        drop(first);
+        // One message may be larger than the half.
+        drop(other);
+        assert!(now(3 * MIB, at(1)).await.is_some());
     }
 }

@@ -33,11 +33,12 @@ impl Session {
         // What it becomes when it is opened, and that compressed.
         let opened = (treatment.policy.as_ref()).is_some_and(|policy| !policy.is_empty());
         let copies = usize::from(opened) + usize::from(asked.compressor.is_some());
+        let address = self.principal.address;
         loop {
             let gate = self.guest.gate();
             let header = tokio::select! {
                 header = async {
-                    self.held = self.link.room(gate, copies).await?;
+                    self.held = self.link.room(gate, address, copies).await?;
                     self.link.reply(&mut self.buffers.reply, true).await
                 } => header?,
                 () = stopped(&mut self.stop), if streaming || hello => return Err(Ended::Stopping),
