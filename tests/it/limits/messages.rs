@@ -4,6 +4,7 @@ use futures::future::join_all;
 use mongodb::bson::{Bson, doc};
 
 use super::*;
+use crate::support::wire::{body, msg};
 
 /// Room for one message alone.
 const LITTLE: &str =
@@ -72,6 +73,34 @@ async fn who_does_not_read_holds_up_others_only_until_they_are_cut_off() {
         .get_array("firstBatch")
         .unwrap();
     assert!(batch == &[Bson::from(large)], "another document");
+}
+
+#[tokio::test]
+async fn who_announces_much_and_sends_nothing_keeps_no_other_address_waiting() {
+    let proxy = start("[limits]\nmemory_bytes = 60000000\nhandshake_timeout_seconds = 60\n").await;
+    let database = unique_database("limits");
+    let large = msg(
+        0,
+        &body(&doc! { "insert": "people", "x": "x".repeat(20_000_000) }),
+    );
+    let mut stalled = Vec::new();
+    for _ in 0..6 {
+        let mut wire = one(&proxy).await;
+        wire.send(&large[..4096]).await;
+        stalled.push(wire);
+    }
+    // Of two, the second waits for room as the first does not send on.
+    let mut other = Wire::connect_from("127.0.0.2", &proxy.addresses()[0]).await;
+    for id in 0..10 {
+        let pad = "x".repeat(200_000);
+        let insert =
+            doc! { "insert": "people", "documents": [{ "_id": id, "pad": pad }], "$db": &database };
+        assert_eq!(other.ask(&insert).await.get_i32("n").ok(), Some(1));
+    }
+    for wire in &mut stalled {
+        // None was cut off meanwhile: they did hold all that they may.
+        assert!(wire.send(&large[4096..8192]).await);
+    }
 }
 
 #[tokio::test]
