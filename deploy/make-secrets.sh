@@ -52,8 +52,8 @@ certs() {
     elif command -v fieldseal >/dev/null; then
         fieldseal certs "$work/$1" --host "$2" --days 825 >/dev/null
     else
-        docker run --rm --network none --user "$(id -u):$(id -g)" --volume "$work:/work" \
-            fieldseal:0.1.0 certs "/work/$1" --host "$2" --days 825 >/dev/null
+        docker run --rm --network none --user "$(id -u):$(id -g)" --volume "$work:/certs" \
+            fieldseal:0.1.0 certs "/certs/$1" --host "$2" --days 825 >/dev/null
     fi
 }
 
