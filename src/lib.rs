@@ -11,6 +11,7 @@
 //! See `ARCHITECTURE.md` for a tour of one write and one read.
 
 pub mod access;
+pub mod bench;
 pub mod cli;
 pub mod config;
 pub mod document;

@@ -14,7 +14,7 @@ use tokio::process::{Child, Command};
 use super::{Failure, certs};
 
 /// The environment variable that names the mongod to start.
-pub(crate) const MONGOD: &str = "FIELDSEAL_MONGOD";
+pub const MONGOD: &str = "FIELDSEAL_MONGOD";
 
 /// How long a mongod may take to become primary.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -23,13 +23,15 @@ const REPLICA_SET: &str = "fieldseal";
 
 /// Why there is no mongod.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum EmbeddedError {
+pub enum EmbeddedError {
     /// It cannot be started.
     #[error(
         "cannot start {}: {source}; put a mongod on PATH, or name one with {MONGOD}", program.to_string_lossy()
     )]
     Start {
+        /// The program.
         program: OsString,
+        /// Why.
         source: std::io::Error,
     },
     /// Its folder cannot be made.
@@ -48,7 +50,7 @@ pub(crate) enum EmbeddedError {
 
 /// A mongod in a temporary folder, a replica set of one. Ends and is removed when dropped.
 #[derive(Debug)]
-pub(crate) struct Embedded {
+pub struct Embedded {
     child: Child,
     port: u16,
     /// None without TLS.
@@ -59,7 +61,7 @@ pub(crate) struct Embedded {
 
 /// Certificates that were made for this mongod, as `fieldseal certs` makes them.
 #[derive(Debug, Clone)]
-pub(crate) struct Certificates(PathBuf);
+pub struct Certificates(PathBuf);
 
 impl Certificates {
     /// How many days they hold: longer than anybody looks at a tour.
@@ -71,12 +73,12 @@ impl Certificates {
     }
 
     /// The authority's certificate.
-    pub(crate) fn authority(&self) -> PathBuf {
+    pub fn authority(&self) -> PathBuf {
         self.0.join("ca.pem")
     }
 
     /// The proxy's certificate and key, for both sides.
-    pub(crate) fn proxy(&self) -> PathBuf {
+    pub fn proxy(&self) -> PathBuf {
         self.0.join("proxy.pem")
     }
 
@@ -132,7 +134,7 @@ impl Drop for Folder {
 impl Embedded {
     /// Starts one on a loopback port that the system picks, and waits until it is primary.
     /// With TLS it lets in only who shows a certificate of an authority made for it.
-    pub(crate) async fn start(tls: bool) -> Result<Self, EmbeddedError> {
+    pub async fn start(tls: bool) -> Result<Self, EmbeddedError> {
         let folder = Folder::new()?;
         let certificates = tls
             .then(|| Certificates::make(folder.0.join("certs")))
@@ -187,28 +189,33 @@ impl Embedded {
         Ok(embedded)
     }
 
+    /// Its process; none once it has ended.
+    pub fn process(&self) -> Option<u32> {
+        self.child.id()
+    }
+
     /// `host:port`.
-    pub(crate) fn address(&self) -> String {
+    pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
 
     /// Where its files are.
-    pub(crate) fn folder(&self) -> &Path {
+    pub fn folder(&self) -> &Path {
         &self.folder.0
     }
 
     /// Its certificates and those of who speaks with it; none without TLS.
-    pub(crate) fn certificates(&self) -> Option<&Certificates> {
+    pub fn certificates(&self) -> Option<&Certificates> {
         self.certificates.as_ref()
     }
 
     /// A connection string for this mongod, or for what stands before it.
-    pub(crate) fn uri(&self, address: &str) -> String {
+    pub fn uri(&self, address: &str) -> String {
         Self::plain_uri(address) + &self.tls_options()
     }
 
     /// The same without what TLS needs.
-    pub(crate) fn plain_uri(address: &str) -> String {
+    pub fn plain_uri(address: &str) -> String {
         format!("mongodb://{address}/?replicaSet={REPLICA_SET}")
     }
 
@@ -258,7 +265,7 @@ impl Embedded {
     }
 
     /// Ends it, waits for its end and removes its folder.
-    pub(crate) async fn stop(mut self) {
+    pub async fn stop(mut self) {
         // Fails only if it is gone already, which is what is wanted.
         let _ = self.child.kill().await;
     }

@@ -5,7 +5,7 @@ mod certs;
 mod check;
 mod database;
 mod demo;
-mod embedded;
+pub mod embedded;
 mod inspect;
 mod keys;
 mod limits;
