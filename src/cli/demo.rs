@@ -151,6 +151,7 @@ impl Stage {
             access: AccessConfig::default(),
             audit: None,
             log: Log::default(),
+            workers: None,
         };
         let tls = Tls::load(&config.tls).map_err(DemoError::Tls)?.into_cell();
         let proxy = Proxy::bind(&config, Arc::clone(&policy), tls).await?;

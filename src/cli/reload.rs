@@ -261,6 +261,7 @@ fn within_reach(before: &Config, fresh: Config) -> (Config, Vec<&'static str>) {
         ("route", before.routes != fresh.routes),
         ("keyring.file", before.keyring.file != fresh.keyring.file),
         ("log.format", before.log.format != fresh.log.format),
+        ("workers", before.workers != fresh.workers),
         ("tls.listen", listen),
         ("tls.upstream", upstream),
         (
@@ -288,6 +289,7 @@ fn within_reach(before: &Config, fresh: Config) -> (Config, Vec<&'static str>) {
             format: before.log.format,
             ..fresh.log
         },
+        workers: before.workers,
         ..fresh
     };
     let changed = changes.into_iter().filter(|(_, changed)| *changed);

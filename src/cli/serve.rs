@@ -52,7 +52,7 @@ pub(super) fn run(file: &Path) -> Result<(), Failure> {
         key,
         standing,
     };
-    tokio::runtime::Builder::new_multi_thread()
+    tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::new(format_args!("cannot start: {error}")))?

@@ -1,5 +1,6 @@
 //! The configuration, checked.
 
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -16,10 +17,13 @@ use crate::keyring::UnsealSource;
 const TOP: Keys = Keys {
     of: "the configuration",
     known: &[
-        "schema", "keyring", "route", "tls", "limits", "access", "audit", "log",
+        "schema", "keyring", "route", "tls", "limits", "access", "audit", "log", "workers",
     ],
     later: &["admin"],
 };
+
+/// More threads than any machine has cores.
+const MOST_WORKERS: i64 = 1024;
 
 const KEYRING: Keys = Keys {
     of: "`keyring`",
@@ -128,6 +132,8 @@ impl Checker {
             Some((at, node)) => self.log(&at, node),
             None => Log::default(),
         };
+        let workers = (table.entry(&top, "workers"))
+            .and_then(|(at, node)| self.reader.integer(&at, node, 1, MOST_WORKERS));
         Some(Config {
             schema: schema?,
             keyring: keyring?,
@@ -138,6 +144,9 @@ impl Checker {
             // What is wrong with it was noted.
             audit: audit.flatten(),
             log,
+            workers: workers
+                .and_then(|workers| usize::try_from(workers).ok())
+                .and_then(NonZeroUsize::new),
         })
     }
 
@@ -531,6 +540,24 @@ upstream = "127.0.0.1:27017"
                 "limits.conections: unknown key of `limits`; did you mean `connections`?"
             ),
             "{errors}"
+        );
+    }
+
+    #[test]
+    fn the_number_of_workers_is_that_of_the_cores_unless_it_is_given() {
+        let workers = |line: &str| {
+            let text = format!(
+                "schema = \"s\"\n{line}\n[keyring]\nfile = \"k\"\nunseal = {{ file = \"u\" }}\n\
+                 [[route]]\nlisten = \"127.0.0.1:1\"\nupstream = \"127.0.0.1:2\"\n"
+            );
+            Config::parse(&text, Path::new("fieldseal.toml"), []).map(|config| config.workers)
+        };
+        assert_eq!(workers("").unwrap(), None);
+        assert_eq!(workers("workers = 3").unwrap(), NonZeroUsize::new(3));
+        let error = workers("workers = 0").unwrap_err().to_string();
+        assert!(
+            error.contains(":2: workers: must be from 1 to 1024"),
+            "{error}"
         );
     }
 

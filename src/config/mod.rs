@@ -9,6 +9,7 @@ mod merge;
 mod span;
 mod tls;
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -93,4 +94,6 @@ pub struct Config {
     pub audit: Option<AuditConfig>,
     /// What is logged.
     pub log: Log,
+    /// How many threads serve connections; none: one for each core.
+    pub workers: Option<NonZeroUsize>,
 }

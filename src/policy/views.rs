@@ -65,6 +65,19 @@ impl Views {
             .is_some_and(|listing| listing.fresh())
     }
 
+    /// Whether nothing was ever listed.
+    pub fn is_empty(&self) -> bool {
+        self.listings.load().is_empty()
+    }
+
+    /// Whether a listing of a short while ago, made when this name was first used or since,
+    /// has no view of this name that reaches a sealed collection.
+    pub fn is_known(&self, database: &str, name: &str) -> bool {
+        self.listings.load().get(database).is_some_and(|listing| {
+            listing.fresh() && listing.used.contains(name) && !listing.reaching.contains_key(name)
+        })
+    }
+
     /// Whether the name is that of a view which reaches a sealed collection.
     pub fn reaching(&self, database: &str, name: &str) -> bool {
         self.listings

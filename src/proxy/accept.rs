@@ -12,6 +12,7 @@ use super::journal;
 use super::session::Session;
 use super::stream::{Listener, Socket, Stream};
 use super::upstream::Upstream;
+use super::workers::Workers;
 use super::{Shared, stopped};
 use crate::config::Address;
 
@@ -30,6 +31,7 @@ pub(super) struct Accept {
     pub(super) route: usize,
     pub(super) upstream: Address,
     pub(super) shared: Arc<Shared>,
+    pub(super) workers: Arc<Workers>,
     pub(super) stop: watch::Receiver<bool>,
 }
 
@@ -93,10 +95,22 @@ impl Accept {
         };
         let (shared, stop) = (Arc::clone(&self.shared), self.stop.clone());
         let (upstream, route) = (self.upstream.clone(), self.route);
-        sessions.spawn(async move {
-            connection(client, &upstream, shared, route, stop).await;
-            drop(place);
-        });
+        let client = match client.detach() {
+            Ok(client) => client,
+            Err(error) => {
+                tracing::debug!(%error, "a client went away");
+                return;
+            }
+        };
+        let (worker, desk) = self.workers.least_busy();
+        let session = async move {
+            match client.attach() {
+                Ok(client) => connection(client, &upstream, shared, route, stop).await,
+                Err(error) => tracing::warn!(%error, "a connection cannot be watched"),
+            }
+            drop((place, desk));
+        };
+        sessions.spawn_on(session, &worker);
     }
 }
 

@@ -1,12 +1,17 @@
 //! Frames from a byte stream, into buffers that are used again.
 
+use std::cell::RefCell;
+use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncRead, AsyncReadExt as _, ReadBuf};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::handshake::is_client_hello;
+use super::pool;
 use super::stream::ReadHalf;
 use crate::wire::{HEADER, Header, WireError, opcode};
 
@@ -14,11 +19,17 @@ use crate::wire::{HEADER, Header, WireError, opcode};
 /// Until then it is noticed when the peer goes away.
 const AHEAD: usize = 1024 * 1024;
 
-/// A buffer with more room than this is given back after the message that needed it.
-pub(super) const KEEP: usize = 1024 * 1024;
-
 /// The least that is asked of the socket at a time.
-const CHUNK: usize = 16 * 1024;
+const CHUNK: usize = 64 * 1024;
+
+/// So few bytes are copied rather than read apart.
+const FEW: usize = 4 * 1024;
+
+thread_local! {
+    /// Where the bytes of a thread's connections arrive, one after the other. Thus a connection
+    /// that waits has no memory for what may come, and a message that comes whole takes one call.
+    static ARRIVALS: RefCell<Box<[u8]>> = RefCell::new(vec![0; CHUNK].into());
+}
 
 /// A peer that is slower than this is cut off, in bytes a second.
 const SLOWEST: u64 = 64 * 1024;
@@ -78,7 +89,7 @@ pub(super) struct FrameReader {
     ended: bool,
     /// How much the peer may send ahead.
     ahead: usize,
-    /// How much memory stays with the connection.
+    /// A buffer with more room than this is not kept for the next message.
     keep: usize,
 }
 
@@ -94,7 +105,7 @@ impl FrameReader {
             first: true,
             ended: false,
             ahead: AHEAD,
-            keep: KEEP,
+            keep: pool::LARGEST,
         }
     }
 
@@ -204,8 +215,11 @@ impl FrameReader {
                 self.first = false;
                 return Ok(Some(header));
             }
-            // Memory follows what was sent, not what was announced.
-            let room = wanted.min(self.buffer.len().saturating_mul(2)).max(CHUNK);
+            // Memory follows what was sent, not what was announced. With room for more than is
+            // wanted, the system need not be asked again whether there is more.
+            let room = (wanted + FEW)
+                .min(self.buffer.len().saturating_mul(2))
+                .max(CHUNK);
             let read = if self.buffer.is_empty() {
                 self.fill(room).await?
             } else {
@@ -236,18 +250,38 @@ impl FrameReader {
     /// Reads until at most `size` bytes are here; 0 means the end.
     async fn fill(&mut self, size: usize) -> io::Result<usize> {
         let missing = size.saturating_sub(self.buffer.len()).max(1);
-        self.buffer.reserve(missing);
-        let missing = u64::try_from(missing).unwrap_or(u64::MAX);
-        let read = (&mut self.stream)
-            .take(missing)
-            .read_buf(&mut self.buffer)
-            .await;
+        let read = if self.buffer.is_empty() || missing <= FEW {
+            poll_fn(|context| self.poll_arrivals(context, missing)).await
+        } else {
+            // The rest of a long message goes where it belongs.
+            self.buffer.reserve(missing);
+            let missing = u64::try_from(missing).unwrap_or(u64::MAX);
+            (&mut self.stream)
+                .take(missing)
+                .read_buf(&mut self.buffer)
+                .await
+        };
         match read {
             // TLS that ended without its own end. Between frames nothing is lost, and within one
             // the end is an error anyhow; many clients leave so.
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(0),
             read => read,
         }
+    }
+
+    /// Reads at most `most` bytes by way of the thread's own memory.
+    fn poll_arrivals(&mut self, context: &mut Context<'_>, most: usize) -> Poll<io::Result<usize>> {
+        ARRIVALS.with_borrow_mut(|arrivals| {
+            let most = most.min(arrivals.len());
+            let mut arrived = ReadBuf::new(&mut arrivals[..most]);
+            ready!(Pin::new(&mut self.stream).poll_read(context, &mut arrived))?;
+            let arrived = arrived.filled();
+            if self.buffer.capacity() == 0 {
+                self.buffer = pool::take();
+            }
+            self.buffer.extend_from_slice(arrived);
+            Poll::Ready(Ok(arrived.len()))
+        })
     }
 
     /// Moves the first `length` bytes into `frame`: the buffers change places, and only what came early is copied.
@@ -257,16 +291,9 @@ impl FrameReader {
         self.buffer.extend_from_slice(&frame[length..]);
         frame.truncate(length);
         if self.buffer.is_empty() {
-            give_back(&mut self.buffer, self.keep);
+            pool::give(&mut self.buffer, self.keep);
         }
     }
-}
-
-/// Returns the memory of a buffer that a huge message made huge, but for `keep` bytes; the
-/// content is no longer needed.
-pub(super) fn give_back(buffer: &mut Vec<u8>, keep: usize) {
-    buffer.clear();
-    buffer.shrink_to(keep);
 }
 
 #[cfg(test)]

@@ -210,6 +210,11 @@ impl Guest {
         self.principal = Some(principal.clone());
     }
 
+    /// Whether commands have to wait for their turn at all.
+    pub(super) fn is_rated(&self) -> bool {
+        self.gate.limits.load().commands.is_some()
+    }
+
     /// When the next command may go on. Those that are `essential` are counted apart: without
     /// them no connection can begin or end, or be found alive.
     pub(super) fn turn(&mut self, essential: bool) -> Turn {

@@ -15,6 +15,7 @@ use crate::policy::{Collection, LONGEST_NAMESPACE, Policy};
 use crate::raw::{Doc, Malformed};
 use crate::refusal::{Refusal, RefusalKind};
 use crate::reveal::{Reads, RefusedStatement, ReplyPlan};
+use crate::rewrite::Request;
 use crate::seal::FieldId;
 use crate::wire::{Message, Reply};
 
@@ -161,10 +162,23 @@ impl Journal {
     }
 
     /// A request came.
-    pub(super) fn asks(&mut self, message: &Message<'_>) {
+    pub(super) fn asks(&mut self, request: &Request<'_>) {
         self.asks_nothing();
         // What is malformed is refused, without a name.
-        let _ = self.name(message);
+        let _ = match request.parts() {
+            Some((name, database, body)) => self.name_parts(name, database, body),
+            None => self.name(request.message()),
+        };
+    }
+
+    fn name_parts(&mut self, name: &str, database: &str, body: Doc<'_>) -> Result<(), Malformed> {
+        push(&mut self.command, name, LONGEST_NAME);
+        push(&mut self.namespace, database, LONGEST_NAMESPACE + 1);
+        if let Some(collection) = collection_of(body)? {
+            self.namespace.push('.');
+            push(&mut self.namespace, collection, LONGEST_NAMESPACE + 1);
+        }
+        Ok(())
     }
 
     /// A request came that is none.
@@ -185,23 +199,13 @@ impl Journal {
         let Some(first) = body.first()? else {
             return Ok(());
         };
-        let name = first.key.chars().take(LONGEST_NAME);
-        self.command.extend(name);
-        let Some(database) = body.find("$db")?.and_then(|database| database.str()) else {
-            return Ok(());
-        };
-        self.push(database);
-        if let Some(collection) = collection_of(body)? {
-            self.namespace.push('.');
-            self.push(collection);
+        match body.find("$db")?.and_then(|database| database.str()) {
+            Some(database) => self.name_parts(first.key, database, body),
+            None => {
+                push(&mut self.command, first.key, LONGEST_NAME);
+                Ok(())
+            }
         }
-        Ok(())
-    }
-
-    /// A name that is too long stays so, and none that MongoDB has.
-    fn push(&mut self, name: &str) {
-        self.namespace
-            .extend(name.chars().take(LONGEST_NAMESPACE + 1));
     }
 
     /// The command under way is refused.
@@ -344,6 +348,16 @@ impl Journal {
 
 /// The collection that a command is on. Of commands that are not known, and of those that name
 /// no collection, nothing is repeated.
+/// Appends a name, of which no more than so many characters are kept: one that is too long for
+/// MongoDB stays so.
+fn push(to: &mut String, name: &str, most: usize) {
+    if name.len() <= most {
+        to.push_str(name);
+    } else {
+        to.extend(name.chars().take(most));
+    }
+}
+
 fn collection_of<'m>(body: Doc<'m>) -> Result<Option<&'m str>, Malformed> {
     let Some(first) = body.first()? else {
         return Ok(None);
@@ -413,7 +427,7 @@ mod tests {
     fn named(command: &Document) -> (String, String) {
         let frame = msg(0, &body(command));
         let mut journal = journal();
-        journal.asks(&Message::recognise(&frame).unwrap());
+        journal.asks(&Request::of(&Message::recognise(&frame).unwrap()));
         (journal.command, journal.namespace)
     }
 
@@ -453,7 +467,7 @@ mod tests {
         let long = "x".repeat(1_000_000);
         let frame = msg(0, &body(&doc! {"find": &long, "$db": &long}));
         let mut journal = journal();
-        journal.asks(&Message::recognise(&frame).unwrap());
+        journal.asks(&Request::of(&Message::recognise(&frame).unwrap()));
         assert!(journal.namespace.len() > LONGEST_NAMESPACE);
         assert!(journal.namespace.capacity() < 4096);
     }

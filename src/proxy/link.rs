@@ -1,10 +1,13 @@
 //! A client's connection and MongoDB's, each watched while the other is served.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::IpAddr;
+use std::pin::Pin;
+use std::task::Poll;
 use std::time::Duration;
 
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncWrite as _, AsyncWriteExt as _};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::frames::{FrameReader, ReadError, longest};
@@ -209,6 +212,22 @@ impl Link {
     /// Writes to the client, which has to read: a reply, and the room that it takes, would wait
     /// for ever for who never comes for it.
     async fn write(&mut self, mut bytes: &[u8]) -> Result<(), Ended> {
+        // Most are taken at once, and need no clock.
+        let at_once = poll_fn(|context| {
+            let mut client = Pin::new(&mut self.client);
+            Poll::Ready(match client.as_mut().poll_write(context, bytes) {
+                Poll::Ready(Ok(written)) if written == bytes.len() => {
+                    (written, client.poll_flush(context))
+                }
+                Poll::Ready(Ok(written)) => (written, Poll::Pending),
+                Poll::Ready(Err(error)) => (0, Poll::Ready(Err(error))),
+                Poll::Pending => (0, Poll::Pending),
+            })
+        });
+        match at_once.await {
+            (_, Poll::Ready(flushed)) => return flushed.map_err(Ended::ClientWrite),
+            (written, Poll::Pending) => bytes = bytes.get(written..).unwrap_or_default(),
+        }
         let deadline = Instant::now() + longest(self.patience, bytes.len());
         loop {
             // A pause is noticed before the time is over that a long reply may take.

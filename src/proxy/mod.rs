@@ -10,11 +10,13 @@ mod indexes;
 mod journal;
 mod link;
 mod login;
+mod pool;
 mod routes;
 mod session;
 mod stream;
 mod upstream;
 mod views;
+mod workers;
 
 use std::future::Future;
 use std::io;
@@ -30,6 +32,7 @@ use self::cursors::Cursors;
 use self::gate::Gate;
 use self::routes::Routes;
 use self::stream::Listener;
+use self::workers::Workers;
 use crate::access::Principal;
 use crate::config::{Address, Config, Limits};
 use crate::observe::audit::Audit;
@@ -50,13 +53,20 @@ const FIRST_PROBE_PAUSE: Duration = Duration::from_secs(2);
 /// The longest pause before they are asked again.
 const LONGEST_PROBE_PAUSE: Duration = Duration::from_secs(60);
 
-/// A route's address cannot be listened on.
+/// Why the proxy cannot begin.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address}: {}", advice(source))]
-pub struct BindError {
-    /// As configured.
-    address: String,
-    source: io::Error,
+pub enum BindError {
+    /// A route's address cannot be listened on.
+    #[error("cannot listen on {address}: {}", advice(source))]
+    Listen {
+        /// As configured.
+        address: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The system has no threads for it.
+    #[error("cannot start the threads that serve connections: {0}")]
+    Workers(io::Error),
 }
 
 fn advice(error: &io::Error) -> String {
@@ -123,6 +133,7 @@ pub struct Proxy {
     listeners: Vec<(Listener, Address)>,
     addresses: Vec<String>,
     advertised: Vec<String>,
+    workers: Arc<Workers>,
     shared: Arc<Shared>,
 }
 
@@ -137,12 +148,13 @@ impl Proxy {
         let mut addresses = Vec::new();
         let mut advertised = Vec::new();
         for route in &config.routes {
-            let listener = Listener::bind(&route.listen)
-                .await
-                .map_err(|source| BindError {
-                    address: route.listen.to_string(),
-                    source,
-                })?;
+            let listener =
+                Listener::bind(&route.listen)
+                    .await
+                    .map_err(|source| BindError::Listen {
+                        address: route.listen.to_string(),
+                        source,
+                    })?;
             if route.advertise.is_none() && listener.is_unspecified() {
                 tracing::warn!(
                     listen = %listener,
@@ -154,6 +166,7 @@ impl Proxy {
             addresses.push(listener.to_string());
             listeners.push((listener, route.upstream.clone()));
         }
+        let workers = Workers::start(config.workers).map_err(BindError::Workers)?;
         let limits: LimitsCell = Arc::new(ArcSwap::from_pointee(config.limits.clone()));
         let members = config.routes.iter().map(|route| route.upstream.clone());
         let routes = Routes::new(members.zip(advertised.iter().cloned()));
@@ -161,6 +174,7 @@ impl Proxy {
             listeners,
             addresses,
             advertised,
+            workers: Arc::new(workers),
             shared: Arc::new(Shared {
                 policy,
                 tls,
@@ -218,6 +232,7 @@ impl Proxy {
                 route,
                 upstream,
                 shared: Arc::clone(&self.shared),
+                workers: Arc::clone(&self.workers),
                 stop: stop.clone(),
             };
             tasks.spawn(accept.run());
@@ -310,6 +325,7 @@ mod tests {
             },
             audit: None,
             log: Log::default(),
+            workers: None,
             routes: vec![Route {
                 listen,
                 upstream: Address::Tcp(upstream.to_owned()),

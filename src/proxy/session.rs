@@ -10,12 +10,13 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use self::answers::malformed;
-use super::frames::{FrameReader, KEEP, give_back};
+use super::frames::FrameReader;
 use super::gate::{FREE, Guest, Held};
 use super::hello;
 use super::journal::Journal;
 use super::link::{Ended, Link};
 use super::login::{Admitted, Login, Step};
+use super::pool;
 use super::stream::Stream;
 use super::upstream::Upstream;
 use super::{Shared, indexes, stopped, views};
@@ -59,7 +60,7 @@ pub(super) struct Session {
     views: Views,
 }
 
-/// Memory that is used again for every message.
+/// Memory of the message under way; between messages there is none.
 #[derive(Default)]
 struct Buffers {
     /// The request as it came.
@@ -119,7 +120,7 @@ impl Session {
         let keep = if limits.memory_bytes.is_some() {
             FREE
         } else {
-            KEEP
+            pool::LARGEST
         };
         link.requests.keep_less(keep);
         link.upstream.replies.keep_less(keep);
@@ -187,7 +188,7 @@ impl Session {
             &mut buffers.built,
             &mut buffers.reply,
         ] {
-            give_back(buffer, self.keep);
+            pool::give(buffer, self.keep);
         }
         self.held = Held::default();
     }
@@ -205,6 +206,10 @@ impl Session {
         } = &mut self.link;
         let (gate, held, frame) = (self.guest.gate(), &mut self.held, &mut self.buffers.request);
         let address = self.principal.address;
+        // Who sends one request after the other is stopped between them all the same.
+        if self.stop.has_changed().unwrap_or(true) {
+            return Err(Ended::Stopping);
+        }
         let next = async {
             let Some(announced) = requests.announced(idle).await? else {
                 return Ok(None);
@@ -213,6 +218,7 @@ impl Session {
             requests.next(frame).await
         };
         tokio::select! {
+            biased;
             header = next => match header {
                 Ok(Some(header)) => Ok(header),
                 Ok(None) => Err(Ended::ClientClosed),
@@ -273,7 +279,8 @@ impl Session {
                 return self.part(asked, error).await;
             }
         };
-        self.journal.asks(&message);
+        let request = rewrite::Request::of(&message);
+        self.journal.asks(&request);
         let asked = Asked {
             request_id: header.request_id,
             form: ReplyForm::answering(&message),
@@ -284,12 +291,12 @@ impl Session {
             return self.dismiss(asked, &refusal).await;
         }
         let (link, stop) = (&mut self.link, &mut self.stop);
-        let passed = (self.guest.pass(&message, asked.wants_reply, link, stop)).await?;
+        let passed = (self.guest.pass(&request, asked.wants_reply, link, stop)).await?;
         let bounds = Bounds {
             depth: self.limits.document_depth,
             array: self.limits.array_length,
         };
-        if let Err(refusal) = passed.and_then(|()| bounds.check(&message)) {
+        if let Err(refusal) = passed.and_then(|()| bounds.check(&request)) {
             return self.refuse(asked, &refusal).await;
         }
         let (link, who) = (&mut self.link, &mut self.principal);
@@ -312,7 +319,7 @@ impl Session {
                 return Err(ended);
             }
         };
-        for database in rewrite::views::unlisted(&message, &policy, &self.views) {
+        for database in rewrite::views::unlisted(&request, &policy, &self.views) {
             let told = views::list(
                 &mut self.link,
                 &policy,
@@ -324,17 +331,17 @@ impl Session {
             )
             .await?;
             if told == Some(Asking::Definitions) {
-                rewrite::views::note_used(&message, &policy, database);
+                rewrite::views::note_used(&request, &policy, database);
             }
         }
-        if let Err(refusal) = rewrite::views::refuse_unknown(&message, &policy, &self.views) {
+        if let Err(refusal) = rewrite::views::refuse_unknown(&request, &policy, &self.views) {
             return self.refuse(asked, &refusal).await;
         }
-        for namespace in rewrite::indexes::unlisted(&message, &policy) {
+        for namespace in rewrite::indexes::unlisted(&request, &policy) {
             let link = &mut self.link;
             indexes::list(link, &policy, &namespace, asked.wants_reply, built, reply).await?;
         }
-        match rewrite::decide(&message, &policy, built) {
+        match rewrite::decide_request(&request, &policy, built) {
             Decision::Refuse(refusal) => self.refuse(asked, &refusal).await,
             Decision::Forward { cleared, plan } => {
                 let cursor = match plan {
@@ -356,7 +363,7 @@ impl Session {
                     _ => Vec::new(),
                 };
                 self.link.send(&cleared, asked.wants_reply).await?;
-                let outdates = rewrite::views::outdated(&message, &policy)
+                let outdates = rewrite::views::outdated(&request, &policy)
                     .map(|database| database.map(str::to_owned));
                 let lasts = matches!(plan, ReplyPlan::Hello);
                 let treatment = Treatment {

@@ -5,19 +5,69 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncWrite, split};
-use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream, lookup_host};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, split};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream, lookup_host, tcp};
 use tokio_rustls::rustls::ProtocolVersion;
 
 use crate::config::Address;
 use crate::tls::ClientCertificate;
 
 /// What is read from a peer.
-pub(super) type ReadHalf = Box<dyn AsyncRead + Send + Unpin>;
+pub(super) enum ReadHalf {
+    Tcp(tcp::OwnedReadHalf),
+    /// TLS, a Unix socket, or a pipe in memory.
+    Other(Box<dyn AsyncRead + Send + Unpin>),
+}
 
 /// What is written to a peer.
-pub(super) type WriteHalf = Box<dyn AsyncWrite + Send + Unpin>;
+pub(super) enum WriteHalf {
+    Tcp(tcp::OwnedWriteHalf),
+    /// TLS, a Unix socket, or a pipe in memory.
+    Other(Box<dyn AsyncWrite + Send + Unpin>),
+}
+
+impl AsyncRead for ReadHalf {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(half) => Pin::new(half).poll_read(context, into),
+            Self::Other(half) => Pin::new(half).poll_read(context, into),
+        }
+    }
+}
+
+impl AsyncWrite for WriteHalf {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(half) => Pin::new(half).poll_write(context, bytes),
+            Self::Other(half) => Pin::new(half).poll_write(context, bytes),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(half) => Pin::new(half).poll_flush(context),
+            Self::Other(half) => Pin::new(half).poll_flush(context),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(half) => Pin::new(half).poll_shutdown(context),
+            Self::Other(half) => Pin::new(half).poll_shutdown(context),
+        }
+    }
+}
 
 /// How many connections the system queues for the accept loop.
 const BACKLOG: u32 = 1024;
@@ -48,7 +98,31 @@ pub(super) enum Socket {
     Unix(UnixStream, PathBuf),
 }
 
+/// A connected socket that no event loop watches.
+pub(super) enum Detached {
+    Tcp(std::net::TcpStream, SocketAddr),
+    Unix(std::os::unix::net::UnixStream, PathBuf),
+}
+
+impl Detached {
+    /// Lets the event loop of the task that this is called in watch it.
+    pub(super) fn attach(self) -> io::Result<Socket> {
+        Ok(match self {
+            Self::Tcp(stream, peer) => Socket::Tcp(TcpStream::from_std(stream)?, peer),
+            Self::Unix(stream, path) => Socket::Unix(UnixStream::from_std(stream)?, path),
+        })
+    }
+}
+
 impl Socket {
+    /// Takes it from the event loop that has accepted it.
+    pub(super) fn detach(self) -> io::Result<Detached> {
+        Ok(match self {
+            Self::Tcp(stream, peer) => Detached::Tcp(stream.into_std()?, peer),
+            Self::Unix(stream, path) => Detached::Unix(stream.into_std()?, path),
+        })
+    }
+
     /// Connects to `address`; each address that its name stands for is tried.
     pub(super) async fn connect(address: &Address) -> io::Result<Self> {
         match address {
@@ -95,8 +169,8 @@ impl Socket {
                 let local = stream.local_addr()?.to_string();
                 let (read, write) = stream.into_split();
                 Stream {
-                    read: Box::new(read),
-                    write: Box::new(write),
+                    read: ReadHalf::Tcp(read),
+                    write: WriteHalf::Tcp(write),
                     peer,
                     address,
                     local,
@@ -107,8 +181,8 @@ impl Socket {
             Self::Unix(stream, _) => {
                 let (read, write) = stream.into_split();
                 Stream {
-                    read: Box::new(read),
-                    write: Box::new(write),
+                    read: ReadHalf::Other(Box::new(read)),
+                    write: WriteHalf::Other(Box::new(write)),
                     local: peer.clone(),
                     peer,
                     address: None,
@@ -131,8 +205,8 @@ impl Stream {
     ) -> Self {
         let (read, write) = split(stream);
         Self {
-            read: Box::new(read),
-            write: Box::new(write),
+            read: ReadHalf::Other(Box::new(read)),
+            write: WriteHalf::Other(Box::new(write)),
             peer,
             address: None,
             local,

@@ -93,6 +93,8 @@ fn treat(
             changes::events(splicer, opener, body, policy, collection.as_deref())
         }
         ReplyPlan::Results => results(splicer, body, policy),
+        // What nearly all replies are.
+        _ if !opener.holds_any() && !failed(body)? => Ok(()),
         _ => match errors::told_of(body, policy).map_err(broken)? {
             Some(collection) => errors::restore(splicer, body, &collection, &[]),
             None if opener.holds_any() => opener.anywhere(splicer, body, 0),

@@ -1,11 +1,10 @@
 //! How deep documents may be nested, and how long arrays may be.
 
-use super::command::Command;
+use super::command::Request;
 use super::permitted::each_of;
-use super::table::{self, Family};
+use super::table::Family;
 use crate::raw::{Doc, Element, Malformed, kind};
 use crate::refusal::{Refusal, RefusalKind};
-use crate::wire::Message;
 
 /// The deepest nesting that is looked at: MongoDB reads no deeper one.
 const DEEPEST: usize = 200;
@@ -21,15 +20,15 @@ pub struct Bounds {
 
 impl Bounds {
     /// Refuses a command that holds what is nested deeper, or an array that is longer.
-    pub fn check(self, message: &Message<'_>) -> Result<(), Refusal> {
-        let Message::Msg(message) = message else {
-            return Ok(());
-        };
+    pub fn check(self, request: &Request<'_>) -> Result<(), Refusal> {
         if self.depth.is_none() && self.array.is_none() {
             return Ok(());
         }
-        let command = Command::of(message)?;
-        if matches!(table::family(command.name), Family::Hello | Family::Pass) {
+        let Some(command) = &request.command else {
+            return Ok(());
+        };
+        let command = command.as_ref().map_err(|malformed| *malformed)?;
+        if matches!(command.family, Family::Hello | Family::Pass) {
             return Ok(());
         }
         let checking = Checking {
@@ -40,7 +39,7 @@ impl Bounds {
         checking.body(command.body)?;
         for sequence in command.sequences {
             let statements = is_batch_of_statements(sequence.identifier);
-            each_of(&command, sequence.identifier, |document| {
+            each_of(command, sequence.identifier, |document| {
                 checking.document(document, usize::from(!statements))
             })?;
         }
@@ -147,11 +146,12 @@ mod tests {
     use bson::{Bson, Document, doc};
 
     use super::*;
+    use crate::wire::Message;
     use crate::wire::testing::{body, msg, sequence};
 
     fn check(bounds: Bounds, sections: &[u8]) -> Result<(), Refusal> {
         let frame = msg(0, sections);
-        bounds.check(&Message::recognise(&frame).unwrap())
+        bounds.check(&Request::of(&Message::recognise(&frame).unwrap()))
     }
 
     fn depth(depth: usize) -> Bounds {

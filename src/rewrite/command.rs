@@ -2,13 +2,53 @@
 
 use crate::policy::Policy;
 use crate::raw::{Doc, Element, Malformed, kind};
-use crate::wire::{OpMsg, Sequence};
+use crate::wire::{Message, OpMsg, Sequence};
+
+use super::table::{self, Family};
+
+/// A message with the command in it, recognised once for all who look at it.
+#[derive(Debug)]
+pub struct Request<'m> {
+    pub(super) message: &'m Message<'m>,
+    /// None for an `OP_QUERY`; what is malformed is told by who decides on it.
+    pub(super) command: Option<Result<Command<'m>, Malformed>>,
+}
+
+impl<'m> Request<'m> {
+    /// Recognises the command of a message.
+    pub fn of(message: &'m Message<'m>) -> Self {
+        let command = match message {
+            Message::Msg(message) => Some(Command::of(message)),
+            Message::Query(_) => None,
+        };
+        Self { message, command }
+    }
+
+    /// The message.
+    pub fn message(&self) -> &'m Message<'m> {
+        self.message
+    }
+
+    /// The command's name as sent, its database and its body; none of an `OP_QUERY`, or of
+    /// what is malformed.
+    pub fn parts(&self) -> Option<(&'m str, &'m str, Doc<'m>)> {
+        let command = self.command()?;
+        Some((command.name, command.database, command.body))
+    }
+
+    /// The command of an `OP_MSG` that holds together.
+    pub(super) fn command(&self) -> Option<&Command<'m>> {
+        self.command.as_ref()?.as_ref().ok()
+    }
+}
 
 /// A command, borrowed from its message.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Command<'m> {
     /// As sent: the first field of the body.
     pub(super) name: &'m str,
+    /// What the table has under that name.
+    pub(super) family: Family,
     /// The value of the first field.
     pub(super) target: Element<'m>,
     /// The value of `$db`.
@@ -57,6 +97,7 @@ impl<'m> Command<'m> {
         let target = body.first()?.ok_or(Malformed("a command is empty"))?;
         Ok(Self {
             name: target.key,
+            family: table::family(target.key),
             target,
             database,
             body,

@@ -3,15 +3,15 @@
 
 use std::sync::Arc;
 
-use super::command::Command;
+use super::command::{Command, Request};
 use super::options::index_keys;
 use super::scope::Scope;
-use super::table::{Family, family};
+use super::table::Family;
 use super::{Cleared, bulk_write};
 use crate::policy::{Collection, Found, Listed, Policy, has_reserved_name};
 use crate::raw::{Doc, Element, Malformed, Splicer, Writer, kind};
 use crate::refusal::Refusal;
-use crate::wire::{self, Message, Reply};
+use crate::wire::{self, Reply};
 
 type Result<T = ()> = std::result::Result<T, Refusal>;
 
@@ -19,16 +19,12 @@ type Result<T = ()> = std::result::Result<T, Refusal>;
 const NO_COLLECTION: i64 = 26;
 
 /// The sealed collections whose indexes must be listed before this message can be decided on.
-pub fn unlisted<'m>(message: &'m Message<'m>, policy: &Policy) -> Vec<String> {
-    let Message::Msg(message) = message else {
-        return Vec::new();
-    };
+pub fn unlisted(request: &Request<'_>, policy: &Policy) -> Vec<String> {
     if !policy.renames_indexes() {
         return Vec::new();
     }
     // What is malformed is refused without it.
-    let command = Command::of(message).ok();
-    let unlisted = command.map(|command| unlisted_for(&command, policy, 0));
+    let unlisted = (request.command()).map(|command| unlisted_for(command, policy, 0));
     unlisted
         .and_then(std::result::Result::ok)
         .unwrap_or_default()
@@ -39,7 +35,7 @@ fn unlisted_for(
     policy: &Policy,
     depth: usize,
 ) -> std::result::Result<Vec<String>, Malformed> {
-    let family = family(command.name);
+    let family = command.family;
     if family == Family::Explain && depth == 0 {
         let inner = Command::in_doc(command.target.doc()?, command.database)?;
         return unlisted_for(&inner, policy, depth + 1);

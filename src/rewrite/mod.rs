@@ -49,6 +49,7 @@ pub mod views;
 
 use std::sync::Arc;
 
+pub use command::Request;
 use command::{Command, Target};
 use scope::Scope;
 use table::Family;
@@ -88,17 +89,31 @@ pub enum Decision<'a> {
     Refuse(Refusal),
 }
 
-/// Decides on one request. A rewritten frame is built in `scratch`.
-///
-/// The frame is never compressed, and carries a valid checksum if it has one.
+/// Decides on one message, as [`decide_request`] does.
 pub fn decide<'a>(
     message: &'a Message<'a>,
     policy: &Policy,
     scratch: &'a mut Vec<u8>,
 ) -> Decision<'a> {
-    let decided = match message {
-        Message::Msg(message) => decide_command(message, policy, scratch),
-        Message::Query(query) => decide_legacy(query, policy, scratch),
+    decide_request(&Request::of(message), policy, scratch)
+}
+
+/// Decides on one request. A rewritten frame is built in `scratch`.
+///
+/// The frame is never compressed, and carries a valid checksum if it has one.
+pub fn decide_request<'a>(
+    request: &Request<'a>,
+    policy: &Policy,
+    scratch: &'a mut Vec<u8>,
+) -> Decision<'a> {
+    let message = request.message;
+    let decided = match (message, &request.command) {
+        (Message::Msg(message), Some(Ok(command))) => {
+            decide_command(message, command, policy, scratch)
+        }
+        (Message::Msg(_), Some(Err(malformed))) => Err((*malformed).into()),
+        (Message::Msg(_), None) => Err(Malformed("a message without a command").into()),
+        (Message::Query(query), _) => decide_legacy(query, policy, scratch),
     };
     match decided {
         Ok((form, plan)) => Decision::Forward {
@@ -167,25 +182,25 @@ fn strip(
 
 fn decide_command(
     message: &OpMsg<'_>,
+    command: &Command<'_>,
     policy: &Policy,
     scratch: &mut Vec<u8>,
 ) -> Result<(Form, ReplyPlan), Refusal> {
-    let command = Command::of(message)?;
-    let family = table::family(command.name);
+    let family = command.family;
     if family == Family::Hello {
         return strip(message.frame, message.body.clone(), scratch);
     }
-    permitted::check(policy.commands(), &command, family)?;
+    permitted::check(policy.commands(), command, family)?;
     if policy.access().javascript() == JavaScript::Deny {
-        javascript::refuse(&command, family)?;
+        javascript::refuse(command, family)?;
     }
     login::refuse_by_certificate(command.name, command.body)?;
     if policy.is_empty() {
         return Ok((Form::Untouched, ReplyPlan::Pass));
     }
-    forged::refuse_forged(message, &command)?;
+    forged::refuse_forged(message, command)?;
     let mut splicer = Splicer::new(message.frame, scratch);
-    let plan = rewrite(&mut splicer, policy, &command, family, 0)
+    let plan = rewrite(&mut splicer, policy, command, family, 0)
         .map_err(|refusal| naming(refusal, command.name))?;
     if !splicer.finish() {
         return Ok((Form::Untouched, plan));

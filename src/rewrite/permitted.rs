@@ -1,11 +1,10 @@
 //! Which commands who sends them may send.
 
-use super::command::Command;
+use super::command::{Command, Request};
 use super::table::{self, Family};
 use crate::access::CommandRules;
 use crate::raw::{Doc, Element, Malformed, kind};
 use crate::refusal::{Refusal, RefusalKind};
-use crate::wire::Message;
 
 /// What a connection begins with. Nobody can be denied these; in lower case.
 const HANDSHAKE: &[&str] = &[
@@ -36,16 +35,14 @@ const DEEPEST_EXPLAIN: usize = 4;
 
 /// Whether a request is one that every connection needs to begin, to be found alive, or to give
 /// back what it holds.
-pub fn is_essential(message: &Message<'_>) -> bool {
-    let Message::Msg(message) = message else {
+pub fn is_essential(request: &Request<'_>) -> bool {
+    let command = match &request.command {
         // Only the handshake comes so.
-        return true;
+        None => return true,
+        Some(Err(_)) => return false,
+        Some(Ok(command)) => command,
     };
-    let body = Doc::at(message.frame, message.body.start, message.body.end);
-    let Ok(Some(first)) = body.and_then(|body| body.first()) else {
-        return false;
-    };
-    let is = |name: &&str| first.key.eq_ignore_ascii_case(name);
+    let is = |name: &&str| command.name.eq_ignore_ascii_case(name);
     HANDSHAKE.iter().any(is) || BASIC.iter().any(|name| *name != "getmore" && is(name))
 }
 
@@ -249,6 +246,7 @@ mod tests {
     use bson::{Document, doc};
 
     use super::*;
+    use crate::wire::Message;
     use crate::wire::testing::{body, msg, sequence};
 
     fn rules(allow: Option<&[&str]>, deny: &[&str]) -> CommandRules {
@@ -423,7 +421,7 @@ mod tests {
     fn what_connections_need_is_told_from_other_commands() {
         let essential = |command: &Document| {
             let frame = msg(0, &body(command));
-            is_essential(&Message::recognise(&frame).unwrap())
+            is_essential(&Request::of(&Message::recognise(&frame).unwrap()))
         };
         for name in [
             "hello",

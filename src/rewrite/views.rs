@@ -4,18 +4,18 @@ use std::cell::Cell;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::command::Command;
+use super::command::{Command, Request};
 use super::permission::check_internal;
 use super::pipeline::{self, Pipeline};
 use super::scope::DEEPEST;
 use super::shape::Content;
-use super::table::{Family, family};
+use super::table::Family;
 use super::{Cleared, bulk_write};
 use crate::policy::{AskedAt, Collection, Policy, Reaching, Views};
 use crate::raw::{Doc, Malformed, Splicer, Writer, kind};
 use crate::refusal::{Refusal, RefusalKind};
 use crate::schema::OnPlaintext;
-use crate::wire::{self, Message, Reply};
+use crate::wire::{self, Reply};
 
 /// How a database's views are asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,26 +38,34 @@ pub enum Answer {
 }
 
 /// The command of a message that may name a view of a database with sealed fields.
-fn may_name<'m>(message: &'m Message<'m>, policy: &Policy) -> Option<Command<'m>> {
-    let Message::Msg(message) = message else {
-        return None;
-    };
+fn may_name<'r, 'm>(request: &'r Request<'m>, policy: &Policy) -> Option<&'r Command<'m>> {
     if policy.is_empty() {
         return None;
     }
     // What is malformed is refused without it.
-    let command = Command::of(message).ok()?;
-    let by_name = !matches!(
-        family(command.name),
-        Family::Hello | Family::Pass | Family::GetMore | Family::Unknown | Family::Never(_)
+    let command = request.command()?;
+    let may_seal = match command.family {
+        Family::Hello | Family::Pass | Family::GetMore | Family::Unknown | Family::Never(_) => {
+            false
+        }
+        Family::BulkWrite => databases(command).any(|database| policy.may_seal_in(database)),
+        _ => policy.may_seal_in(command.database),
+    };
+    may_seal.then_some(command)
+}
+
+/// Whether all that a command names is one collection of its database.
+fn names_one<'m>(command: &Command<'m>) -> Option<&'m str> {
+    let one = !matches!(
+        command.family,
+        Family::BulkWrite | Family::Aggregate | Family::Explain | Family::Create | Family::Modify
     );
-    let may_seal = databases(&command).any(|database| policy.may_seal_in(database));
-    (by_name && may_seal).then_some(command)
+    command.target.str().filter(|_| one)
 }
 
 /// The databases whose collections a command names: `bulkWrite` names any.
 fn databases<'m>(command: &Command<'m>) -> impl Iterator<Item = &'m str> {
-    let namespaces = match family(command.name) {
+    let namespaces = match command.family {
         Family::BulkWrite => bulk_write::namespaces(command).unwrap_or_default(),
         _ => vec![command.database],
     };
@@ -71,11 +79,17 @@ fn databases<'m>(command: &Command<'m>) -> impl Iterator<Item = &'m str> {
 /// younger than the last listing, and where it names a view that is known to reach a
 /// sealed collection: another one may stand in its place since, whose fields are others.
 /// `own` is what this client alone was told, by [`Asking::Names`].
-pub fn unlisted<'m>(message: &'m Message<'m>, policy: &Policy, own: &Views) -> Vec<&'m str> {
-    let Some(command) = may_name(message, policy) else {
+pub fn unlisted<'m>(request: &Request<'m>, policy: &Policy, own: &Views) -> Vec<&'m str> {
+    let Some(command) = may_name(request, policy) else {
         return Vec::new();
     };
-    let used = used(&command);
+    // What nearly all commands are: asked about before, and a short while ago.
+    if let Some(name) = names_one(command)
+        && policy.views().is_known(command.database, name)
+    {
+        return Vec::new();
+    }
+    let used = used(command);
     let known = |database: &str| {
         let views = policy.views();
         if !views.fresh(database) {
@@ -87,7 +101,7 @@ pub fn unlisted<'m>(message: &'m Message<'m>, policy: &Policy, own: &Views) -> V
                     && (views.used(database, name) || own.fresh(database))
         })
     };
-    let mut unlisted: Vec<&str> = databases(&command)
+    let mut unlisted: Vec<&str> = databases(command)
         .filter(|database| policy.may_seal_in(database) && !known(database))
         .collect();
     unlisted.sort_unstable();
@@ -96,9 +110,9 @@ pub fn unlisted<'m>(message: &'m Message<'m>, policy: &Policy, own: &Views) -> V
 }
 
 /// Notes the names that a message uses in a database that was just listed for it.
-pub fn note_used(message: &Message<'_>, policy: &Policy, database: &str) {
-    if let Some(command) = may_name(message, policy) {
-        let used = used(&command);
+pub fn note_used(request: &Request<'_>, policy: &Policy, database: &str) {
+    if let Some(command) = may_name(request, policy) {
+        let used = used(command);
         let names = used.iter().filter(|(of, _)| *of == database);
         policy
             .views()
@@ -109,7 +123,7 @@ pub fn note_used(message: &Message<'_>, policy: &Policy, database: &str) {
 /// The databases and names of the collections and views that a command reads or writes.
 fn used<'m>(command: &Command<'m>) -> Vec<(&'m str, &'m str)> {
     let mut used = Vec::new();
-    match family(command.name) {
+    match command.family {
         Family::BulkWrite => {
             let namespaces = bulk_write::namespaces(command).unwrap_or_default();
             used.extend(namespaces.iter().filter_map(|name| name.split_once('.')));
@@ -172,14 +186,11 @@ fn used_within<'m>(
 
 /// What of the listings a message makes old, once MongoDB has done what it says: those
 /// of one database, or of all.
-pub fn outdated<'m>(message: &'m Message<'m>, policy: &Policy) -> Option<Option<&'m str>> {
-    let Message::Msg(message) = message else {
-        return None;
-    };
+pub fn outdated<'m>(request: &Request<'m>, policy: &Policy) -> Option<Option<&'m str>> {
     if policy.is_empty() {
         return None;
     }
-    let command = Command::of(message).ok()?;
+    let command = request.command()?;
     match command.name {
         "create"
         | "collMod"
@@ -193,18 +204,21 @@ pub fn outdated<'m>(message: &'m Message<'m>, policy: &Policy) -> Option<Option<
 }
 
 /// Refuses a message that names a view which this client was told of by name alone.
-pub fn refuse_unknown(message: &Message<'_>, policy: &Policy, own: &Views) -> Result<(), Refusal> {
-    let Some(command) = may_name(message, policy) else {
+pub fn refuse_unknown(request: &Request<'_>, policy: &Policy, own: &Views) -> Result<(), Refusal> {
+    if own.is_empty() {
+        return Ok(());
+    }
+    let Some(command) = may_name(request, policy) else {
         return Ok(());
     };
-    for database in databases(&command) {
-        if !own.fresh(database) || !names_view(&command, database, own)? {
+    for database in databases(command) {
+        if !own.fresh(database) || !names_view(command, database, own)? {
             continue;
         }
         // Whoever may see the definitions has told everyone, of names in use.
         let views = policy.views();
         let told = |name: &str| views.reaching(database, name) || views.used(database, name);
-        let mut used = used(&command).into_iter();
+        let mut used = used(command).into_iter();
         if views.fresh(database) && used.all(|(of, name)| of != database || told(name)) {
             continue;
         }
@@ -221,7 +235,7 @@ pub fn refuse_unknown(message: &Message<'_>, policy: &Policy, own: &Views) -> Re
 
 /// Whether any string of a command is the name of a view of `database`.
 fn names_view(command: &Command<'_>, database: &str, own: &Views) -> Result<bool, Malformed> {
-    if family(command.name) != Family::BulkWrite {
+    if command.family != Family::BulkWrite {
         return names(command, command.body, own, 0);
     }
     let named = bulk_write::namespaces(command)?;

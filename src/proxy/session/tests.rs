@@ -15,6 +15,7 @@ use super::*;
 use crate::config::Address;
 use crate::keyring::Keyring;
 use crate::proxy::routes::Routes;
+use crate::proxy::stream::{ReadHalf, WriteHalf};
 use crate::schema::Schema;
 use crate::wire::testing::{body, document, msg, query, reply, sequence};
 use crate::wire::{MAX_MESSAGE, Reply, finish, flag, inflate};
@@ -30,8 +31,8 @@ pub(super) struct Both {
 fn stream(pipe: DuplexStream) -> Stream {
     let (read, write) = split(pipe);
     Stream {
-        read: Box::new(read),
-        write: Box::new(write),
+        read: ReadHalf::Other(Box::new(read)),
+        write: WriteHalf::Other(Box::new(write)),
         peer: "peer".to_owned(),
         address: None,
         local: "local".to_owned(),

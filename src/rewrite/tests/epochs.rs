@@ -411,7 +411,7 @@ fn no_stage_looks_at_the_names_of_indexes_while_they_may_be_stored_under_others(
 }
 
 fn unlisted(policy: &Policy, frame: &[u8]) -> Vec<String> {
-    indexes::unlisted(&Message::recognise(frame).unwrap(), policy)
+    indexes::unlisted(&Request::of(&Message::recognise(frame).unwrap()), policy)
 }
 
 #[test]

@@ -244,8 +244,8 @@ fn views_are_asked_for_where_a_name_is_new_or_was_that_of_a_view() {
     let asks = |command: &Document| {
         let frame = framed(command);
         let message = Message::recognise(&frame).unwrap();
-        let asks = !unlisted(&message, &policy, &own).is_empty();
-        note_used(&message, &policy, "shop");
+        let asks = !unlisted(&Request::of(&message), &policy, &own).is_empty();
+        note_used(&Request::of(&message), &policy, "shop");
         asks
     };
     let find = |name: &str| doc! {"find": name};
@@ -274,7 +274,8 @@ fn views_are_asked_for_where_a_name_is_new_or_was_that_of_a_view() {
     }
     let changed = |command: Document| {
         let frame = framed(&command);
-        outdated(&Message::recognise(&frame).unwrap(), &policy).map(|of| of.map(str::to_owned))
+        outdated(&Request::of(&Message::recognise(&frame).unwrap()), &policy)
+            .map(|of| of.map(str::to_owned))
     };
     for name in ["create", "collMod", "drop", "dropDatabase"] {
         assert_eq!(changed(doc! {name: "x"}), Some(Some("shop".to_owned())));
@@ -297,7 +298,12 @@ fn whoever_may_not_see_definitions_is_refused_what_nobody_else_has_told() {
     listed(&policy, Asking::Names, &own, &names);
     let refused = |command: Document| {
         let frame = framed(&command);
-        refuse_unknown(&Message::recognise(&frame).unwrap(), &policy, &own).is_err()
+        refuse_unknown(
+            &Request::of(&Message::recognise(&frame).unwrap()),
+            &policy,
+            &own,
+        )
+        .is_err()
     };
     let over = |name: &str| doc! {"aggregate": "orders", "pipeline": [{"$unionWith": name}]};
     assert!(refused(doc! {"find": "gold"}) && refused(over("gold")));
