@@ -431,10 +431,10 @@ mod tests {
             "abortTransaction",
             "killCursors",
         ] {
-            assert!(essential(&doc! {name: 1}), "{name}");
+            assert!(essential(&doc! {name: 1, "$db": "admin"}), "{name}");
         }
         for name in ["find", "getMore", "insert", "serverStatus"] {
-            assert!(!essential(&doc! {name: 1, "hello": 1}), "{name}");
+            assert!(!essential(&doc! {name: 1, "hello": 1, "$db": "admin"}), "{name}");
         }
     }
 
