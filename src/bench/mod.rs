@@ -3,7 +3,9 @@
 //! Machines are noisy, so nothing is measured alone: the settings take turns within each
 //! round, in an order of its own, and what is told is the median of the rounds' ratios.
 
+pub mod documents;
 pub mod load;
 pub mod process;
 pub mod report;
+pub mod settings;
 pub mod spread;
