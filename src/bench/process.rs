@@ -43,6 +43,16 @@ pub fn memory(process: u32) -> io::Result<u64> {
     Ok(kibibytes * 1024)
 }
 
+/// The processor, as the system names it; the kind of it, where it does not.
+pub fn processor() -> String {
+    let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let named = text.lines().find_map(|line| {
+        let (key, name) = line.split_once(':')?;
+        (key.trim() == "model name").then(|| name.trim().to_owned())
+    });
+    named.unwrap_or_else(|| std::env::consts::ARCH.to_owned())
+}
+
 fn number(word: Option<&str>) -> io::Result<u64> {
     word.and_then(|word| word.parse().ok())
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "/proc has another form here"))

@@ -69,6 +69,8 @@ pub struct Wish {
     pub fields: usize,
     /// Whether MongoDB has TLS and a Unix socket to offer: one that was started for this.
     pub own_mongodb: bool,
+    /// Whether the addresses of Unix sockets fit.
+    pub sockets: bool,
     /// The field whose values are looked for, by its place.
     pub asked: Option<usize>,
 }
@@ -98,7 +100,7 @@ pub const RELAY: usize = 1;
 
 /// The settings for the collection that `rule` is for.
 pub fn plans(rule: &CollectionRule, wish: &Wish) -> Vec<Plan> {
-    let fields: Vec<FieldRule> = rule.fields.iter().map(plain_rule).collect();
+    let fields = sealed_fields(rule);
     let direct = plan("direct", Group::Direct, None, "Without the proxy.");
     let relay = plan(
         "relay",
@@ -194,7 +196,7 @@ fn beside_all(plans: &mut Vec<Plan>, all: usize, fields: &[FieldRule], wish: &Wi
             "a Unix socket",
         ),
     ] {
-        if !wish.has(part) {
+        if !wish.has(part) || (part == Part::Sockets && !wish.sockets) {
             continue;
         }
         let tcp = Transport::Tcp;
@@ -234,6 +236,11 @@ fn plan(name: &str, group: Group, against: Option<usize>, says: &str) -> Plan {
         equality: false,
         scales: false,
     }
+}
+
+/// The fields of `rule` as they are measured.
+pub fn sealed_fields(rule: &CollectionRule) -> Vec<FieldRule> {
+    rule.fields.iter().map(plain_rule).collect()
 }
 
 /// The field without what names others: roles are not measured, and in a collection of
@@ -330,6 +337,7 @@ mod tests {
             only: Vec::new(),
             fields: 12,
             own_mongodb: true,
+            sockets: true,
             asked: Some(0),
         }
     }
