@@ -1,0 +1,1 @@
+pub fn table(_: &super::report::Report) -> String { String::new() }
