@@ -137,7 +137,10 @@ fn measurement(
         Group::Socket => (0.87, Some(41.0)),
     };
     let waits = 1.0 + wide / 12.0;
-    let times = if setting.group == Group::Direct { 1.0 } else { 1.19 * ratio };
+    let times = match setting.group {
+        Group::Direct | Group::Relay => ratio,
+        _ => 1.19 * ratio,
+    };
     let noise = 0.01 + 0.015 * noise(place * 31 + connections).abs();
     let p50 = spread(base * times * waits, noise);
     let compared = setting.against.is_some();

@@ -66,6 +66,7 @@ fn panel(markup: &mut Markup, report: &Report, scales: &Scales, operation: Opera
         words::operation_at_length(operation, documents)
     );
     rows::table(markup, "forest", &caption, |markup| {
+        rows::widths(markup, &["label", "drawn", "figure", "drawn", "figure"]);
         rows::head(markup, |markup| {
             rows::column(markup, "label", |markup| markup.text("Setting"));
             for (title, scale) in [
@@ -75,7 +76,7 @@ fn panel(markup: &mut Markup, report: &Report, scales: &Scales, operation: Opera
                 rows::columns(markup, |markup| {
                     markup.leaf("span", &[], title);
                     markup.within("div", &[("class", &"axis")], |markup| {
-                        plot::axis(markup, scale, 1.0, Unit::Times);
+                        plot::axis(markup, scale, 1.0, "×");
                     });
                 });
             }

@@ -168,7 +168,9 @@ fn names(markup: &mut Markup, lines: &[Line<'_>], y: &impl Fn(f64) -> f64) {
         foot = *place - 15.0;
     }
     for ((_, line), at) in ends.iter().zip(places) {
-        plot::label(markup, "end", (RIGHT, at + 4.0), 12.0, "start", line.name);
+        let own = &line.setting.name;
+        let name = if own.chars().count() <= 14 { own } else { line.name };
+        plot::label(markup, "end", (RIGHT, at + 4.0), 12.0, "start", name);
     }
 }
 
@@ -244,13 +246,14 @@ fn cpu_of(
     };
     let scales = [scale_of(|found| found.cpu), scale_of(|found| found.cpu_mongodb)];
     rows::table(markup, "gain cpu", &caption, |markup| {
+        rows::widths(markup, &["label", "drawn", "figure", "drawn", "figure"]);
         rows::head(markup, |markup| {
             rows::column(markup, "label", |markup| markup.text("Setting"));
             for (title, scale) in ["Proxy, µs", "MongoDB, µs"].into_iter().zip(&scales) {
                 rows::columns(markup, |markup| {
                     markup.leaf("span", &[], title);
                     markup.within("div", &[("class", &"axis")], |markup| {
-                        plot::axis(markup, scale, 0.0, Unit::Microseconds);
+                        plot::axis(markup, scale, 0.0, "");
                     });
                 });
             }

@@ -45,9 +45,17 @@ impl Markup {
     }
 
     /// A name that comes from the schema or the report: set apart, so that no direction of
-    /// writing spreads from it.
+    /// writing spreads from it. A long one may be broken after a dot.
     pub(super) fn name(&mut self, name: &str) {
-        self.leaf("bdi", &[("class", &"name")], name);
+        self.within("bdi", &[("class", &"name")], |inner| {
+            let may_break = name.chars().count() > 12;
+            for part in name.split_inclusive('.') {
+                inner.text(part);
+                if may_break && part.ends_with('.') {
+                    inner.empty("wbr", &[]);
+                }
+            }
+        });
     }
 
     /// Text of our own, as it is: the style.

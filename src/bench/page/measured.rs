@@ -2,6 +2,7 @@
 
 use super::forest::figure;
 use super::markup::Markup;
+use super::plot;
 use super::rows;
 use super::words::{self, Unit, sound};
 use crate::bench::report::{Measurement, Report};
@@ -44,7 +45,7 @@ pub(super) fn method(markup: &mut Markup, report: &Report) {
              made within each round, and the median of the rounds is what is told. CPU time is what the system counted \
              for the threads of the process. CPU time added is that of the proxy above that of the setting it is compared with, divided by \
              the documents of a command.",
-            words::Figure(about.seconds)
+            plot::short(about.seconds)
         ),
     );
 }

@@ -217,7 +217,7 @@ fn foot(markup: &mut Markup, report: &Report, height: f64, left_out: usize) {
     let says = format!(
         "Documents of {bytes} B; {}, {} s for each setting in each; {}, {} cores; fieldseal {}, MongoDB {}",
         words::counted(about.rounds, "round"),
-        Figure(about.seconds),
+        plot::short(about.seconds),
         about.processor,
         about.cores,
         about.fieldseal,

@@ -8,7 +8,7 @@ use crate::bench::report::Group;
 use crate::bench::spread::Spread;
 
 /// How high a row with a dot or a bar is.
-const ROW: f64 = 26.0;
+const ROW: f64 = 37.0;
 /// Room at both sides, for half a mark or half a number.
 const SIDE: f64 = 6.0;
 
@@ -99,14 +99,15 @@ pub(super) fn grid(markup: &mut Markup, scale: &Scale, baseline: f64, height: f6
     line(markup, "baseline", (x, 0.0), (x, height));
 }
 
-/// The round numbers, with their unit, for the head of a column of rows.
-pub(super) fn axis(markup: &mut Markup, scale: &Scale, baseline: f64, unit: Unit) {
+/// The round numbers, each with a sign behind it, for the head of a column of rows.
+pub(super) fn axis(markup: &mut Markup, scale: &Scale, baseline: f64, sign: &str) {
     let kind = if scale.is_logarithmic() {
         "; equal steps are equal ratios"
     } else {
         ""
     };
-    let ticks: Vec<String> = scale.ticks().iter().map(|tick| unit.one(*tick)).collect();
+    let shown = |tick: &f64| format!("{}{sign}", short(*tick));
+    let ticks: Vec<String> = scale.ticks().iter().map(shown).collect();
     let says = format!("Axis: {}{kind}", ticks.join(", "));
     drawing(markup, 24.0, &says, |markup| {
         for (tick, shown) in scale.ticks().iter().zip(&ticks) {
@@ -177,9 +178,9 @@ pub(super) fn bar(markup: &mut Markup, scale: &Scale, class: &str, spread: &Spre
             &[
                 ("class", &format!("bar {class}")),
                 ("x", &Percent(zero.min(end))),
-                ("y", &6.0),
+                ("y", &9.0),
                 ("width", &Percent((end - zero).abs())),
-                ("height", &(ROW - 12.0)),
+                ("height", &(ROW - 18.0)),
             ],
         );
         whisker(markup, scale, spread, ROW / 2.0);
@@ -193,14 +194,13 @@ pub(super) fn nothing(markup: &mut Markup, scale: &Scale, baseline: f64) {
     });
 }
 
-/// A number for an axis: short, without its unit.
+/// A number for an axis: without zeros at its end, thousands as `k`.
 pub(super) fn short(value: f64) -> String {
-    if value.abs() >= 10_000.0 {
-        return format!("{}k", Figure(value / 1000.0));
-    }
-    let shown = Figure(value).to_string();
-    match shown.split_once('.') {
-        Some(_) => shown.trim_end_matches('0').trim_end_matches('.').to_owned(),
-        None => shown,
-    }
+    let thousands = value.abs() >= 10_000.0;
+    let shown = Figure(if thousands { value / 1000.0 } else { value }).to_string();
+    let shown = match shown.split_once('.') {
+        Some(_) => shown.trim_end_matches('0').trim_end_matches('.'),
+        None => &shown,
+    };
+    format!("{shown}{}", if thousands { "k" } else { "" })
 }

@@ -17,6 +17,15 @@ pub(super) fn table(
     });
 }
 
+/// The widths of the columns, by classes.
+pub(super) fn widths(markup: &mut Markup, classes: &[&str]) {
+    markup.within("colgroup", &[], |markup| {
+        for class in classes {
+            markup.empty("col", &[("class", class)]);
+        }
+    });
+}
+
 /// The head of a table, with its one row.
 pub(super) fn head(markup: &mut Markup, inner: impl FnOnce(&mut Markup)) {
     markup.within("thead", &[("role", &"rowgroup")], |markup| row(markup, inner));

@@ -1,6 +1,7 @@
 //! What matters most, in words and a few numbers, and what it was measured with.
 
 use super::markup::Markup;
+use super::plot;
 use super::words::{self, Figure, Unit, counted, sound};
 use crate::bench::report::{Field, Group, Measurement, Operation, Report, Source};
 use crate::bench::spread::Spread;
@@ -218,7 +219,7 @@ fn how(markup: &mut Markup, report: &Report) {
         ("MongoDB", format!("{}, {place}", about.mongodb)),
         ("Processor", about.processor.clone()),
         ("Cores", format!("{}, shared by all that ran there", about.cores)),
-        ("Rounds", format!("{rounds}, {} s for each setting in each", Figure(about.seconds))),
+        ("Rounds", format!("{rounds}, {} s for each setting in each", plot::short(about.seconds))),
         ("Collection", documents.namespace.clone()),
         (
             "Documents",
