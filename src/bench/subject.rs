@@ -7,12 +7,15 @@ use bson::{Bson, Document, doc};
 
 use super::documents::{Documents, values_at};
 use super::fault::BenchError;
+use super::load::request;
 use super::report::Source;
 use super::settings::{schema_text, sealed_fields};
 use crate::keyring::Keyring;
 use crate::policy::Policy;
-use crate::rewrite::at_rest::rewritten;
+use crate::refusal::Refusal;
+use crate::rewrite::{Decision, decide};
 use crate::schema::{CollectionRule, FieldRule, Format, Schema};
+use crate::wire::{HEADER, Message};
 
 /// How many documents tell what a field adds to them.
 const WEIGHED: usize = 200;
@@ -25,6 +28,8 @@ const MOST_STORED: usize = 1000;
 /// Where documents are sealed on trial.
 const DATABASE: &str = "trial";
 const COLLECTION: &str = "trial";
+/// Where the body of a command begins: behind the flags and the kind of the first section.
+const BODY: usize = HEADER + 5;
 
 /// Documents, and the fields of theirs that are sealed.
 #[derive(Debug)]
@@ -127,15 +132,24 @@ fn policy(fields: &[FieldRule]) -> Result<Policy, BenchError> {
 
 /// The document as it would be stored; or what the proxy says, which shows no value.
 fn sealed_form(policy: &Policy, document: &Document) -> Result<Document, String> {
-    let insert = doc! {"insert": COLLECTION, "documents": [document]};
-    let refused = |refusal: crate::refusal::Refusal| {
+    let insert = doc! {"insert": COLLECTION, "documents": [document], "$db": DATABASE};
+    let frame = request(&insert);
+    let told = |refusal: &Refusal| {
         let message = refusal.message.as_str();
-        message
-            .strip_prefix("fieldseal: ")
-            .unwrap_or(message)
-            .to_owned()
+        let message = message.strip_prefix("fieldseal: ").unwrap_or(message);
+        message.to_owned()
     };
-    let sent = rewritten(policy, DATABASE, &insert).map_err(refused)?;
+    let message = Message::recognise(&frame).map_err(|error| error.to_string())?;
+    let mut scratch = Vec::new();
+    let cleared = match decide(&message, policy, &mut scratch) {
+        Decision::Forward { cleared, plan } => match plan.refused() {
+            [] => cleared,
+            [refused, ..] => return Err(told(&refused.refusal)),
+        },
+        Decision::Refuse(refusal) => return Err(told(&refusal)),
+    };
+    let body = cleared.bytes().get(BODY..).unwrap_or_default();
+    let sent: Document = bson::deserialize_from_slice(body).map_err(|error| error.to_string())?;
     let documents = sent.get_array("documents").ok();
     let stored = documents.and_then(|documents| documents.first()?.as_document());
     stored.cloned().ok_or_else(|| "is not sent on".to_owned())

@@ -54,6 +54,9 @@ pub(super) struct Arguments {
     /// Write a page with plots, which needs nothing else to be read.
     #[arg(long, value_name = "FILE.html")]
     out: Option<PathBuf>,
+    /// Write a picture of the costs, as SVG.
+    #[arg(long, value_name = "FILE.svg")]
+    picture: Option<PathBuf>,
     /// Write all figures as JSON.
     #[arg(long, value_name = "FILE.json")]
     json: Option<PathBuf>,
@@ -99,8 +102,10 @@ impl From<BenchError> for Failure {
 
 /// What was measured, and why not all of it could be written.
 pub(super) fn run(arguments: &Arguments) -> Result<(Report, Option<Failure>), Failure> {
-    written::check(arguments.out.as_deref())?;
-    written::check(arguments.json.as_deref())?;
+    let outs = [&arguments.out, &arguments.picture, &arguments.json].map(Option::as_deref);
+    for file in outs.into_iter().flatten() {
+        written::check(file)?;
+    }
     let bench = match &arguments.from {
         Some(file) => written::read(file)?,
         None => {
@@ -112,10 +117,6 @@ pub(super) fn run(arguments: &Arguments) -> Result<(Report, Option<Failure>), Fa
             runtime.block_on(measured(arguments))?
         }
     };
-    let outs = [
-        (arguments.out.as_deref(), written::page(&bench)),
-        (arguments.json.as_deref(), written::json(&bench)),
-    ];
     Ok(written::tell(&bench, outs))
 }
 

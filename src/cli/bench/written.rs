@@ -9,10 +9,7 @@ use crate::bench::{page, table};
 use crate::cli::{Failure, Report};
 
 /// Refuses a file that cannot be written, before minutes are spent on what is to be in it.
-pub(super) fn check(file: Option<&Path>) -> Result<(), Failure> {
-    let Some(file) = file else {
-        return Ok(());
-    };
+pub(super) fn check(file: &Path) -> Result<(), Failure> {
     let was_there = file.symlink_metadata().is_ok();
     let opened = std::fs::OpenOptions::new()
         .append(true)
@@ -49,34 +46,27 @@ pub(super) fn read(file: &Path) -> Result<Bench, Failure> {
     serde_json::from_value(value).map_err(|error| other(&error))
 }
 
-/// The page.
-pub(super) fn page(bench: &Bench) -> Result<String, Failure> {
-    Ok(page::page(bench))
-}
-
-/// The figures.
-pub(super) fn json(bench: &Bench) -> Result<String, Failure> {
-    let text = serde_json::to_string_pretty(bench).map_err(Failure::new)?;
-    Ok(text + "\n")
-}
-
-/// The table, and the files that were asked for. What cannot be written is told beside the table,
-/// which would be lost otherwise.
-pub(super) fn tell<const N: usize>(
+/// The table, and the page, the picture and the JSON where they were asked for. What cannot be
+/// written is told beside the table, which would be lost otherwise.
+pub(super) fn tell(
     bench: &Bench,
-    outs: [(Option<&Path>, Result<String, Failure>); N],
+    [page, picture, json]: [Option<&Path>; 3],
 ) -> (Report, Option<Failure>) {
+    let figures = || Ok(serde_json::to_string_pretty(bench).map_err(Failure::new)? + "\n");
+    let outs = [
+        page.map(|file| (file, Ok(page::page(bench)))),
+        picture.map(|file| (file, Ok(page::picture(bench)))),
+        json.map(|file| (file, figures())),
+    ];
     let mut text = table::table(bench);
     let mut failure: Option<Failure> = None;
-    for (file, content) in outs {
-        let Some(file) = file else {
-            continue;
-        };
+    let mut before = "\n";
+    for (file, content) in outs.into_iter().flatten() {
         let written = content.and_then(|content| {
             std::fs::write(file, content).map_err(|error| cannot(file, "cannot be written", &error))
         });
         match written {
-            Ok(()) => text.push_str(&format!("\nWritten: {}\n", file.display())),
+            Ok(()) => text.push_str(&format!("{before}Written: {}\n", file.display())),
             Err(other) => {
                 failure = Some(match failure {
                     Some(failure) => failure.and(other),
@@ -84,6 +74,7 @@ pub(super) fn tell<const N: usize>(
                 });
             }
         }
+        before = "";
     }
     let report = Report {
         text,
