@@ -1,5 +1,7 @@
 //! The documents that are written and read: the user's own, or made up after the schema.
 
+mod dice;
+mod disguise;
 mod made_up;
 mod paths;
 
@@ -13,6 +15,7 @@ use serde_json::Value;
 
 use crate::seal::{MAGIC, SUBTYPE};
 
+pub use disguise::Disguise;
 pub use made_up::made_up;
 pub use paths::{values_at, with_names};
 

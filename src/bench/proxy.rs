@@ -63,11 +63,16 @@ impl Proxy {
         std::fs::write(options.folder.join("schema.json"), options.schema)?;
         let file = options.folder.join("fieldseal.toml");
         std::fs::write(&file, configuration(options)?)?;
-        let mut child = Command::new(std::env::current_exe()?)
+        let mut command = Command::new(std::env::current_exe()?);
+        for (name, _) in std::env::vars_os() {
+            // Settings of the user's own proxy, or what opens its keys.
+            if name.as_encoded_bytes().starts_with(b"FIELDSEAL") {
+                command.env_remove(name);
+            }
+        }
+        let mut child = command
             .args(["serve", "-c"])
             .arg(&file)
-            // Variables can be settings of the proxy, which are not for this one.
-            .env_clear()
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())

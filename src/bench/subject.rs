@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bson::{Bson, Document, doc};
 
-use super::documents::{Documents, values_at};
+use super::documents::{Disguise, Documents, values_at};
 use super::fault::BenchError;
 use super::load::request;
 use super::report::Source;
@@ -70,7 +70,7 @@ impl Subject {
     /// Checks that the proxy would take each of `documents`, which came from `place`.
     pub fn new(
         rule: CollectionRule,
-        documents: Documents,
+        mut documents: Documents,
         source: Source,
         place: &str,
     ) -> Result<Self, BenchError> {
@@ -82,6 +82,13 @@ impl Subject {
                 number: index + 1,
                 reason,
             })?;
+        }
+        // Some settings store them in plain, perhaps where others can see them.
+        if source != Source::MadeUp {
+            let disguise = Disguise::new();
+            for document in &mut documents.all {
+                disguise.put_on(document, &sealed);
+            }
         }
         let mut fields = Vec::new();
         for field in &sealed {
@@ -261,7 +268,11 @@ mod tests {
         assert!(card.bytes_added > ssn.bytes_added);
         let asked = subject.asked.unwrap();
         assert_eq!((asked.field, asked.path.as_str()), (2, "pay.a.card"));
-        assert_eq!(asked.values, ["1", "3"].map(Bson::from));
+        let lengths = asked
+            .values
+            .iter()
+            .map(|value| value.as_str().unwrap().len());
+        assert_eq!(lengths.collect::<Vec<_>>(), [1, 1]);
     }
 
     #[test]

@@ -26,6 +26,8 @@ use bson::doc;
 const USUAL: f64 = 90.0;
 /// How long one setting has in each round.
 const SECONDS: f64 = 0.1;
+/// What is said then. What could not be removed is told besides.
+const INTERRUPTED: &str = "interrupted; nothing was measured";
 /// What is enough to see that all goes well.
 const QUICK: (usize, f64, &[usize]) = (2, 0.02, &[4, 1]);
 
@@ -138,9 +140,11 @@ impl Interrupt {
     /// What `job` comes to, unless it is interrupted; then it is dropped where it is.
     async fn or<T>(&mut self, job: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
         tokio::select! {
+            // First of all: what a signal ends besides, such as a mongod, is no failure.
+            biased;
+            () = self.stop.asked() => Err(Failure::new(INTERRUPTED)),
+            _ = self.hangup.recv() => Err(Failure::new(INTERRUPTED)),
             done = job => done,
-            () = self.stop.asked() => Err(Failure::new("interrupted; nothing is left behind")),
-            _ = self.hangup.recv() => Err(Failure::new("interrupted; nothing is left behind")),
         }
     }
 }

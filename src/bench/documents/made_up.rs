@@ -6,6 +6,7 @@ use bson::oid::ObjectId;
 use bson::spec::BinarySubtype;
 use bson::{Binary, Bson, DateTime, Decimal128, Document, Timestamp, doc};
 
+use super::dice::Dice;
 use super::paths::with_names;
 use crate::schema::FieldRule;
 
@@ -151,37 +152,6 @@ fn text(dice: &mut Dice) -> String {
 
 fn small(dice: &mut Dice) -> i32 {
     i32::try_from(dice.below(100_000)).unwrap_or_default()
-}
-
-/// Numbers that look random and are the same each time: SplitMix64.
-struct Dice(u64);
-
-impl Dice {
-    fn new(document: u64, field: u64) -> Self {
-        Self(document.wrapping_mul(0x9E37_79B9).wrapping_add(field) ^ 0x5EA1)
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        let bound = u64::try_from(bound).unwrap_or(u64::MAX).max(1);
-        usize::try_from(self.next() % bound).unwrap_or_default()
-    }
-
-    fn byte(&mut self) -> u8 {
-        self.next().to_le_bytes()[0]
-    }
-
-    /// Not zero, in whose place MongoDB puts the time.
-    fn next_number(&mut self) -> u32 {
-        u32::try_from(self.next() >> 33).unwrap_or_default() | 1
-    }
 }
 
 #[cfg(test)]
