@@ -57,7 +57,7 @@ impl Place {
         let temporary = std::env::temp_dir().join(format!("fs-{}-{name}", std::process::id()));
         fs::create_dir(&temporary).unwrap();
         // The role of the schema has to be someone's. There is no key file, and none is needed.
-        let configuration = "[[access.principals]]\nuser = \"ada\"\nroles = [\"support\"]\n";
+        let configuration = "[[access.principals]]\nuser = \"ada@shop\"\nroles = [\"support\"]\n";
         let options = ProxyOptions {
             schema,
             configuration,
@@ -372,9 +372,39 @@ async fn sampled(set: &ReplicaSet, client: &Client, place: &Place, quick: &[&str
         (documents.source, documents.count),
         (Source::Sample, people().len())
     );
+    assert_no_secret_was_stored(client).await;
     let stored = client.database(&database).collection::<Document>("people");
     assert_eq!(stored.count_documents(doc! {}).await.unwrap(), 11);
     assert_eq!(bench_databases(client).await, Vec::<String>::new());
+}
+
+/// In MongoDB's log of operations, which outlives the database.
+async fn assert_no_secret_was_stored(client: &Client) {
+    let log = client.database("local").collection::<Document>("oplog.rs");
+    let written =
+        doc! {"op": "i", "ns": {"$regex": "^fieldseal_bench_"}, "o.open": {"$exists": true}};
+    let mut found = log.find(written).await.unwrap();
+    let mut count = 0;
+    while found.advance().await.unwrap() {
+        let mut document = found
+            .deserialize_current()
+            .unwrap()
+            .get_document("o")
+            .unwrap()
+            .clone();
+        // What the schema does not name stays what it is.
+        assert!(
+            document
+                .remove("open")
+                .unwrap()
+                .as_str()
+                .unwrap()
+                .starts_with(CANARY)
+        );
+        assert!(!document.to_string().contains(CANARY), "{document}");
+        count += 1;
+    }
+    assert!(count > 0);
 }
 
 async fn interrupted(client: &Client, place: &Place, address: &str) {
