@@ -29,12 +29,18 @@ pub(in crate::bench) const HOSTILE: [&str; 5] = [
 ];
 
 fn spread(median: f64, part: f64) -> Spread {
-    Spread { low: median * (1.0 - part), median, high: median * (1.0 + part * 1.2) }
+    Spread {
+        low: median * (1.0 - part),
+        median,
+        high: median * (1.0 + part * 1.2),
+    }
 }
 
 /// The same number for the same place, from -1 to 1.
 fn noise(place: usize) -> f64 {
-    let mixed = u32::try_from(place % 9973).unwrap_or(0).wrapping_mul(2_654_435_761);
+    let mixed = u32::try_from(place % 9973)
+        .unwrap_or(0)
+        .wrapping_mul(2_654_435_761);
     f64::from(mixed >> 16) / 32_768.0 - 1.0
 }
 
@@ -55,12 +61,18 @@ pub(in crate::bench) fn with_names(names: &[String], connections: &[usize]) -> R
         for operation in super::words::OPERATIONS {
             let grows = matches!(setting.group, Group::Direct | Group::Relay | Group::All);
             let usual = connections.get(connections.len() / 2).copied();
-            for count in connections.iter().filter(|count| grows || Some(**count) == usual) {
+            for count in connections
+                .iter()
+                .filter(|count| grows || Some(**count) == usual)
+            {
                 measurements.extend(measurement(place, setting, operation, *count, names.len()));
             }
         }
     }
-    let fields = names.iter().enumerate().map(|(number, name)| field(number, name));
+    let fields = names
+        .iter()
+        .enumerate()
+        .map(|(number, name)| field(number, name));
     Report {
         format: FORMAT,
         about: About {
@@ -82,7 +94,9 @@ pub(in crate::bench) fn with_names(names: &[String], connections: &[usize]) -> R
         settings,
         measurements,
         fields: fields.collect(),
-        notes: vec!["Roles, limits and the audit log of the configuration were not used.".to_owned()],
+        notes: vec![
+            "Roles, limits and the audit log of the configuration were not used.".to_owned(),
+        ],
     }
 }
 
@@ -90,21 +104,76 @@ fn settings(names: &[String]) -> Vec<Setting> {
     let mut settings = Vec::new();
     let mut push = |name: &str, group, against, says: &str| {
         let (name, says) = (name.to_owned(), says.to_owned());
-        settings.push(Setting { name, group, against, says });
+        settings.push(Setting {
+            name,
+            group,
+            against,
+            says,
+        });
     };
-    push("direct", Group::Direct, None, "The client speaks with MongoDB itself.");
-    push("relay", Group::Relay, Some(0), "Through a proxy whose schema seals nothing.");
+    push(
+        "direct",
+        Group::Direct,
+        None,
+        "The client speaks with MongoDB itself.",
+    );
+    push(
+        "relay",
+        Group::Relay,
+        Some(0),
+        "Through a proxy whose schema seals nothing.",
+    );
     for (number, name) in names.iter().enumerate() {
-        push(name, Group::Field(number), Some(1), "This field alone is sealed.");
+        push(
+            name,
+            Group::Field(number),
+            Some(1),
+            "This field alone is sealed.",
+        );
     }
     let all = names.len() + 2;
-    push("all fields", Group::All, Some(1), "All fields are sealed, as the schema says.");
-    push("no tokens", Group::Tokens, Some(all), "All fields are sealed, none with equality.");
-    push("XAES-256-GCM", Group::Suite, Some(all), "All fields are sealed with suite 2.");
-    push("TLS to clients", Group::Tls, Some(all), "TLS 1.3 between client and proxy.");
-    push("TLS to MongoDB", Group::Tls, Some(all), "TLS 1.3 between proxy and MongoDB.");
-    push("TLS on both sides", Group::Tls, Some(all), "TLS 1.3 on both sides.");
-    push("Unix sockets", Group::Socket, Some(all), "Unix sockets on both sides, as in a sidecar.");
+    push(
+        "all fields",
+        Group::All,
+        Some(1),
+        "All fields are sealed, as the schema says.",
+    );
+    push(
+        "no tokens",
+        Group::Tokens,
+        Some(all),
+        "All fields are sealed, none with equality.",
+    );
+    push(
+        "XAES-256-GCM",
+        Group::Suite,
+        Some(all),
+        "All fields are sealed with suite 2.",
+    );
+    push(
+        "TLS to clients",
+        Group::Tls,
+        Some(all),
+        "TLS 1.3 between client and proxy.",
+    );
+    push(
+        "TLS to MongoDB",
+        Group::Tls,
+        Some(all),
+        "TLS 1.3 between proxy and MongoDB.",
+    );
+    push(
+        "TLS on both sides",
+        Group::Tls,
+        Some(all),
+        "TLS 1.3 on both sides.",
+    );
+    push(
+        "Unix sockets",
+        Group::Socket,
+        Some(all),
+        "Unix sockets on both sides, as in a sidecar.",
+    );
     settings
 }
 
@@ -127,9 +196,10 @@ fn measurement(
     let (ratio, cpu) = match setting.group {
         Group::Direct => (1.0, None),
         Group::Relay => (1.19, Some(52.0)),
-        Group::Field(number) => {
-            (1.004 + 0.004 * heavy * noise(number + 7).abs(), Some(53.0 + noise(number).abs()))
-        }
+        Group::Field(number) => (
+            1.004 + 0.004 * heavy * noise(number + 7).abs(),
+            Some(53.0 + noise(number).abs()),
+        ),
         Group::All => (1.0 + 0.006 * heavy * count, Some(52.0 + 0.7 * count)),
         Group::Tokens => (0.988, Some(51.5 + 0.6 * count)),
         Group::Suite => (1.003, Some(52.4 + 0.7 * count)),
@@ -144,7 +214,9 @@ fn measurement(
     let noise = 0.01 + 0.015 * noise(place * 31 + connections).abs();
     let p50 = spread(base * times * waits, noise);
     let compared = setting.against.is_some();
-    let added = cpu.filter(|_| !matches!(setting.group, Group::Relay)).map(|cpu| cpu - 52.0);
+    let added = cpu
+        .filter(|_| !matches!(setting.group, Group::Relay))
+        .map(|cpu| cpu - 52.0);
     Some(Measurement {
         setting: place,
         operation,
@@ -166,12 +238,18 @@ fn field(number: usize, name: &str) -> Field {
     let mut visible = vec![
         "Presence: whether the field is there, null or missing, and that it is sealed.".to_owned(),
         "Length: that of each value, to the byte.".to_owned(),
-        "Key version: under which version of which key a value was sealed, so roughly when.".to_owned(),
+        "Key version: under which version of which key a value was sealed, so roughly when."
+            .to_owned(),
         "Changes: when the field is written.".to_owned(),
     ];
     if equality {
-        visible.push("Equal values: which documents have the same value, and how often each occurs.".to_owned());
-        visible.push("Queries: which token is asked for, when, by whom and with which result.".to_owned());
+        visible.push(
+            "Equal values: which documents have the same value, and how often each occurs."
+                .to_owned(),
+        );
+        visible.push(
+            "Queries: which token is asked for, when, by whom and with which result.".to_owned(),
+        );
     }
     if number % 4 == 2 {
         visible.push("Elements: how many an array has, in which order.".to_owned());
@@ -182,9 +260,14 @@ fn field(number: usize, name: &str) -> Field {
         collection: "shop.customers".to_owned(),
         path: name.to_owned(),
         kind: (number % 3 != 0).then(|| "string".to_owned()),
-        queries: if equality { vec!["equality".to_owned()] } else { Vec::new() },
+        queries: if equality {
+            vec!["equality".to_owned()]
+        } else {
+            Vec::new()
+        },
         present: 100.0 - 3.0 * noise(number).abs(),
-        protects: "The value and its type, from whoever has the database, its backups or its logs.".to_owned(),
+        protects: "The value and its type, from whoever has the database, its backups or its logs."
+            .to_owned(),
         visible,
         bytes_added: if equality { 83.0 } else { 50.0 },
         write_added: measured.then(|| spread(cost, 0.2)),

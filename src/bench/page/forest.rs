@@ -31,7 +31,9 @@ pub(super) fn panels(markup: &mut Markup, report: &Report) {
         })
         .collect();
     let scale = |ratio: fn(&Measurement) -> Option<Spread>| {
-        let spreads = usual.iter().filter_map(|measurement| sound(ratio(measurement)));
+        let spreads = usual
+            .iter()
+            .filter_map(|measurement| sound(ratio(measurement)));
         Scale::around_one(spreads.flat_map(|spread| [spread.low, spread.median, spread.high]))
     };
     let scales = Scales {
@@ -70,8 +72,14 @@ fn panel(markup: &mut Markup, report: &Report, scales: &Scales, operation: Opera
         rows::head(markup, |markup| {
             rows::column(markup, "label", |markup| markup.text("Setting"));
             for (title, scale) in [
-                ("Time that half of the commands take (p50): right of 1 is slower", &scales.time),
-                ("Commands in a second: left of 1 is fewer", &scales.throughput),
+                (
+                    "Time that half of the commands take (p50): right of 1 is slower",
+                    &scales.time,
+                ),
+                (
+                    "Commands in a second: left of 1 is fewer",
+                    &scales.throughput,
+                ),
             ] {
                 rows::columns(markup, |markup| {
                     markup.leaf("span", &[], title);
@@ -112,19 +120,19 @@ fn rows_of(
                 rows::about(markup, |markup| markup.name(&setting.name));
                 pair(markup, &scales.time, setting, measurement.p50_ratio, "p50");
                 let throughput = measurement.throughput_ratio;
-                pair(markup, &scales.throughput, setting, throughput, "throughput");
+                pair(
+                    markup,
+                    &scales.throughput,
+                    setting,
+                    throughput,
+                    "throughput",
+                );
             });
         }
     });
 }
 
-fn pair(
-    markup: &mut Markup,
-    scale: &Scale,
-    setting: &Setting,
-    ratio: Option<Spread>,
-    what: &str,
-) {
+fn pair(markup: &mut Markup, scale: &Scale, setting: &Setting, ratio: Option<Spread>, what: &str) {
     let ratio = sound(ratio);
     rows::cell(markup, "drawn", "", |markup| match &ratio {
         Some(ratio) => {

@@ -33,7 +33,10 @@ fn in_short(sentence: &str) -> &str {
 /// A field's name; with its collection, if there are several.
 fn name(markup: &mut Markup, report: &Report, field: &Field) {
     markup.name(&field.path);
-    let several = report.fields.iter().any(|other| other.collection != field.collection);
+    let several = report
+        .fields
+        .iter()
+        .any(|other| other.collection != field.collection);
     if several {
         markup.text(" ");
         markup.within("small", &[], |markup| {
@@ -64,42 +67,60 @@ pub(super) fn plot(markup: &mut Markup, report: &Report) {
     let added = report.fields.iter();
     let added = added.flat_map(|field| [sound(field.write_added), sound(field.read_added)]);
     let scale = Scale::from_zero(
-        added.flatten().flat_map(|spread| [spread.low, spread.median, spread.high]),
+        added
+            .flatten()
+            .flat_map(|spread| [spread.low, spread.median, spread.high]),
         4,
     );
-    rows::table(markup, "gain", "CPU time per document, and what is still seen.", |markup| {
-        rows::widths(markup, &["label", "drawn", "figure", "drawn", "figure", "seen"]);
-        rows::head(markup, |markup| {
-            rows::column(markup, "label", |markup| markup.text("Field"));
-            for title in ["Added to a write, µs of CPU", "Added to a read, µs of CPU"] {
-                rows::columns(markup, |markup| {
-                    markup.leaf("span", &[], title);
-                    markup.within("div", &[("class", &"axis")], |markup| {
-                        plot::axis(markup, &scale, 0.0, "");
+    rows::table(
+        markup,
+        "gain",
+        "CPU time per document, and what is still seen.",
+        |markup| {
+            rows::widths(
+                markup,
+                &["label", "drawn", "figure", "drawn", "figure", "seen"],
+            );
+            rows::head(markup, |markup| {
+                rows::column(markup, "label", |markup| markup.text("Field"));
+                for title in ["Added to a write, µs of CPU", "Added to a read, µs of CPU"] {
+                    rows::columns(markup, |markup| {
+                        markup.leaf("span", &[], title);
+                        markup.within("div", &[("class", &"axis")], |markup| {
+                            plot::axis(markup, &scale, 0.0, "");
+                        });
                     });
-                });
-            }
-            let title = if common.is_empty() { "The server still sees" } else { "The server sees besides" };
-            rows::column(markup, "seen", |markup| markup.text(title));
-        });
-        rows::body(markup, |markup| {
-            for field in &report.fields {
-                rows::row(markup, |markup| {
-                    rows::about(markup, |markup| name(markup, report, field));
-                    bar(markup, &scale, field, "write", field.write_added);
-                    bar(markup, &scale, field, "read", field.read_added);
-                    seen_in_short(markup, field, &common);
-                });
-            }
-        });
-    });
+                }
+                let title = if common.is_empty() {
+                    "The server still sees"
+                } else {
+                    "The server sees besides"
+                };
+                rows::column(markup, "seen", |markup| markup.text(title));
+            });
+            rows::body(markup, |markup| {
+                for field in &report.fields {
+                    rows::row(markup, |markup| {
+                        rows::about(markup, |markup| name(markup, report, field));
+                        bar(markup, &scale, field, "write", field.write_added);
+                        bar(markup, &scale, field, "read", field.read_added);
+                        seen_in_short(markup, field, &common);
+                    });
+                }
+            });
+        },
+    );
 }
 
 fn bar(markup: &mut Markup, scale: &Scale, field: &Field, what: &str, added: Option<Spread>) {
     let added = sound(added);
     rows::cell(markup, "drawn", "", |markup| match &added {
         Some(added) => {
-            let says = format!("{}, {what}: {}", field.path, Unit::Microseconds.whole(added));
+            let says = format!(
+                "{}, {what}: {}",
+                field.path,
+                Unit::Microseconds.whole(added)
+            );
             plot::bar(markup, scale, what, added, &says);
         }
         None => plot::nothing(markup, scale, 0.0),
@@ -126,31 +147,44 @@ fn seen_in_short(markup: &mut Markup, field: &Field, common: &[&str]) {
 pub(super) fn table(markup: &mut Markup, report: &Report) {
     let common = common(report);
     if !common.is_empty() {
-        markup.leaf("p", &[], "Of each of these fields the server, its backups and its logs show:");
+        markup.leaf(
+            "p",
+            &[],
+            "Of each of these fields the server, its backups and its logs show:",
+        );
         list(markup, &common);
     }
-    rows::table(markup, "fields", "What each sealed field gains and costs.", |markup| {
-        rows::head(markup, |markup| {
-            let seen = if common.is_empty() { "What the server can still see" } else { "What the server can see besides" };
-            for title in [
-                "Field",
-                "What sealing it protects",
-                seen,
-                "Bytes added",
-                "CPU added, write",
-                "CPU added, read",
-                "Writes kept",
-                "Reads kept",
-            ] {
-                rows::column(markup, "", |markup| markup.text(title));
-            }
-        });
-        rows::body(markup, |markup| {
-            for field in &report.fields {
-                rows::row(markup, |markup| all_of(markup, report, field, &common));
-            }
-        });
-    });
+    rows::table(
+        markup,
+        "fields",
+        "What each sealed field gains and costs.",
+        |markup| {
+            rows::head(markup, |markup| {
+                let seen = if common.is_empty() {
+                    "What the server can still see"
+                } else {
+                    "What the server can see besides"
+                };
+                for title in [
+                    "Field",
+                    "What sealing it protects",
+                    seen,
+                    "Bytes added",
+                    "CPU added, write",
+                    "CPU added, read",
+                    "Writes kept",
+                    "Reads kept",
+                ] {
+                    rows::column(markup, "", |markup| markup.text(title));
+                }
+            });
+            rows::body(markup, |markup| {
+                for field in &report.fields {
+                    rows::row(markup, |markup| all_of(markup, report, field, &common));
+                }
+            });
+        },
+    );
     markup.leaf(
         "p",
         &[("class", &"quiet")],
@@ -163,12 +197,22 @@ fn all_of(markup: &mut Markup, report: &Report, field: &Field, common: &[&str]) 
     rows::about(markup, |markup| {
         name(markup, report, field);
         let kind = field.kind.as_deref().unwrap_or("any type");
-        let queries = if field.queries.is_empty() { "no queries".to_owned() } else { field.queries.join(", ") };
+        let queries = if field.queries.is_empty() {
+            "no queries".to_owned()
+        } else {
+            field.queries.join(", ")
+        };
         let present = Figure(field.present);
         markup.text(" ");
-        markup.leaf("small", &[], format_args!("{kind}; {queries}; in {present} of 100 documents"));
+        markup.leaf(
+            "small",
+            &[],
+            format_args!("{kind}; {queries}; in {present} of 100 documents"),
+        );
     });
-    rows::cell(markup, "words", "It protects", |markup| markup.text(&field.protects));
+    rows::cell(markup, "words", "It protects", |markup| {
+        markup.text(&field.protects)
+    });
     rows::cell(markup, "words", "Still seen", |markup| {
         let own: Vec<&str> = (field.visible.iter().map(String::as_str))
             .filter(|sentence| !common.contains(sentence))
@@ -203,4 +247,3 @@ fn list(markup: &mut Markup, sentences: &[&str]) {
         }
     });
 }
-
