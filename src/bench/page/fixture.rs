@@ -36,6 +36,21 @@ fn spread(median: f64, part: f64) -> Spread {
     }
 }
 
+/// Sentences as long as those that are said of a schema.
+const SEEN: [&str; 4] = [
+    "Presence: whether it is there, null or missing, under which name; that it is sealed, for which field and with which cipher suite.",
+    "Length: that of each value, to the byte; there is no padding.",
+    "Key version: under which version of which key a value was sealed, so roughly when it was written.",
+    "Changes: whether and when it is written.",
+];
+const SEEN_BY_TOKENS: [&str; 2] = [
+    "Equal values: which documents, and which elements of arrays, have the same value, and how often each value occurs. Where values are few or unevenly spread, counting them can be enough to name them.",
+    "Tokens: those that queries ask for. Who can both write or query values of their choice through the proxy and watch MongoDB can collect the tokens of a dictionary.",
+];
+const SEEN_OF_ARRAYS: [&str; 1] = [
+    "Elements: how many an array has, in which order, and the length of each; null in an array stays null.",
+];
+
 /// The same number for the same place, from -1 to 1.
 fn noise(place: usize) -> f64 {
     let mixed = u32::try_from(place % 9973)
@@ -235,38 +250,27 @@ fn measurement(
 
 fn field(number: usize, name: &str) -> Field {
     let equality = number % 5 < 2;
-    let mut visible = vec![
-        "Presence: whether the field is there, null or missing, and that it is sealed.".to_owned(),
-        "Length: that of each value, to the byte.".to_owned(),
-        "Key version: under which version of which key a value was sealed, so roughly when."
-            .to_owned(),
-        "Changes: when the field is written.".to_owned(),
-    ];
+    let sentence = |sentence: &&str| (*sentence).to_owned();
+    let mut visible: Vec<String> = SEEN.iter().map(sentence).collect();
     if equality {
-        visible.push(
-            "Equal values: which documents have the same value, and how often each occurs."
-                .to_owned(),
-        );
-        visible.push(
-            "Queries: which token is asked for, when, by whom and with which result.".to_owned(),
-        );
+        visible.extend(SEEN_BY_TOKENS.iter().map(sentence));
     }
     if number % 4 == 2 {
-        visible.push("Elements: how many an array has, in which order.".to_owned());
+        visible.extend(SEEN_OF_ARRAYS.iter().map(sentence));
     }
     let cost = 0.45 + 0.3 * noise(number).abs() + if equality { 0.4 } else { 0.0 };
     let measured = number % 7 != 6;
     Field {
         collection: "shop.customers".to_owned(),
         path: name.to_owned(),
-        kind: (number % 3 != 0).then(|| "string".to_owned()),
+        kind: (!number.is_multiple_of(3)).then(|| "string".to_owned()),
         queries: if equality {
             vec!["equality".to_owned()]
         } else {
             Vec::new()
         },
         present: 100.0 - 3.0 * noise(number).abs(),
-        protects: "The value and its type, from whoever has the database, its backups or its logs."
+        protects: "Its values, from whoever has the database, its disks, backups, logs or administration, but neither keys nor a way to the proxy."
             .to_owned(),
         visible,
         bytes_added: if equality { 83.0 } else { 50.0 },

@@ -159,30 +159,16 @@ pub(super) fn table(markup: &mut Markup, report: &Report) {
         "fields",
         "What each sealed field gains and costs.",
         |markup| {
+            rows::widths(markup, &["label"]);
             rows::head(markup, |markup| {
-                let seen = if common.is_empty() {
-                    "What the server can still see"
-                } else {
-                    "What the server can see besides"
-                };
-                for title in [
-                    "Field",
-                    "What sealing it protects",
-                    seen,
-                    "Bytes added",
-                    "CPU added, write",
-                    "CPU added, read",
-                    "Writes kept",
-                    "Reads kept",
-                ] {
+                rows::column(markup, "", |markup| markup.text("Field"));
+                for title in COLUMNS {
                     rows::column(markup, "", |markup| markup.text(title));
                 }
             });
-            rows::body(markup, |markup| {
-                for field in &report.fields {
-                    rows::row(markup, |markup| all_of(markup, report, field, &common));
-                }
-            });
+            for field in &report.fields {
+                rows::body(markup, |markup| all_of(markup, report, field, &common));
+            }
         },
     );
     markup.leaf(
@@ -193,49 +179,75 @@ pub(super) fn table(markup: &mut Markup, report: &Report) {
     );
 }
 
+/// The numbers of a field.
+const COLUMNS: [&str; 5] = [
+    "Bytes added",
+    "CPU added, write",
+    "CPU added, read",
+    "Writes kept",
+    "Reads kept",
+];
+
+/// Two rows: its numbers, and below them the words.
 fn all_of(markup: &mut Markup, report: &Report, field: &Field, common: &[&str]) {
-    rows::about(markup, |markup| {
-        name(markup, report, field);
-        let kind = field.kind.as_deref().unwrap_or("any type");
-        let queries = if field.queries.is_empty() {
-            "no queries".to_owned()
-        } else {
-            field.queries.join(", ")
-        };
-        let present = Figure(field.present);
-        markup.text(" ");
-        markup.leaf(
-            "small",
-            &[],
-            format_args!("{kind}; {queries}; in {present} of 100 documents"),
-        );
+    rows::row(markup, |markup| {
+        rows::about_both(markup, |markup| {
+            name(markup, report, field);
+            let kind = field.kind.as_deref().unwrap_or("any type");
+            let queries = if field.queries.is_empty() {
+                "no queries".to_owned()
+            } else {
+                field.queries.join(", ")
+            };
+            let present = Figure(field.present);
+            markup.text(" ");
+            markup.leaf(
+                "small",
+                &[],
+                format_args!("{kind}; {queries}; in {present} of 100 documents"),
+            );
+        });
+        numbers(markup, field);
     });
-    rows::cell(markup, "words", "It protects", |markup| {
-        markup.text(&field.protects)
+    rows::row(markup, |markup| {
+        rows::over(markup, COLUMNS.len(), |markup| {
+            markup.within("p", &[], |markup| {
+                markup.leaf("b", &[], "Protected: ");
+                markup.text(&field.protects);
+            });
+            let own: Vec<&str> = (field.visible.iter().map(String::as_str))
+                .filter(|sentence| !common.contains(sentence))
+                .collect();
+            let besides = if common.is_empty() { "" } else { " besides" };
+            markup.within("p", &[], |markup| {
+                markup.leaf("b", &[], format_args!("Still seen{besides}: "));
+                if own.is_empty() {
+                    markup.text("nothing else.");
+                }
+            });
+            if !own.is_empty() {
+                list(markup, &own);
+            }
+        });
     });
-    rows::cell(markup, "words", "Still seen", |markup| {
-        let own: Vec<&str> = (field.visible.iter().map(String::as_str))
-            .filter(|sentence| !common.contains(sentence))
-            .collect();
-        if own.is_empty() {
-            markup.text("Nothing else.");
-        } else {
-            list(markup, &own);
-        }
-    });
-    rows::cell(markup, "number", "Bytes added", |markup| {
+}
+
+fn numbers(markup: &mut Markup, field: &Field) {
+    let [bytes, spreads @ ..] = COLUMNS;
+    rows::cell(markup, "number", bytes, |markup| {
         if field.bytes_added.is_finite() {
             markup.leaf("b", &[], Unit::Bytes.one(field.bytes_added));
         } else {
             markup.text(MISSING);
         }
     });
-    for (label, unit, spread) in [
-        ("CPU added, write", Unit::Microseconds, field.write_added),
-        ("CPU added, read", Unit::Microseconds, field.read_added),
-        ("Writes kept", Unit::Share, field.write_throughput),
-        ("Reads kept", Unit::Share, field.read_throughput),
-    ] {
+    let shown = [
+        (Unit::Microseconds, field.write_added),
+        (Unit::Microseconds, field.read_added),
+        (Unit::Share, field.write_throughput),
+        (Unit::Share, field.read_throughput),
+    ];
+    for (label, (unit, spread)) in spreads.into_iter().zip(shown) {
         figure(markup, label, unit, sound(spread).as_ref());
     }
 }

@@ -93,6 +93,32 @@ pub(super) fn about(markup: &mut Markup, inner: impl FnOnce(&mut Markup)) {
     markup.within("th", &[("scope", &"row"), ("role", &"rowheader")], inner);
 }
 
+/// What two rows are about.
+pub(super) fn about_both(markup: &mut Markup, inner: impl FnOnce(&mut Markup)) {
+    markup.within(
+        "th",
+        &[
+            ("rowspan", &2),
+            ("scope", &"rowgroup"),
+            ("role", &"rowheader"),
+        ],
+        inner,
+    );
+}
+
+/// A cell over so many columns.
+pub(super) fn over(markup: &mut Markup, columns: usize, inner: impl FnOnce(&mut Markup)) {
+    markup.within(
+        "td",
+        &[
+            ("colspan", &columns),
+            ("class", &"words"),
+            ("role", &"cell"),
+        ],
+        inner,
+    );
+}
+
 /// A cell; `label` stands before it where the row is a card.
 pub(super) fn cell(markup: &mut Markup, class: &str, label: &str, inner: impl FnOnce(&mut Markup)) {
     markup.within(

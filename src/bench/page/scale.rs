@@ -35,7 +35,7 @@ impl Scale {
         let last = (all.iter().position(|tick| *tick >= high)).unwrap_or(all.len() - 1);
         let between = all.get(first..=last).unwrap_or_default();
         // Decades alone where there are many.
-        let decades = between.len() > 7;
+        let decades = between.len() > 5;
         let shown = |tick: &f64| !decades || (tick.log10() - tick.log10().round()).abs() < 1e-9;
         Self {
             low: between.first().copied().unwrap_or(low),
