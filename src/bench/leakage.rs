@@ -64,10 +64,13 @@ pub fn visible(rule: &CollectionRule, field: &FieldRule) -> Vec<String> {
     match rule.on_plaintext {
         OnPlaintext::Reject => {}
         OnPlaintext::Allow => seen.push(
-            "Plain values: those that were not sealed yet, while `on_plaintext = \"allow\"`.".to_owned(),
+            "Plain values: those that were not sealed yet, while `on_plaintext = \"allow\"`."
+                .to_owned(),
         ),
         OnPlaintext::Store => {
-            seen.push("Plain values: all that is written, with `on_plaintext = \"store\"`.".to_owned());
+            seen.push(
+                "Plain values: all that is written, with `on_plaintext = \"store\"`.".to_owned(),
+            );
         }
     }
     seen.push(
@@ -137,7 +140,9 @@ fn length(field: &FieldRule) -> String {
     let fixed: Vec<(u8, usize)> = (FIXED.into_iter())
         .filter(|(kind, _)| field.types.allows(*kind))
         .collect();
-    let types = fixed.iter().fold(Types::NONE, |types, (kind, _)| types.union(Types::of(*kind)));
+    let types = fixed.iter().fold(Types::NONE, |types, (kind, _)| {
+        types.union(Types::of(*kind))
+    });
     // Elements of an array stand for themselves; an array sealed whole has any length.
     let all_fixed = field.types.values().without(types) == Types::NONE;
     let mut lengths: Vec<usize> = fixed.iter().map(|(_, length)| *length).collect();
@@ -229,7 +234,8 @@ mod tests {
 
     /// What is said of the field `f` of the collection `a.b`.
     fn said(of: &str, definition: &str) -> (String, String) {
-        let text = format!("[collections.\"a.b\"]\n{of}\n[collections.\"a.b\".fields]\n{definition}\n");
+        let text =
+            format!("[collections.\"a.b\"]\n{of}\n[collections.\"a.b\".fields]\n{definition}\n");
         let schema = Schema::parse(&text, Format::Toml, "s.toml").unwrap();
         let rule = &schema.rules[0];
         let field = &rule.fields[0];
@@ -249,7 +255,13 @@ mod tests {
             "f = { elements = true }",
         ] {
             let seen = seen(definition);
-            for short in ["Presence: ", "Length: ", "Key version: ", "Changes: ", "Queries: "] {
+            for short in [
+                "Presence: ",
+                "Length: ",
+                "Key version: ",
+                "Changes: ",
+                "Queries: ",
+            ] {
                 assert_eq!(seen.matches(short).count(), 1, "{definition}: {seen}");
             }
         }
@@ -263,7 +275,14 @@ mod tests {
         }
         assert!(!with.contains("Joins: ") && !with.contains("Numbers that are equal"));
         let without = seen("f = { type = \"string\" }");
-        for short in ["Equal values", "Tokens", "Rotation", "Elements", "Joins", "Path"] {
+        for short in [
+            "Equal values",
+            "Tokens",
+            "Rotation",
+            "Elements",
+            "Joins",
+            "Path",
+        ] {
             assert!(!without.contains(short), "{without}");
         }
     }
@@ -275,23 +294,46 @@ mod tests {
         let field = "f = { type = \"string\", queries = [\"equality\"], identity = \"g\" }";
         assert!(seen(field).contains("the same identity"));
         let field = "f = { type = \"string\", queries = [\"equality\"] }";
-        assert!(said("identity = \"c.d\"", field).1.contains("the same identity"));
+        assert!(
+            said("identity = \"c.d\"", field)
+                .1
+                .contains("the same identity")
+        );
     }
 
     #[test]
     fn types_of_one_length_are_told_with_it() {
         for (definition, length) in [
-            ("f = { type = \"bool\", suite = \"aes-256-gcm\" }", "is 46 bytes, whatever"),
-            ("f = { type = \"int\", suite = \"xaes-256-gcm\" }", "is 61 bytes, whatever"),
-            ("f = { type = [\"date\", \"long\", \"double\"] }", "is 53 bytes, 65 with"),
+            (
+                "f = { type = \"bool\", suite = \"aes-256-gcm\" }",
+                "is 46 bytes, whatever",
+            ),
+            (
+                "f = { type = \"int\", suite = \"xaes-256-gcm\" }",
+                "is 61 bytes, whatever",
+            ),
+            (
+                "f = { type = [\"date\", \"long\", \"double\"] }",
+                "is 53 bytes, 65 with",
+            ),
             ("f = { type = \"decimal\" }", "is 61 bytes, 73 with"),
-            ("f = { type = \"objectId\", elements = true }", "is 57 bytes, 69 with"),
+            (
+                "f = { type = \"objectId\", elements = true }",
+                "is 57 bytes, 69 with",
+            ),
             ("f = { type = [\"int\", \"string\"] }", "can be told by it"),
             ("f = { type = [\"int\", \"long\"] }", "can be told by it"),
             ("f = {}", "can be told by it"),
-            ("f = { type = \"string\" }", "to the byte; there is no padding."),
+            (
+                "f = { type = \"string\" }",
+                "to the byte; there is no padding.",
+            ),
         ] {
-            assert!(seen(definition).contains(length), "{definition}: {}", seen(definition));
+            assert!(
+                seen(definition).contains(length),
+                "{definition}: {}",
+                seen(definition)
+            );
         }
     }
 
@@ -307,7 +349,9 @@ mod tests {
 
     #[test]
     fn a_path_shows_what_stands_above_the_field() {
-        assert!(seen("\"a.f\" = {}").contains("Path: the documents and arrays above it; of an array"));
+        assert!(
+            seen("\"a.f\" = {}").contains("Path: the documents and arrays above it; of an array")
+        );
         assert!(seen("\"a.*.f\" = {}").contains("the names that `*` stands for"));
     }
 
@@ -342,7 +386,11 @@ mod tests {
         let (value, mut plain) = (b"\x04\0\0\0abc\0", Vec::new());
         Writer::new(&mut plain).value(kind::STRING, "f", value);
         for (path, equality) in [("ssn", true), ("visits.note", false)] {
-            let field = collection.fields().iter().find(|field| field.path == path).unwrap();
+            let field = collection
+                .fields()
+                .iter()
+                .find(|field| field.path == path)
+                .unwrap();
             let (mut sealed, mut stored) = (Vec::new(), Vec::new());
             field.seal(kind::STRING, value, &mut sealed);
             let mut writer = Writer::new(&mut stored);
@@ -364,7 +412,8 @@ mod tests {
 
     #[test]
     fn each_thing_that_is_seen_has_a_short_name() {
-        let definition = "\"a.*.f\" = { type = \"number\", queries = [\"equality\"], domain = \"d\" }";
+        let definition =
+            "\"a.*.f\" = { type = \"number\", queries = [\"equality\"], domain = \"d\" }";
         for sentence in said("on_plaintext = \"allow\"", definition).1.lines() {
             let (short, rest) = sentence.split_once(": ").unwrap();
             assert!(short.len() <= 16 && rest.ends_with('.'), "{sentence}");

@@ -23,7 +23,8 @@ use super::report::Report;
 
 const STYLE: &str = include_str!("page/page.css");
 /// Nothing is fetched, nothing runs.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
+const POLICY: &str =
+    "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
 
 /// The whole page.
 pub fn page(report: &Report) -> String {
@@ -38,12 +39,25 @@ pub fn page(report: &Report) -> String {
 
 fn head(markup: &mut Markup, report: &Report) {
     markup.empty("meta", &[("charset", &"utf-8")]);
-    markup.empty("meta", &[("http-equiv", &"Content-Security-Policy"), ("content", &POLICY)]);
+    markup.empty(
+        "meta",
+        &[
+            ("http-equiv", &"Content-Security-Policy"),
+            ("content", &POLICY),
+        ],
+    );
     let viewport = "width=device-width, initial-scale=1";
     markup.empty("meta", &[("name", &"viewport"), ("content", &viewport)]);
-    markup.empty("meta", &[("name", &"color-scheme"), ("content", &"light dark")]);
+    markup.empty(
+        "meta",
+        &[("name", &"color-scheme"), ("content", &"light dark")],
+    );
     let namespace = &report.about.documents.namespace;
-    markup.leaf("title", &[], format_args!("What sealing costs: {namespace}"));
+    markup.leaf(
+        "title",
+        &[],
+        format_args!("What sealing costs: {namespace}"),
+    );
     markup.within("style", &[], |markup| markup.verbatim(STYLE));
 }
 
@@ -71,12 +85,18 @@ fn body(markup: &mut Markup, report: &Report) {
             section(markup, "Cost against gain, field by field", |markup| {
                 gain::plot(markup, report);
             });
-            section(markup, "What each field protects, and what is still seen", |markup| {
-                gain::table(markup, report);
-            });
+            section(
+                markup,
+                "What each field protects, and what is still seen",
+                |markup| {
+                    gain::table(markup, report);
+                },
+            );
         }
         if growth::is_measured(report) {
-            section(markup, "More connections", |markup| growth::charts(markup, report));
+            section(markup, "More connections", |markup| {
+                growth::charts(markup, report)
+            });
         }
         if growth::has_cpu(report) {
             section(markup, "CPU time", |markup| growth::cpu(markup, report));
@@ -92,8 +112,12 @@ fn body(markup: &mut Markup, report: &Report) {
                     }
                 });
             }
-            details(markup, "All settings", |markup| measured::settings(markup, report));
-            details(markup, "All measurements", |markup| measured::table(markup, report));
+            details(markup, "All settings", |markup| {
+                measured::settings(markup, report)
+            });
+            details(markup, "All measurements", |markup| {
+                measured::table(markup, report)
+            });
         });
     });
 }

@@ -1,7 +1,7 @@
 //! The report on a terminal: ratios with their spread, a block for each operation.
 
-use super::page::words::{self, Figure, MISSING, Unit, sound};
 use super::page::is_unseen;
+use super::page::words::{self, Figure, MISSING, Unit, sound};
 use super::report::{Group, Measurement, Operation, Report, Setting};
 use super::spread::Spread;
 
@@ -15,6 +15,11 @@ const NAME: usize = 12;
 /// The tables of a report: settings by operation, fields, connections.
 pub fn table(report: &Report) -> String {
     let mut text = String::new();
+    if !report.measurements.is_empty() {
+        let rounds = words::counted(report.about.rounds, "round");
+        let says = "Medians, with the 10th and the 90th percentile in brackets, of";
+        text.push_str(&format!("{says} {rounds}.\n\n"));
+    }
     for operation in words::operations(report) {
         block(&mut text, report, operation);
     }
@@ -35,7 +40,9 @@ fn block(text: &mut String, report: &Report, operation: Operation) {
     let mut lines = Vec::new();
     for block in words::blocks(report) {
         let measured: Vec<(&Setting, &Measurement)> = (block.settings.iter())
-            .filter_map(|(place, setting)| Some((*setting, words::usual(report, *place, operation)?)))
+            .filter_map(|(place, setting)| {
+                Some((*setting, words::usual(report, *place, operation)?))
+            })
             .collect();
         if let (Some(against), false) = (block.against, measured.is_empty()) {
             let (_, title) = words::group(block.group);
@@ -44,7 +51,7 @@ fn block(text: &mut String, report: &Report, operation: Operation) {
         for (setting, found) in measured {
             documents = found.documents;
             lines.push(Line::Cells(vec![
-                setting.name.clone(),
+                format!("  {}", setting.name),
                 middle(Some(found.p50)),
                 whole(found.p50_ratio),
                 whole(found.throughput_ratio),
@@ -54,8 +61,18 @@ fn block(text: &mut String, report: &Report, operation: Operation) {
         }
     }
     let at_length = words::operation_at_length(operation, documents);
-    let title = format!("{}: {at_length}, {connections}", words::operation(operation));
-    let heading = ["", "p50 µs", "p50 ×", "throughput ×", "CPU µs", "added µs/doc"];
+    let title = format!(
+        "{}: {at_length}, {connections}",
+        words::operation(operation)
+    );
+    let heading = [
+        "",
+        "p50 µs",
+        "p50 ×",
+        "throughput ×",
+        "CPU µs",
+        "added µs/doc",
+    ];
     write(text, &title, &heading.map(str::to_owned), &lines);
 }
 
@@ -66,17 +83,23 @@ fn fields(text: &mut String, report: &Report) {
     let lines: Vec<Line> = (report.fields.iter())
         .map(|field| {
             Line::Cells(vec![
-                field.path.clone(),
+                format!("  {}", field.path),
                 Figure(field.bytes_added).to_string(),
                 whole(field.write_added),
                 whole(field.read_added),
                 share(field.write_throughput),
                 share(field.read_throughput),
-                if field.queries.is_empty() { MISSING.to_owned() } else { field.queries.join(", ") },
             ])
         })
         .collect();
-    let heading = ["", "bytes", "write µs", "read µs", "writes kept", "reads kept", "queries"];
+    let heading = [
+        "",
+        "bytes",
+        "write µs",
+        "read µs",
+        "writes kept",
+        "reads kept",
+    ];
     let title = "Each field alone: what it adds to a document, and the throughput that is kept";
     write(text, title, &heading.map(str::to_owned), &lines);
 }
@@ -93,7 +116,9 @@ fn growth(text: &mut String, report: &Report) {
         if counts.len() < 2 {
             continue;
         }
-        let rows = words::blocks(report).into_iter().flat_map(|block| block.settings);
+        let rows = words::blocks(report)
+            .into_iter()
+            .flat_map(|block| block.settings);
         let rows = rows.filter(|(_, setting)| {
             matches!(setting.group, Group::Direct | Group::Relay | Group::All)
         });
@@ -106,8 +131,14 @@ fn growth(text: &mut String, report: &Report) {
                             && found.connections == *connections
                     })
                 };
-                let cells = counts.iter().map(|count| middle(at(count).map(|found| found.throughput)));
-                Line::Cells(std::iter::once(setting.name.clone()).chain(cells).collect())
+                let cells = counts
+                    .iter()
+                    .map(|count| middle(at(count).map(|found| found.throughput)));
+                Line::Cells(
+                    std::iter::once(format!("  {}", setting.name))
+                        .chain(cells)
+                        .collect(),
+                )
             })
             .collect();
         let heading = counts.iter().map(|count| format!("{count} conn."));
@@ -126,7 +157,7 @@ fn whole(spread: Option<Spread>) -> String {
         return MISSING.to_owned();
     };
     let (low, high) = (figure(spread.low), figure(spread.high));
-    format!("{} ({low}–{high})", figure(spread.median))
+    format!("{} ({low}..{high})", figure(spread.median))
 }
 
 fn share(spread: Option<Spread>) -> String {
@@ -246,18 +277,34 @@ mod tests {
         }
     }
 
+    /// Whether it is the row of a name, which may have given way in its middle.
+    fn is_of(line: &str, name: &str) -> bool {
+        let Some(line) = line.strip_prefix("  ") else {
+            return false;
+        };
+        let (shown, _) = line.split_once("  ").unwrap_or((line, ""));
+        let (start, end) = shown.split_once('…').unwrap_or((shown, ""));
+        name.starts_with(start) && name.ends_with(end) && (name == shown || !end.is_empty())
+    }
+
     #[test]
     fn each_operation_has_a_block_with_every_setting_and_its_ratios() {
         let report = report(2);
         let text = table(&report);
         for operation in words::operations(&report) {
             let title = format!("{}: ", words::operation(operation));
-            let block = text.split("\n\n").find(|block| block.starts_with(&title)).unwrap();
+            let block = text
+                .split("\n\n")
+                .find(|block| block.starts_with(&title))
+                .unwrap();
             for (place, setting) in report.settings.iter().enumerate() {
                 let Some(found) = words::usual(&report, place, operation) else {
                     continue;
                 };
-                let line = block.lines().find(|line| line.starts_with(&setting.name)).unwrap();
+                let line = block
+                    .lines()
+                    .find(|line| is_of(line, &setting.name))
+                    .unwrap();
                 let ratio = found.throughput_ratio.map(|ratio| figure(ratio.median));
                 assert!(line.contains(&ratio.unwrap_or_default()), "{line}");
             }
@@ -269,7 +316,7 @@ mod tests {
         let hostile: Vec<String> = HOSTILE.iter().map(|name| (*name).to_owned()).collect();
         let text = table(&with_names(&hostile, &[8]));
         assert!(!text.contains(|character: char| character != '\n' && is_unseen(character)));
-        assert!(text.contains("\\u{1b}"));
+        assert!(text.contains("a\\u{202e}"));
     }
 
     #[test]

@@ -29,12 +29,33 @@ pub(in crate::bench) const HOSTILE: [&str; 5] = [
 ];
 
 fn spread(median: f64, part: f64) -> Spread {
-    Spread { low: median * (1.0 - part), median, high: median * (1.0 + part * 1.2) }
+    Spread {
+        low: median * (1.0 - part),
+        median,
+        high: median * (1.0 + part * 1.2),
+    }
 }
+
+/// Sentences as long as those that are said of a schema.
+const SEEN: [&str; 4] = [
+    "Presence: whether it is there, null or missing, under which name; that it is sealed, for which field and with which cipher suite.",
+    "Length: that of each value, to the byte; there is no padding.",
+    "Key version: under which version of which key a value was sealed, so roughly when it was written.",
+    "Changes: whether and when it is written.",
+];
+const SEEN_BY_TOKENS: [&str; 2] = [
+    "Equal values: which documents, and which elements of arrays, have the same value, and how often each value occurs. Where values are few or unevenly spread, counting them can be enough to name them.",
+    "Tokens: those that queries ask for. Who can both write or query values of their choice through the proxy and watch MongoDB can collect the tokens of a dictionary.",
+];
+const SEEN_OF_ARRAYS: [&str; 1] = [
+    "Elements: how many an array has, in which order, and the length of each; null in an array stays null.",
+];
 
 /// The same number for the same place, from -1 to 1.
 fn noise(place: usize) -> f64 {
-    let mixed = u32::try_from(place % 9973).unwrap_or(0).wrapping_mul(2_654_435_761);
+    let mixed = u32::try_from(place % 9973)
+        .unwrap_or(0)
+        .wrapping_mul(2_654_435_761);
     f64::from(mixed >> 16) / 32_768.0 - 1.0
 }
 
@@ -55,12 +76,18 @@ pub(in crate::bench) fn with_names(names: &[String], connections: &[usize]) -> R
         for operation in super::words::OPERATIONS {
             let grows = matches!(setting.group, Group::Direct | Group::Relay | Group::All);
             let usual = connections.get(connections.len() / 2).copied();
-            for count in connections.iter().filter(|count| grows || Some(**count) == usual) {
+            for count in connections
+                .iter()
+                .filter(|count| grows || Some(**count) == usual)
+            {
                 measurements.extend(measurement(place, setting, operation, *count, names.len()));
             }
         }
     }
-    let fields = names.iter().enumerate().map(|(number, name)| field(number, name));
+    let fields = names
+        .iter()
+        .enumerate()
+        .map(|(number, name)| field(number, name));
     Report {
         format: FORMAT,
         about: About {
@@ -82,7 +109,9 @@ pub(in crate::bench) fn with_names(names: &[String], connections: &[usize]) -> R
         settings,
         measurements,
         fields: fields.collect(),
-        notes: vec!["Roles, limits and the audit log of the configuration were not used.".to_owned()],
+        notes: vec![
+            "Roles, limits and the audit log of the configuration were not used.".to_owned(),
+        ],
     }
 }
 
@@ -90,21 +119,76 @@ fn settings(names: &[String]) -> Vec<Setting> {
     let mut settings = Vec::new();
     let mut push = |name: &str, group, against, says: &str| {
         let (name, says) = (name.to_owned(), says.to_owned());
-        settings.push(Setting { name, group, against, says });
+        settings.push(Setting {
+            name,
+            group,
+            against,
+            says,
+        });
     };
-    push("direct", Group::Direct, None, "The client speaks with MongoDB itself.");
-    push("relay", Group::Relay, Some(0), "Through a proxy whose schema seals nothing.");
+    push(
+        "direct",
+        Group::Direct,
+        None,
+        "The client speaks with MongoDB itself.",
+    );
+    push(
+        "relay",
+        Group::Relay,
+        Some(0),
+        "Through a proxy whose schema seals nothing.",
+    );
     for (number, name) in names.iter().enumerate() {
-        push(name, Group::Field(number), Some(1), "This field alone is sealed.");
+        push(
+            name,
+            Group::Field(number),
+            Some(1),
+            "This field alone is sealed.",
+        );
     }
     let all = names.len() + 2;
-    push("all fields", Group::All, Some(1), "All fields are sealed, as the schema says.");
-    push("no tokens", Group::Tokens, Some(all), "All fields are sealed, none with equality.");
-    push("XAES-256-GCM", Group::Suite, Some(all), "All fields are sealed with suite 2.");
-    push("TLS to clients", Group::Tls, Some(all), "TLS 1.3 between client and proxy.");
-    push("TLS to MongoDB", Group::Tls, Some(all), "TLS 1.3 between proxy and MongoDB.");
-    push("TLS on both sides", Group::Tls, Some(all), "TLS 1.3 on both sides.");
-    push("Unix sockets", Group::Socket, Some(all), "Unix sockets on both sides, as in a sidecar.");
+    push(
+        "all fields",
+        Group::All,
+        Some(1),
+        "All fields are sealed, as the schema says.",
+    );
+    push(
+        "no tokens",
+        Group::Tokens,
+        Some(all),
+        "All fields are sealed, none with equality.",
+    );
+    push(
+        "XAES-256-GCM",
+        Group::Suite,
+        Some(all),
+        "All fields are sealed with suite 2.",
+    );
+    push(
+        "TLS to clients",
+        Group::Tls,
+        Some(all),
+        "TLS 1.3 between client and proxy.",
+    );
+    push(
+        "TLS to MongoDB",
+        Group::Tls,
+        Some(all),
+        "TLS 1.3 between proxy and MongoDB.",
+    );
+    push(
+        "TLS on both sides",
+        Group::Tls,
+        Some(all),
+        "TLS 1.3 on both sides.",
+    );
+    push(
+        "Unix sockets",
+        Group::Socket,
+        Some(all),
+        "Unix sockets on both sides, as in a sidecar.",
+    );
     settings
 }
 
@@ -127,9 +211,10 @@ fn measurement(
     let (ratio, cpu) = match setting.group {
         Group::Direct => (1.0, None),
         Group::Relay => (1.19, Some(52.0)),
-        Group::Field(number) => {
-            (1.004 + 0.004 * heavy * noise(number + 7).abs(), Some(53.0 + noise(number).abs()))
-        }
+        Group::Field(number) => (
+            1.004 + 0.004 * heavy * noise(number + 7).abs(),
+            Some(53.0 + noise(number).abs()),
+        ),
         Group::All => (1.0 + 0.006 * heavy * count, Some(52.0 + 0.7 * count)),
         Group::Tokens => (0.988, Some(51.5 + 0.6 * count)),
         Group::Suite => (1.003, Some(52.4 + 0.7 * count)),
@@ -144,7 +229,9 @@ fn measurement(
     let noise = 0.01 + 0.015 * noise(place * 31 + connections).abs();
     let p50 = spread(base * times * waits, noise);
     let compared = setting.against.is_some();
-    let added = cpu.filter(|_| !matches!(setting.group, Group::Relay)).map(|cpu| cpu - 52.0);
+    let added = cpu
+        .filter(|_| !matches!(setting.group, Group::Relay))
+        .map(|cpu| cpu - 52.0);
     Some(Measurement {
         setting: place,
         operation,
@@ -163,28 +250,28 @@ fn measurement(
 
 fn field(number: usize, name: &str) -> Field {
     let equality = number % 5 < 2;
-    let mut visible = vec![
-        "Presence: whether the field is there, null or missing, and that it is sealed.".to_owned(),
-        "Length: that of each value, to the byte.".to_owned(),
-        "Key version: under which version of which key a value was sealed, so roughly when.".to_owned(),
-        "Changes: when the field is written.".to_owned(),
-    ];
+    let sentence = |sentence: &&str| (*sentence).to_owned();
+    let mut visible: Vec<String> = SEEN.iter().map(sentence).collect();
     if equality {
-        visible.push("Equal values: which documents have the same value, and how often each occurs.".to_owned());
-        visible.push("Queries: which token is asked for, when, by whom and with which result.".to_owned());
+        visible.extend(SEEN_BY_TOKENS.iter().map(sentence));
     }
     if number % 4 == 2 {
-        visible.push("Elements: how many an array has, in which order.".to_owned());
+        visible.extend(SEEN_OF_ARRAYS.iter().map(sentence));
     }
     let cost = 0.45 + 0.3 * noise(number).abs() + if equality { 0.4 } else { 0.0 };
     let measured = number % 7 != 6;
     Field {
         collection: "shop.customers".to_owned(),
         path: name.to_owned(),
-        kind: (number % 3 != 0).then(|| "string".to_owned()),
-        queries: if equality { vec!["equality".to_owned()] } else { Vec::new() },
+        kind: (!number.is_multiple_of(3)).then(|| "string".to_owned()),
+        queries: if equality {
+            vec!["equality".to_owned()]
+        } else {
+            Vec::new()
+        },
         present: 100.0 - 3.0 * noise(number).abs(),
-        protects: "The value and its type, from whoever has the database, its backups or its logs.".to_owned(),
+        protects: "Its values, from whoever has the database, its disks, backups, logs or administration, but neither keys nor a way to the proxy."
+            .to_owned(),
         visible,
         bytes_added: if equality { 83.0 } else { 50.0 },
         write_added: measured.then(|| spread(cost, 0.2)),

@@ -8,12 +8,6 @@ use super::words::{self, Block, MISSING, Unit, sound};
 use crate::bench::report::{Measurement, Operation, Report, Setting};
 use crate::bench::spread::Spread;
 
-/// The two scales that all panels share, so that panels can be compared.
-struct Scales {
-    time: Scale,
-    throughput: Scale,
-}
-
 /// All panels.
 pub(super) fn panels(markup: &mut Markup, report: &Report) {
     markup.leaf(
@@ -30,14 +24,13 @@ pub(super) fn panels(markup: &mut Markup, report: &Report) {
                 .filter_map(move |setting| words::usual(report, setting, operation))
         })
         .collect();
-    let scale = |ratio: fn(&Measurement) -> Option<Spread>| {
-        let spreads = usual.iter().filter_map(|measurement| sound(ratio(measurement)));
-        Scale::around_one(spreads.flat_map(|spread| [spread.low, spread.median, spread.high]))
-    };
-    let scales = Scales {
-        time: scale(|measurement| measurement.p50_ratio),
-        throughput: scale(|measurement| measurement.throughput_ratio),
-    };
+    // One for both columns and all panels, so that they can be compared.
+    let ratios = usual
+        .iter()
+        .flat_map(|found| [found.p50_ratio, found.throughput_ratio]);
+    let ratios = ratios.filter_map(sound);
+    let scale =
+        Scale::around_one(ratios.flat_map(|spread| [spread.low, spread.median, spread.high]));
     let mut any = false;
     for operation in words::operations(report) {
         let compared = usual.iter().any(|measurement| {
@@ -46,7 +39,7 @@ pub(super) fn panels(markup: &mut Markup, report: &Report) {
         });
         if compared {
             any = true;
-            panel(markup, report, &scales, operation);
+            panel(markup, report, &scale, operation);
         }
     }
     if !any {
@@ -54,7 +47,7 @@ pub(super) fn panels(markup: &mut Markup, report: &Report) {
     }
 }
 
-fn panel(markup: &mut Markup, report: &Report, scales: &Scales, operation: Operation) {
+fn panel(markup: &mut Markup, report: &Report, scale: &Scale, operation: Operation) {
     let connections = words::connections(words::usual_connections(report, operation));
     let documents = (report.measurements.iter())
         .find(|measurement| measurement.operation == operation)
@@ -69,9 +62,9 @@ fn panel(markup: &mut Markup, report: &Report, scales: &Scales, operation: Opera
         rows::widths(markup, &["label", "drawn", "figure", "drawn", "figure"]);
         rows::head(markup, |markup| {
             rows::column(markup, "label", |markup| markup.text("Setting"));
-            for (title, scale) in [
-                ("Time that half of the commands take (p50): right of 1 is slower", &scales.time),
-                ("Commands in a second: left of 1 is fewer", &scales.throughput),
+            for title in [
+                "Time that half of the commands take (p50): right of 1 is slower",
+                "Commands in a second: left of 1 is fewer",
             ] {
                 rows::columns(markup, |markup| {
                     markup.leaf("span", &[], title);
@@ -82,7 +75,7 @@ fn panel(markup: &mut Markup, report: &Report, scales: &Scales, operation: Opera
             }
         });
         for block in words::blocks(report) {
-            rows_of(markup, report, scales, operation, &block);
+            rows_of(markup, report, scale, operation, &block);
         }
     });
 }
@@ -90,7 +83,7 @@ fn panel(markup: &mut Markup, report: &Report, scales: &Scales, operation: Opera
 fn rows_of(
     markup: &mut Markup,
     report: &Report,
-    scales: &Scales,
+    scale: &Scale,
     operation: Operation,
     block: &Block<'_>,
 ) {
@@ -110,21 +103,15 @@ fn rows_of(
         for (setting, measurement) in measured {
             rows::row(markup, |markup| {
                 rows::about(markup, |markup| markup.name(&setting.name));
-                pair(markup, &scales.time, setting, measurement.p50_ratio, "p50");
+                pair(markup, scale, setting, measurement.p50_ratio, "p50");
                 let throughput = measurement.throughput_ratio;
-                pair(markup, &scales.throughput, setting, throughput, "throughput");
+                pair(markup, scale, setting, throughput, "throughput");
             });
         }
     });
 }
 
-fn pair(
-    markup: &mut Markup,
-    scale: &Scale,
-    setting: &Setting,
-    ratio: Option<Spread>,
-    what: &str,
-) {
+fn pair(markup: &mut Markup, scale: &Scale, setting: &Setting, ratio: Option<Spread>, what: &str) {
     let ratio = sound(ratio);
     rows::cell(markup, "drawn", "", |markup| match &ratio {
         Some(ratio) => {

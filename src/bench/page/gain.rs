@@ -33,7 +33,10 @@ fn in_short(sentence: &str) -> &str {
 /// A field's name; with its collection, if there are several.
 fn name(markup: &mut Markup, report: &Report, field: &Field) {
     markup.name(&field.path);
-    let several = report.fields.iter().any(|other| other.collection != field.collection);
+    let several = report
+        .fields
+        .iter()
+        .any(|other| other.collection != field.collection);
     if several {
         markup.text(" ");
         markup.within("small", &[], |markup| {
@@ -64,42 +67,60 @@ pub(super) fn plot(markup: &mut Markup, report: &Report) {
     let added = report.fields.iter();
     let added = added.flat_map(|field| [sound(field.write_added), sound(field.read_added)]);
     let scale = Scale::from_zero(
-        added.flatten().flat_map(|spread| [spread.low, spread.median, spread.high]),
+        added
+            .flatten()
+            .flat_map(|spread| [spread.low, spread.median, spread.high]),
         4,
     );
-    rows::table(markup, "gain", "CPU time per document, and what is still seen.", |markup| {
-        rows::widths(markup, &["label", "drawn", "figure", "drawn", "figure", "seen"]);
-        rows::head(markup, |markup| {
-            rows::column(markup, "label", |markup| markup.text("Field"));
-            for title in ["Added to a write, µs of CPU", "Added to a read, µs of CPU"] {
-                rows::columns(markup, |markup| {
-                    markup.leaf("span", &[], title);
-                    markup.within("div", &[("class", &"axis")], |markup| {
-                        plot::axis(markup, &scale, 0.0, "");
+    rows::table(
+        markup,
+        "gain",
+        "CPU time per document, and what is still seen.",
+        |markup| {
+            rows::widths(
+                markup,
+                &["label", "drawn", "figure", "drawn", "figure", "seen"],
+            );
+            rows::head(markup, |markup| {
+                rows::column(markup, "label", |markup| markup.text("Field"));
+                for title in ["Added to a write, µs of CPU", "Added to a read, µs of CPU"] {
+                    rows::columns(markup, |markup| {
+                        markup.leaf("span", &[], title);
+                        markup.within("div", &[("class", &"axis")], |markup| {
+                            plot::axis(markup, &scale, 0.0, "");
+                        });
                     });
-                });
-            }
-            let title = if common.is_empty() { "The server still sees" } else { "The server sees besides" };
-            rows::column(markup, "seen", |markup| markup.text(title));
-        });
-        rows::body(markup, |markup| {
-            for field in &report.fields {
-                rows::row(markup, |markup| {
-                    rows::about(markup, |markup| name(markup, report, field));
-                    bar(markup, &scale, field, "write", field.write_added);
-                    bar(markup, &scale, field, "read", field.read_added);
-                    seen_in_short(markup, field, &common);
-                });
-            }
-        });
-    });
+                }
+                let title = if common.is_empty() {
+                    "The server still sees"
+                } else {
+                    "The server sees besides"
+                };
+                rows::column(markup, "seen", |markup| markup.text(title));
+            });
+            rows::body(markup, |markup| {
+                for field in &report.fields {
+                    rows::row(markup, |markup| {
+                        rows::about(markup, |markup| name(markup, report, field));
+                        bar(markup, &scale, field, "write", field.write_added);
+                        bar(markup, &scale, field, "read", field.read_added);
+                        seen_in_short(markup, field, &common);
+                    });
+                }
+            });
+        },
+    );
 }
 
 fn bar(markup: &mut Markup, scale: &Scale, field: &Field, what: &str, added: Option<Spread>) {
     let added = sound(added);
     rows::cell(markup, "drawn", "", |markup| match &added {
         Some(added) => {
-            let says = format!("{}, {what}: {}", field.path, Unit::Microseconds.whole(added));
+            let says = format!(
+                "{}, {what}: {}",
+                field.path,
+                Unit::Microseconds.whole(added)
+            );
             plot::bar(markup, scale, what, added, &says);
         }
         None => plot::nothing(markup, scale, 0.0),
@@ -126,31 +147,30 @@ fn seen_in_short(markup: &mut Markup, field: &Field, common: &[&str]) {
 pub(super) fn table(markup: &mut Markup, report: &Report) {
     let common = common(report);
     if !common.is_empty() {
-        markup.leaf("p", &[], "Of each of these fields the server, its backups and its logs show:");
+        markup.leaf(
+            "p",
+            &[],
+            "Of each of these fields the server, its backups and its logs show:",
+        );
         list(markup, &common);
     }
-    rows::table(markup, "fields", "What each sealed field gains and costs.", |markup| {
-        rows::head(markup, |markup| {
-            let seen = if common.is_empty() { "What the server can still see" } else { "What the server can see besides" };
-            for title in [
-                "Field",
-                "What sealing it protects",
-                seen,
-                "Bytes added",
-                "CPU added, write",
-                "CPU added, read",
-                "Writes kept",
-                "Reads kept",
-            ] {
-                rows::column(markup, "", |markup| markup.text(title));
-            }
-        });
-        rows::body(markup, |markup| {
+    rows::table(
+        markup,
+        "fields",
+        "What each sealed field gains and costs.",
+        |markup| {
+            rows::widths(markup, &["label"]);
+            rows::head(markup, |markup| {
+                rows::column(markup, "", |markup| markup.text("Field"));
+                for title in COLUMNS {
+                    rows::column(markup, "", |markup| markup.text(title));
+                }
+            });
             for field in &report.fields {
-                rows::row(markup, |markup| all_of(markup, report, field, &common));
+                rows::body(markup, |markup| all_of(markup, report, field, &common));
             }
-        });
-    });
+        },
+    );
     markup.leaf(
         "p",
         &[("class", &"quiet")],
@@ -159,39 +179,75 @@ pub(super) fn table(markup: &mut Markup, report: &Report) {
     );
 }
 
+/// The numbers of a field.
+const COLUMNS: [&str; 5] = [
+    "Bytes added",
+    "CPU added, write",
+    "CPU added, read",
+    "Writes kept",
+    "Reads kept",
+];
+
+/// Two rows: its numbers, and below them the words.
 fn all_of(markup: &mut Markup, report: &Report, field: &Field, common: &[&str]) {
-    rows::about(markup, |markup| {
-        name(markup, report, field);
-        let kind = field.kind.as_deref().unwrap_or("any type");
-        let queries = if field.queries.is_empty() { "no queries".to_owned() } else { field.queries.join(", ") };
-        let present = Figure(field.present);
-        markup.text(" ");
-        markup.leaf("small", &[], format_args!("{kind}; {queries}; in {present} of 100 documents"));
+    rows::row(markup, |markup| {
+        rows::about_both(markup, |markup| {
+            name(markup, report, field);
+            let kind = field.kind.as_deref().unwrap_or("any type");
+            let queries = if field.queries.is_empty() {
+                "no queries".to_owned()
+            } else {
+                field.queries.join(", ")
+            };
+            let present = Figure(field.present);
+            markup.text(" ");
+            markup.leaf(
+                "small",
+                &[],
+                format_args!("{kind}; {queries}; in {present} of 100 documents"),
+            );
+        });
+        numbers(markup, field);
     });
-    rows::cell(markup, "words", "It protects", |markup| markup.text(&field.protects));
-    rows::cell(markup, "words", "Still seen", |markup| {
-        let own: Vec<&str> = (field.visible.iter().map(String::as_str))
-            .filter(|sentence| !common.contains(sentence))
-            .collect();
-        if own.is_empty() {
-            markup.text("Nothing else.");
-        } else {
-            list(markup, &own);
-        }
+    rows::row(markup, |markup| {
+        rows::over(markup, COLUMNS.len(), |markup| {
+            markup.within("p", &[], |markup| {
+                markup.leaf("b", &[], "Protected: ");
+                markup.text(&field.protects);
+            });
+            let own: Vec<&str> = (field.visible.iter().map(String::as_str))
+                .filter(|sentence| !common.contains(sentence))
+                .collect();
+            let besides = if common.is_empty() { "" } else { " besides" };
+            markup.within("p", &[], |markup| {
+                markup.leaf("b", &[], format_args!("Still seen{besides}: "));
+                if own.is_empty() {
+                    markup.text("nothing else.");
+                }
+            });
+            if !own.is_empty() {
+                list(markup, &own);
+            }
+        });
     });
-    rows::cell(markup, "number", "Bytes added", |markup| {
+}
+
+fn numbers(markup: &mut Markup, field: &Field) {
+    let [bytes, spreads @ ..] = COLUMNS;
+    rows::cell(markup, "number", bytes, |markup| {
         if field.bytes_added.is_finite() {
             markup.leaf("b", &[], Unit::Bytes.one(field.bytes_added));
         } else {
             markup.text(MISSING);
         }
     });
-    for (label, unit, spread) in [
-        ("CPU added, write", Unit::Microseconds, field.write_added),
-        ("CPU added, read", Unit::Microseconds, field.read_added),
-        ("Writes kept", Unit::Share, field.write_throughput),
-        ("Reads kept", Unit::Share, field.read_throughput),
-    ] {
+    let shown = [
+        (Unit::Microseconds, field.write_added),
+        (Unit::Microseconds, field.read_added),
+        (Unit::Share, field.write_throughput),
+        (Unit::Share, field.read_throughput),
+    ];
+    for (label, (unit, spread)) in spreads.into_iter().zip(shown) {
         figure(markup, label, unit, sound(spread).as_ref());
     }
 }
@@ -203,4 +259,3 @@ fn list(markup: &mut Markup, sentences: &[&str]) {
         }
     });
 }
-

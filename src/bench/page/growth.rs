@@ -43,12 +43,21 @@ fn lines(report: &Report, operation: Operation) -> Vec<Line<'_>> {
         };
         let mut points: Vec<_> = (report.measurements.iter().filter(of))
             .filter_map(|measurement| {
-                Some((measurement.connections, sound(Some(measurement.throughput))?))
+                Some((
+                    measurement.connections,
+                    sound(Some(measurement.throughput))?,
+                ))
             })
             .collect();
         points.sort_by_key(|(connections, _)| *connections);
         points.dedup_by_key(|(connections, _)| *connections);
-        (points.len() > 1).then_some(Line { group, name, dashes, points, setting })
+        (points.len() > 1).then_some(Line {
+            group,
+            name,
+            dashes,
+            points,
+            setting,
+        })
     };
     LINES.into_iter().filter_map(line).collect()
 }
@@ -90,7 +99,10 @@ fn place(connections: usize, counts: &BTreeSet<usize>) -> f64 {
 fn chart(markup: &mut Markup, operation: Operation, lines: &[Line<'_>]) {
     let points = || lines.iter().flat_map(|line| &line.points);
     let counts: BTreeSet<usize> = points().map(|(connections, _)| *connections).collect();
-    let scale = Scale::from_zero(points().flat_map(|(_, spread)| [spread.median, spread.high]), 4);
+    let scale = Scale::from_zero(
+        points().flat_map(|(_, spread)| [spread.median, spread.high]),
+        4,
+    );
     let y = |value: f64| BOTTOM - scale.at(value) * (BOTTOM - TOP);
     let name = words::operation(operation);
     markup.within("figure", &[], |markup| {
@@ -103,7 +115,14 @@ fn chart(markup: &mut Markup, operation: Operation, lines: &[Line<'_>]) {
                 let at = y(*tick);
                 let class = if *tick > 0.0 { "grid" } else { "baseline" };
                 plot::line(markup, class, (0.0, at), (RIGHT + 3.0, at));
-                plot::label(markup, "tick", (0.0, at - 3.0), 0.0, "start", &plot::short(*tick));
+                plot::label(
+                    markup,
+                    "tick",
+                    (0.0, at - 3.0),
+                    0.0,
+                    "start",
+                    &plot::short(*tick),
+                );
             }
             let mut free = f64::NEG_INFINITY;
             for connections in &counts {
@@ -115,7 +134,14 @@ fn chart(markup: &mut Markup, operation: Operation, lines: &[Line<'_>]) {
                     plot::label(markup, "tick", (x, BOTTOM + 17.0), 0.0, "middle", &text);
                 }
             }
-            plot::label(markup, "tick", (RIGHT, BOTTOM + 17.0), 18.0, "start", "connections");
+            plot::label(
+                markup,
+                "tick",
+                (RIGHT, BOTTOM + 17.0),
+                18.0,
+                "start",
+                "connections",
+            );
             for line in lines {
                 draw(markup, line, &counts, &y);
             }
@@ -132,7 +158,14 @@ fn draw(markup: &mut Markup, line: &Line<'_>, counts: &BTreeSet<usize>, y: &impl
                 "line",
                 &[
                     ("class", &class),
-                    ("stroke-dasharray", &if line.dashes.is_empty() { "none" } else { line.dashes }),
+                    (
+                        "stroke-dasharray",
+                        &if line.dashes.is_empty() {
+                            "none"
+                        } else {
+                            line.dashes
+                        },
+                    ),
                     ("x1", &Percent(place(*from, counts))),
                     ("y1", &Px(y(one.median))),
                     ("x2", &Percent(place(*to, counts))),
@@ -169,7 +202,11 @@ fn names(markup: &mut Markup, lines: &[Line<'_>], y: &impl Fn(f64) -> f64) {
     }
     for ((_, line), at) in ends.iter().zip(places) {
         let own = &line.setting.name;
-        let name = if own.chars().count() <= 14 { own } else { line.name };
+        let name = if own.chars().count() <= 14 {
+            own
+        } else {
+            line.name
+        };
         plot::label(markup, "end", (RIGHT, at + 4.0), 12.0, "start", name);
     }
 }
@@ -186,7 +223,14 @@ fn legend(markup: &mut Markup, lines: &[Line<'_>]) {
                             "line",
                             &[
                                 ("class", &format!("line {}", plot::class(line.group))),
-                                ("stroke-dasharray", &if line.dashes.is_empty() { "none" } else { line.dashes }),
+                                (
+                                    "stroke-dasharray",
+                                    &if line.dashes.is_empty() {
+                                        "none"
+                                    } else {
+                                        line.dashes
+                                    },
+                                ),
                                 ("x1", &0),
                                 ("y1", &7),
                                 ("x2", &34),
@@ -244,7 +288,10 @@ fn cpu_of(
         let all = all.filter_map(|(_, measurement)| sound(spread(measurement)));
         Scale::from_zero(all.flat_map(|spread| [spread.median, spread.high]), 4)
     };
-    let scales = [scale_of(|found| found.cpu), scale_of(|found| found.cpu_mongodb)];
+    let scales = [
+        scale_of(|found| found.cpu),
+        scale_of(|found| found.cpu_mongodb),
+    ];
     rows::table(markup, "gain cpu", &caption, |markup| {
         rows::widths(markup, &["label", "drawn", "figure", "drawn", "figure"]);
         rows::head(markup, |markup| {
@@ -285,7 +332,10 @@ fn with_cpu(report: &Report, operation: Operation) -> Vec<(&Setting, &Measuremen
 fn cpu_row(markup: &mut Markup, scales: &[Scale; 2], setting: &Setting, measurement: &Measurement) {
     rows::row(markup, |markup| {
         rows::about(markup, |markup| markup.name(&setting.name));
-        let both = [("proxy", measurement.cpu), ("mongodb", measurement.cpu_mongodb)];
+        let both = [
+            ("proxy", measurement.cpu),
+            ("mongodb", measurement.cpu_mongodb),
+        ];
         for ((what, spread), scale) in both.into_iter().zip(scales) {
             let spread = sound(spread);
             rows::cell(markup, "drawn", "", |markup| match &spread {

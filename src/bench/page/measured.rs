@@ -16,10 +16,15 @@ pub(super) fn settings(markup: &mut Markup, report: &Report) {
             }
         });
         rows::body(markup, |markup| {
-            for (_, setting) in words::blocks(report).into_iter().flat_map(|block| block.settings) {
+            for (_, setting) in words::blocks(report)
+                .into_iter()
+                .flat_map(|block| block.settings)
+            {
                 rows::row(markup, |markup| {
                     rows::about(markup, |markup| markup.name(&setting.name));
-                    rows::cell(markup, "words", "", |markup| markup.leaf("bdi", &[], &setting.says));
+                    rows::cell(markup, "words", "", |markup| {
+                        markup.leaf("bdi", &[], &setting.says)
+                    });
                     rows::cell(markup, "words", "Compared with", |markup| {
                         match setting.against.and_then(|place| report.settings.get(place)) {
                             Some(against) => markup.name(&against.name),
@@ -55,8 +60,14 @@ pub(super) fn table(markup: &mut Markup, report: &Report) {
     let mut kinds: Vec<_> = (report.measurements.iter())
         .map(|found| (found.operation, found.documents, found.connections))
         .collect();
-    let rank = |operation| words::OPERATIONS.iter().position(|other| *other == operation);
-    kinds.sort_by_key(|(operation, documents, connections)| (rank(*operation), *documents, *connections));
+    let rank = |operation| {
+        words::OPERATIONS
+            .iter()
+            .position(|other| *other == operation)
+    };
+    kinds.sort_by_key(|(operation, documents, connections)| {
+        (rank(*operation), *documents, *connections)
+    });
     kinds.dedup();
     let scrolled: [(&str, &dyn std::fmt::Display); 4] = [
         ("class", &"scrolled"),
@@ -65,33 +76,44 @@ pub(super) fn table(markup: &mut Markup, report: &Report) {
         ("tabindex", &"0"),
     ];
     markup.within("div", &scrolled, |markup| {
-        rows::table(markup, "all", "All measurements: median, and 10th to 90th percentile of the rounds.", |markup| {
-            rows::head(markup, |markup| {
-                for title in COLUMNS {
-                    rows::column(markup, "", |markup| markup.text(title));
-                }
-            });
-            for (operation, documents, connections) in kinds {
-                rows::body(markup, |markup| {
-                    rows::heading(markup, COLUMNS.len(), |markup| {
-                        let (name, connections) = (words::operation(operation), words::connections(connections));
-                        let documents = words::counted(documents, "document");
-                        markup.text(format_args!("{name}, {connections}, {documents} per command"));
-                    });
-                    for (place, setting) in words::blocks(report).into_iter().flat_map(|block| block.settings) {
-                        let of = |found: &&Measurement| {
-                            found.setting == place
-                                && found.operation == operation
-                                && found.documents == documents
-                                && found.connections == connections
-                        };
-                        for found in report.measurements.iter().filter(of) {
-                            row(markup, &setting.name, found);
-                        }
+        rows::table(
+            markup,
+            "all",
+            "All measurements: median, and 10th to 90th percentile of the rounds.",
+            |markup| {
+                rows::head(markup, |markup| {
+                    for title in COLUMNS {
+                        rows::column(markup, "", |markup| markup.text(title));
                     }
                 });
-            }
-        });
+                for (operation, documents, connections) in kinds {
+                    rows::body(markup, |markup| {
+                        rows::heading(markup, COLUMNS.len(), |markup| {
+                            let (name, connections) =
+                                (words::operation(operation), words::connections(connections));
+                            let documents = words::counted(documents, "document");
+                            markup.text(format_args!(
+                                "{name}, {connections}, {documents} per command"
+                            ));
+                        });
+                        for (place, setting) in words::blocks(report)
+                            .into_iter()
+                            .flat_map(|block| block.settings)
+                        {
+                            let of = |found: &&Measurement| {
+                                found.setting == place
+                                    && found.operation == operation
+                                    && found.documents == documents
+                                    && found.connections == connections
+                            };
+                            for found in report.measurements.iter().filter(of) {
+                                row(markup, &setting.name, found);
+                            }
+                        }
+                    });
+                }
+            },
+        );
     });
 }
 

@@ -23,6 +23,18 @@ const GAP: f64 = 20.0;
 /// Of more fields only so many are shown.
 const FIELDS: usize = 8;
 
+/// The operations by how much they say of a schema; the first three that were measured have
+/// a column.
+const COLUMNS: [Operation; 5] = [
+    Operation::Read,
+    Operation::Write,
+    Operation::BatchRead,
+    Operation::EqualityQuery,
+    Operation::BatchWrite,
+];
+/// Room for a number behind a plot.
+const NUMBER: f64 = 44.0;
+
 const STYLE: &str = "text{font:12px system-ui,-apple-system,'Segoe UI',Roboto,'Liberation Sans',sans-serif;fill:#1b1f24}\
 .title{font-size:16px;font-weight:600}.quiet{fill:#57606a;font-size:11px}.tick{fill:#57606a;font-size:10px}.head{font-weight:600}\
 .paper{fill:#fff;stroke:#d0d7de}.grid{stroke:#e7ebef}.baseline{stroke:#57606a;stroke-width:1.5}.whisker{stroke:#1b1f24;stroke-width:1.4}\
@@ -38,7 +50,10 @@ struct Rows<'r> {
 /// The first plot of the page as an SVG file: the throughput of each setting to that of its
 /// baseline, with a column for each operation.
 pub fn picture(report: &Report) -> String {
-    let operations: Vec<Operation> = words::operations(report);
+    let measured = words::operations(report);
+    let mut operations = COLUMNS.to_vec();
+    operations.retain(|operation| measured.contains(operation));
+    operations.truncate(3);
     let (blocks, left_out) = blocks(report, &operations);
     let rows: usize = blocks.iter().map(|block| block.rows.len()).sum();
     #[expect(clippy::cast_precision_loss, reason = "rows on a screen")]
@@ -46,7 +61,8 @@ pub fn picture(report: &Report) -> String {
     let all = (blocks.iter().flat_map(|block| &block.rows)).flat_map(|(_, ratios)| ratios);
     let all: Vec<&Spread> = all.flatten().collect();
     let scale = Scale::around_one(
-        all.iter().flat_map(|spread| [spread.low, spread.median, spread.high]),
+        all.iter()
+            .flat_map(|spread| [spread.low, spread.median, spread.high]),
     );
     let mut markup = Markup::default();
     let size: [(&str, &dyn Display); 6] = [
@@ -78,7 +94,10 @@ pub fn picture(report: &Report) -> String {
 }
 
 fn title(report: &Report) -> String {
-    format!("Throughput to that of the baseline: {}", report.about.documents.namespace)
+    format!(
+        "Throughput to that of the baseline: {}",
+        report.about.documents.namespace
+    )
 }
 
 /// What is shown, and how many fields are not.
@@ -112,7 +131,11 @@ fn blocks<'r>(report: &'r Report, operations: &[Operation]) -> (Vec<Rows<'r>>, u
             rows.truncate(FIELDS);
         }
         if !rows.is_empty() {
-            let title = format!("{}, against “{}”", words::group(block.group).1, against.name);
+            let title = format!(
+                "{}, against “{}”",
+                words::group(block.group).1,
+                against.name
+            );
             blocks.push(Rows { title, rows });
         }
     }
@@ -125,23 +148,35 @@ fn column(number: usize, of: usize) -> (f64, f64) {
     let width = (WIDTH - 2.0 * MARGIN - NAMES) / of.max(1) as f64;
     #[expect(clippy::cast_precision_loss, reason = "a handful")]
     let from = MARGIN + NAMES + width * number as f64;
-    (from + 12.0, from + width - 4.0)
+    (from + 10.0, from + width - NUMBER)
 }
 
 fn heads(markup: &mut Markup, report: &Report, operations: &[Operation], scale: &Scale) {
-    text(markup, "title", (MARGIN, 28.0), "start", &cut(&title(report), WIDTH - 2.0 * MARGIN, 8.6));
-    let says = "1 is the throughput of what each is compared with; left of it is less. Line: 10th to 90th percentile of the rounds. Hollow: no difference seen.";
+    text(
+        markup,
+        "title",
+        (MARGIN, 28.0),
+        "start",
+        &cut(&title(report), WIDTH - 2.0 * MARGIN, 8.6),
+    );
+    let says = "1 is the throughput of what each is compared with; left of it is less. Lines: 10th to 90th percentile of the rounds. Hollow: no difference seen.";
     text(markup, "quiet", (MARGIN, 46.0), "start", says);
     for (number, operation) in operations.iter().enumerate() {
         let (from, to) = column(number, operations.len());
-        text(markup, "head", (from, 72.0), "start", words::operation(*operation));
+        text(
+            markup,
+            "head",
+            (from, 72.0),
+            "start",
+            words::operation(*operation),
+        );
         let connections = words::connections(words::usual_connections(report, *operation));
         text(markup, "quiet", (from, 86.0), "start", &connections);
         let mut free = f64::NEG_INFINITY;
         for tick in ticks(scale) {
             let x = from + scale.at(tick) * (to - from);
             let shown = plot::short(tick);
-            if x - free >= 26.0 {
+            if x - free >= 24.0 {
                 free = x;
                 text(markup, "tick", (x, HEAD - 4.0), "middle", &shown);
             }
@@ -152,8 +187,11 @@ fn heads(markup: &mut Markup, report: &Report, operations: &[Operation], scale: 
 /// The round numbers that have room: of many, every other one, but 1.
 fn ticks(scale: &Scale) -> Vec<f64> {
     let all = scale.ticks();
-    let one = all.iter().position(|tick| (tick - 1.0).abs() < 1e-9).unwrap_or(0);
-    let step = all.len().div_ceil(4).max(1);
+    let one = all
+        .iter()
+        .position(|tick| (tick - 1.0).abs() < 1e-9)
+        .unwrap_or(0);
+    let step = all.len().div_ceil(6).max(1);
     (all.iter().enumerate())
         .filter(|(number, _)| number.abs_diff(one).is_multiple_of(step))
         .map(|(_, tick)| *tick)
@@ -163,12 +201,24 @@ fn ticks(scale: &Scale) -> Vec<f64> {
 fn body(markup: &mut Markup, blocks: &[Rows<'_>], operations: &[Operation], scale: &Scale) {
     let mut y = HEAD;
     for block in blocks {
-        text(markup, "quiet", (MARGIN, y + 14.0), "start", &cut(&block.title, WIDTH - 2.0 * MARGIN, 6.2));
+        text(
+            markup,
+            "quiet",
+            (MARGIN, y + 14.0),
+            "start",
+            &cut(&block.title, WIDTH - 2.0 * MARGIN, 6.2),
+        );
         y += GAP;
         for (setting, ratios) in &block.rows {
             markup.within("g", &[], |markup| {
                 markup.leaf("title", &[], &setting.name);
-                text(markup, "name", (MARGIN, y + 14.0), "start", &cut(&setting.name, NAMES, 6.9));
+                text(
+                    markup,
+                    "name",
+                    (MARGIN, y + 14.0),
+                    "start",
+                    &cut(&setting.name, NAMES, 6.9),
+                );
             });
             for (number, ratio) in ratios.iter().enumerate() {
                 let ends = column(number, operations.len());
@@ -196,17 +246,38 @@ fn row(
         return;
     };
     let middle = y + ROW / 2.0;
-    line(markup, "whisker", (at(ratio.low), middle), (at(ratio.high), middle));
+    let number = Figure(ratio.median).to_string();
+    text(markup, "", (to + 8.0, middle + 4.0), "start", &number);
+    line(
+        markup,
+        "whisker",
+        (at(ratio.low), middle),
+        (at(ratio.high), middle),
+    );
     for x in [at(ratio.low), at(ratio.high)] {
         line(markup, "whisker", (x, middle - 3.0), (x, middle + 3.0));
     }
-    let hollow = if plot::is_even(ratio, 1.0) { " hollow" } else { "" };
+    let hollow = if plot::is_even(ratio, 1.0) {
+        " hollow"
+    } else {
+        ""
+    };
     markup.empty(
         "path",
         &[
-            ("class", &format!("mark {}{hollow}", plot::class(setting.group))),
+            (
+                "class",
+                &format!("mark {}{hollow}", plot::class(setting.group)),
+            ),
             ("d", &plot::outline(setting.group)),
-            ("transform", &format!("translate({} {})", Px(at(ratio.median)), Px(middle))),
+            (
+                "transform",
+                &format!(
+                    "translate({} {}) scale(.85)",
+                    Px(at(ratio.median)),
+                    Px(middle)
+                ),
+            ),
         ],
     );
 }
@@ -223,7 +294,13 @@ fn foot(markup: &mut Markup, report: &Report, height: f64, left_out: usize) {
         about.fieldseal,
         about.mongodb
     );
-    text(markup, "quiet", (MARGIN, height - 14.0), "start", &cut(&says, WIDTH - 2.0 * MARGIN, 5.6));
+    text(
+        markup,
+        "quiet",
+        (MARGIN, height - 14.0),
+        "start",
+        &cut(&says, WIDTH - 2.0 * MARGIN, 5.6),
+    );
     if left_out > 0 {
         let says = format!("{left_out} more fields, which cost less, are in the report.");
         text(markup, "quiet", (MARGIN, height - 30.0), "start", &says);
@@ -236,7 +313,11 @@ fn described(blocks: &[Rows<'_>], operations: &[Operation]) -> String {
         let ratios = operations.iter().zip(ratios);
         let ratios: Vec<String> = ratios
             .filter_map(|(operation, ratio)| {
-                Some(format!("{} {}", words::operation(*operation), Figure(ratio.as_ref()?.median)))
+                Some(format!(
+                    "{} {}",
+                    words::operation(*operation),
+                    Figure(ratio.as_ref()?.median)
+                ))
             })
             .collect();
         format!("{}: {}", setting.name, ratios.join(", "))
@@ -259,14 +340,22 @@ fn cut(text: &str, width: f64, letter: f64) -> String {
         return text.to_owned();
     }
     let tail = room / 3;
-    let (start, end) = (letters.iter().take(room - tail - 1), letters.iter().skip(letters.len() - tail));
+    let (start, end) = (
+        letters.iter().take(room - tail - 1),
+        letters.iter().skip(letters.len() - tail),
+    );
     start.chain(&['…']).chain(end).collect()
 }
 
 fn text(markup: &mut Markup, class: &str, (x, y): (f64, f64), anchor: &str, says: &str) {
     markup.leaf(
         "text",
-        &[("class", &class), ("x", &Px(x)), ("y", &Px(y)), ("text-anchor", &anchor)],
+        &[
+            ("class", &class),
+            ("x", &Px(x)),
+            ("y", &Px(y)),
+            ("text-anchor", &anchor),
+        ],
         says,
     );
 }

@@ -3,7 +3,7 @@
 
 use super::markup::{Markup, Percent, Px};
 use super::scale::Scale;
-use super::words::{Figure, Unit};
+use super::words::Figure;
 use crate::bench::report::Group;
 use crate::bench::spread::Spread;
 
@@ -48,7 +48,11 @@ pub(super) fn outline(group: Group) -> &'static str {
 
 /// A mark of a group at a point.
 pub(super) fn mark(markup: &mut Markup, group: Group, x: f64, y: f64, hollow: bool) {
-    let class = format!("mark {}{}", class(group), if hollow { " hollow" } else { "" });
+    let class = format!(
+        "mark {}{}",
+        class(group),
+        if hollow { " hollow" } else { "" }
+    );
     let place: [(&str, &dyn std::fmt::Display); 3] =
         [("x", &Percent(x)), ("y", &Px(y)), ("overflow", &"visible")];
     markup.within("svg", &place, |markup| {
@@ -114,7 +118,14 @@ pub(super) fn axis(markup: &mut Markup, scale: &Scale, baseline: f64, sign: &str
             let x = across(scale, *tick);
             line(markup, "grid", (x, 18.0), (x, 24.0));
             let at_baseline = (tick - baseline).abs() < 1e-9;
-            label(markup, if at_baseline { "tick at" } else { "tick" }, (x, 14.0), 0.0, "middle", shown);
+            label(
+                markup,
+                if at_baseline { "tick at" } else { "tick" },
+                (x, 14.0),
+                0.0,
+                "middle",
+                shown,
+            );
         }
         let x = across(scale, baseline);
         line(markup, "baseline", (x, 17.0), (x, 24.0));

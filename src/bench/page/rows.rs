@@ -11,10 +11,14 @@ pub(super) fn table(
     caption: &str,
     inner: impl FnOnce(&mut Markup),
 ) {
-    markup.within("table", &[("class", &class), ("role", &"table")], |markup| {
-        markup.leaf("caption", &[], caption);
-        inner(markup);
-    });
+    markup.within(
+        "table",
+        &[("class", &class), ("role", &"table")],
+        |markup| {
+            markup.leaf("caption", &[], caption);
+            inner(markup);
+        },
+    );
 }
 
 /// The widths of the columns, by classes.
@@ -28,7 +32,9 @@ pub(super) fn widths(markup: &mut Markup, classes: &[&str]) {
 
 /// The head of a table, with its one row.
 pub(super) fn head(markup: &mut Markup, inner: impl FnOnce(&mut Markup)) {
-    markup.within("thead", &[("role", &"rowgroup")], |markup| row(markup, inner));
+    markup.within("thead", &[("role", &"rowgroup")], |markup| {
+        row(markup, inner)
+    });
 }
 
 /// Rows that belong together.
@@ -45,7 +51,11 @@ pub(super) fn row(markup: &mut Markup, inner: impl FnOnce(&mut Markup)) {
 pub(super) fn column(markup: &mut Markup, class: &str, inner: impl FnOnce(&mut Markup)) {
     markup.within(
         "th",
-        &[("class", &class), ("scope", &"col"), ("role", &"columnheader")],
+        &[
+            ("class", &class),
+            ("scope", &"col"),
+            ("role", &"columnheader"),
+        ],
         inner,
     );
 }
@@ -54,7 +64,11 @@ pub(super) fn column(markup: &mut Markup, class: &str, inner: impl FnOnce(&mut M
 pub(super) fn columns(markup: &mut Markup, inner: impl FnOnce(&mut Markup)) {
     markup.within(
         "th",
-        &[("colspan", &2), ("scope", &"colgroup"), ("role", &"columnheader")],
+        &[
+            ("colspan", &2),
+            ("scope", &"colgroup"),
+            ("role", &"columnheader"),
+        ],
         inner,
     );
 }
@@ -64,7 +78,11 @@ pub(super) fn heading(markup: &mut Markup, columns: usize, inner: impl FnOnce(&m
     markup.within("tr", &[("class", &"heading"), ("role", &"row")], |markup| {
         markup.within(
             "th",
-            &[("colspan", &columns), ("scope", &"rowgroup"), ("role", &"rowheader")],
+            &[
+                ("colspan", &columns),
+                ("scope", &"rowgroup"),
+                ("role", &"rowheader"),
+            ],
             inner,
         );
     });
@@ -75,13 +93,34 @@ pub(super) fn about(markup: &mut Markup, inner: impl FnOnce(&mut Markup)) {
     markup.within("th", &[("scope", &"row"), ("role", &"rowheader")], inner);
 }
 
+/// What two rows are about.
+pub(super) fn about_both(markup: &mut Markup, inner: impl FnOnce(&mut Markup)) {
+    markup.within(
+        "th",
+        &[
+            ("rowspan", &2),
+            ("scope", &"rowgroup"),
+            ("role", &"rowheader"),
+        ],
+        inner,
+    );
+}
+
+/// A cell over so many columns.
+pub(super) fn over(markup: &mut Markup, columns: usize, inner: impl FnOnce(&mut Markup)) {
+    markup.within(
+        "td",
+        &[
+            ("colspan", &columns),
+            ("class", &"words"),
+            ("role", &"cell"),
+        ],
+        inner,
+    );
+}
+
 /// A cell; `label` stands before it where the row is a card.
-pub(super) fn cell(
-    markup: &mut Markup,
-    class: &str,
-    label: &str,
-    inner: impl FnOnce(&mut Markup),
-) {
+pub(super) fn cell(markup: &mut Markup, class: &str, label: &str, inner: impl FnOnce(&mut Markup)) {
     markup.within(
         "td",
         &[("class", &class), ("data-label", &label), ("role", &"cell")],

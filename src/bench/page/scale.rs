@@ -35,7 +35,7 @@ impl Scale {
         let last = (all.iter().position(|tick| *tick >= high)).unwrap_or(all.len() - 1);
         let between = all.get(first..=last).unwrap_or_default();
         // Decades alone where there are many.
-        let decades = between.len() > 7;
+        let decades = between.len() > 5;
         let shown = |tick: &f64| !decades || (tick.log10() - tick.log10().round()).abs() < 1e-9;
         Self {
             low: between.first().copied().unwrap_or(low),
@@ -117,7 +117,10 @@ mod tests {
     fn ticks_are_round_numbers_around_all_values() {
         let scale = Scale::from_zero([3.0, 17.2], 4);
         assert_eq!(scale.ticks(), [0.0, 5.0, 10.0, 15.0, 20.0]);
-        assert_eq!((scale.at(0.0), scale.at(10.0), scale.at(20.0)), (0.0, 0.5, 1.0));
+        assert_eq!(
+            (scale.at(0.0), scale.at(10.0), scale.at(20.0)),
+            (0.0, 0.5, 1.0)
+        );
         let scale = Scale::from_zero([-0.4, 1.1], 4);
         assert_eq!(scale.ticks(), [-0.5, 0.0, 0.5, 1.0, 1.5]);
     }
@@ -135,13 +138,24 @@ mod tests {
 
     #[test]
     fn no_values_or_odd_ones_make_an_axis_all_the_same() {
-        for values in [&[][..], &[f64::NAN], &[f64::INFINITY], &[0.0], &[5.0], &[1e300], &[1e-300]] {
+        for values in [
+            &[][..],
+            &[f64::NAN],
+            &[f64::INFINITY],
+            &[0.0],
+            &[5.0],
+            &[1e300],
+            &[1e-300],
+        ] {
             for scale in [
                 Scale::from_zero(values.iter().copied(), 4),
                 Scale::around_one(values.iter().copied()),
             ] {
                 for value in values.iter().chain(&[1.0, -1.0, f64::NAN]) {
-                    assert!((0.0..=1.0).contains(&scale.at(*value)), "{values:?} {scale:?}");
+                    assert!(
+                        (0.0..=1.0).contains(&scale.at(*value)),
+                        "{values:?} {scale:?}"
+                    );
                 }
                 assert!(scale.ticks().len() < 30);
                 assert!(scale.ticks().iter().all(|tick| tick.is_finite()));

@@ -2,7 +2,7 @@
 
 use super::markup::Markup;
 use super::plot;
-use super::words::{self, Figure, Unit, counted, sound};
+use super::words::{self, Unit, counted, sound};
 use crate::bench::report::{Field, Group, Measurement, Operation, Report, Source};
 use crate::bench::spread::Spread;
 
@@ -26,7 +26,11 @@ const BOTH: [(Operation, &str, &str); 2] = [
 pub(super) fn summary(markup: &mut Markup, report: &Report) {
     let tiles = tiles(report);
     if tiles.is_empty() {
-        markup.leaf("p", &[("class", &"empty")], "Neither a proxy that seals nothing nor one that seals all was measured.");
+        markup.leaf(
+            "p",
+            &[("class", &"empty")],
+            "Neither a proxy that seals nothing nor one that seals all was measured.",
+        );
     }
     markup.within("ul", &[("class", &"tiles")], |markup| {
         for tile in &tiles {
@@ -50,19 +54,28 @@ fn tiles(report: &Report) -> Vec<Tile> {
     let mut push = |unit: Unit, spread: Option<Spread>, says: String| {
         if let Some(spread) = sound(spread) {
             let number = unit.middle(&spread);
-            tiles.push(Tile { number, spread: unit.ends(&spread), says });
+            tiles.push(Tile {
+                number,
+                spread: unit.ends(&spread),
+                says,
+            });
         }
     };
     let every = all_fields(report);
     for (operation, _, done) in BOTH {
         if let Some(measured) = of(report, Group::All, operation) {
-            let says = format!("of the proxy’s CPU time added to each document {done}, with {every} sealed, above nothing sealed");
+            let against = against(report, Group::All);
+            let says = format!(
+                "of the proxy’s CPU time added to each document {done}, with {every} sealed, compared with {against}"
+            );
             push(Unit::Microseconds, measured.cpu_added, says);
         }
     }
     if let Some(measured) = of(report, Group::All, Operation::Read) {
         let against = against(report, Group::All);
-        let says = format!("of the reads in a second are kept with {every} sealed, compared with {against}");
+        let says = format!(
+            "of the reads in a second are kept with {every} sealed, compared with {against}"
+        );
         push(Unit::Share, measured.throughput_ratio, says);
     }
     if let Some(measured) = of(report, Group::Relay, Operation::Read) {
@@ -83,7 +96,9 @@ fn against(report: &Report, group: Group) -> String {
     match against.map(|setting| setting.group) {
         Some(Group::Direct) => "going directly".to_owned(),
         Some(Group::Relay) => "a proxy that seals nothing".to_owned(),
-        _ => against.map_or("nothing", |setting| &setting.name).to_owned(),
+        _ => against
+            .map_or("nothing", |setting| &setting.name)
+            .to_owned(),
     }
 }
 
@@ -101,7 +116,10 @@ fn relay(markup: &mut Markup, report: &Report) {
             let measured = of(report, Group::Relay, operation)?;
             let kept = Unit::Share.whole(&sound(measured.throughput_ratio)?);
             let cpu = sound(measured.cpu).map_or(String::new(), |cpu| {
-                format!(", for {} of the proxy’s CPU time per {name}", Unit::Microseconds.whole(&cpu))
+                format!(
+                    ", for {} of the proxy’s CPU time per {name}",
+                    Unit::Microseconds.whole(&cpu)
+                )
             });
             Some(format!("{kept} of the throughput of {name}s{cpu}"))
         })
@@ -109,7 +127,10 @@ fn relay(markup: &mut Markup, report: &Report) {
     if !parts.is_empty() {
         markup.within("p", &[], |markup| {
             markup.leaf("b", &[], "The proxy itself.");
-            markup.text(format_args!(" With nothing sealed, it keeps {}.", parts.join(" and ")));
+            markup.text(format_args!(
+                " With nothing sealed, and compared with going directly, it keeps {}.",
+                parts.join(" and ")
+            ));
         });
     }
 }
@@ -118,10 +139,18 @@ fn all(markup: &mut Markup, report: &Report) {
     let parts: Vec<String> = (BOTH.into_iter())
         .filter_map(|(operation, name, done)| {
             let measured = of(report, Group::All, operation)?;
-            let added = sound(measured.cpu_added)
-                .map(|added| format!("adds {} of CPU time to each document {done}", Unit::Microseconds.whole(&added)));
-            let kept = sound(measured.throughput_ratio)
-                .map(|kept| format!("keeps {} of the throughput of {name}s", Unit::Share.whole(&kept)));
+            let added = sound(measured.cpu_added).map(|added| {
+                format!(
+                    "adds {} of CPU time to each document {done}",
+                    Unit::Microseconds.whole(&added)
+                )
+            });
+            let kept = sound(measured.throughput_ratio).map(|kept| {
+                format!(
+                    "keeps {} of the throughput of {name}s",
+                    Unit::Share.whole(&kept)
+                )
+            });
             let parts: Vec<String> = [added, kept].into_iter().flatten().collect();
             (!parts.is_empty()).then(|| parts.join(" and "))
         })
@@ -130,12 +159,17 @@ fn all(markup: &mut Markup, report: &Report) {
         let (every, against) = (all_fields(report), against(report, Group::All));
         markup.within("p", &[], |markup| {
             markup.leaf("b", &[], "Sealing.");
-            markup.text(format_args!(" With {every} sealed, it {}; compared with {against}.", parts.join(", and ")));
+            markup.text(format_args!(
+                " With {every} sealed, it {}; compared with {against}.",
+                parts.join(", and ")
+            ));
             let bytes: f64 = report.fields.iter().map(|field| field.bytes_added).sum();
             if bytes.is_finite() && bytes > 0.0 {
                 let before = report.about.documents.bytes;
                 let (bytes, before) = (Unit::Bytes.one(bytes), Unit::Bytes.one(before));
-                markup.text(format_args!(" A stored document grows by {bytes}, from {before}."));
+                markup.text(format_args!(
+                    " A stored document grows by {bytes}, from {before}."
+                ));
             }
         });
     }
@@ -144,7 +178,11 @@ fn all(markup: &mut Markup, report: &Report) {
 fn fields(markup: &mut Markup, report: &Report) {
     let cost = |field: &Field| {
         let added = [field.write_added, field.read_added];
-        let added: Vec<f64> = added.into_iter().filter_map(sound).map(|spread| spread.median).collect();
+        let added: Vec<f64> = added
+            .into_iter()
+            .filter_map(sound)
+            .map(|spread| spread.median)
+            .collect();
         (!added.is_empty()).then(|| added.iter().sum::<f64>())
     };
     let mut by_cost: Vec<(f64, &Field)> = (report.fields.iter())
@@ -193,7 +231,10 @@ fn costs(markup: &mut Markup, field: &Field) {
     let both = [("write", field.write_added), ("read", field.read_added)];
     let parts: Vec<String> = (both.into_iter())
         .filter_map(|(name, spread)| {
-            Some(format!("{} per {name}", Unit::Microseconds.whole(&sound(spread)?)))
+            Some(format!(
+                "{} per {name}",
+                Unit::Microseconds.whole(&sound(spread)?)
+            ))
         })
         .collect();
     markup.text(format_args!(", {}", parts.join(" and ")));
@@ -218,12 +259,25 @@ fn how(markup: &mut Markup, report: &Report) {
         ("Fieldseal", about.fieldseal.clone()),
         ("MongoDB", format!("{}, {place}", about.mongodb)),
         ("Processor", about.processor.clone()),
-        ("Cores", format!("{}, shared by all that ran there", about.cores)),
-        ("Rounds", format!("{rounds}, {} s for each setting in each", plot::short(about.seconds))),
+        (
+            "Cores",
+            format!("{}, shared by all that ran there", about.cores),
+        ),
+        (
+            "Rounds",
+            format!(
+                "{rounds}, {} s for each setting in each",
+                plot::short(about.seconds)
+            ),
+        ),
         ("Collection", documents.namespace.clone()),
         (
             "Documents",
-            format!("{}, {source}; {} each on average, before sealing", documents.count, Unit::Bytes.one(documents.bytes)),
+            format!(
+                "{}, {source}; {} each on average, before sealing",
+                documents.count,
+                Unit::Bytes.one(documents.bytes)
+            ),
         ),
     ];
     markup.within("dl", &[("class", &"facts")], |markup| {

@@ -21,12 +21,21 @@ fn reports() -> Vec<Report> {
         measurement.throughput_ratio = none(3, measurement.throughput_ratio);
         measurement.cpu_added = none(4, measurement.cpu_added);
     }
-    gaps.measurements.retain(|measurement| measurement.setting % 4 != 3);
+    gaps.measurements
+        .retain(|measurement| measurement.setting % 4 != 3);
     let mut odd = report(3);
     for measurement in &mut odd.measurements {
         measurement.p50.high = f64::INFINITY;
-        measurement.throughput_ratio = Some(Spread { low: f64::NAN, median: 0.0, high: -1.0 });
-        measurement.cpu_added = Some(Spread { low: -2.0, median: -0.5, high: 0.0 });
+        measurement.throughput_ratio = Some(Spread {
+            low: f64::NAN,
+            median: 0.0,
+            high: -1.0,
+        });
+        measurement.cpu_added = Some(Spread {
+            low: -2.0,
+            median: -0.5,
+            high: 0.0,
+        });
     }
     for setting in &mut odd.settings {
         setting.against = setting.against.map(|place| place + 1000);
@@ -35,7 +44,9 @@ fn reports() -> Vec<Report> {
     odd.settings[2].group = Group::Field(4000);
     odd.fields[0].bytes_added = f64::NAN;
     let mut alone = report(2);
-    alone.measurements.retain(|measurement| measurement.setting == 0);
+    alone
+        .measurements
+        .retain(|measurement| measurement.setting == 0);
     vec![
         report(5),
         report(1),
@@ -51,7 +62,9 @@ fn reports() -> Vec<Report> {
 }
 
 fn outputs() -> impl Iterator<Item = String> {
-    reports().into_iter().flat_map(|report| [page(&report), picture(&report)])
+    reports()
+        .into_iter()
+        .flat_map(|report| [page(&report), picture(&report)])
 }
 
 /// The names of the elements in their order; every one that is opened is closed, and every
@@ -75,7 +88,10 @@ fn elements(text: &str) -> Vec<&str> {
             None => (&rest[..end], false),
         };
         let (name, attributes) = tag.split_once(' ').unwrap_or((tag, ""));
-        assert!(name.bytes().all(|byte| byte.is_ascii_alphanumeric()), "{name:?}");
+        assert!(
+            name.bytes().all(|byte| byte.is_ascii_alphanumeric()),
+            "{name:?}"
+        );
         well_formed(attributes);
         found.push(name);
         if !empty {
@@ -93,10 +109,18 @@ fn well_formed(attributes: &str) {
     while !rest.is_empty() {
         let (key, value) = rest.split_once("=\"").unwrap();
         let key = key.trim_start();
-        assert!(key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-'), "{key:?}");
+        assert!(
+            key.bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-'),
+            "{key:?}"
+        );
         let (value, after) = value.split_once('"').unwrap();
         assert!(!value.contains('<'), "{value:?}");
-        assert_eq!(seen.insert(key, value), None, "{key} twice in {attributes:?}");
+        assert_eq!(
+            seen.insert(key, value),
+            None,
+            "{key} twice in {attributes:?}"
+        );
         rest = after;
     }
 }
@@ -119,7 +143,9 @@ fn nothing_runs_and_nothing_is_fetched() {
         assert_eq!(picture.matches("://").count(), 1, "the name of SVG alone");
         for output in [&page, &picture] {
             let names = elements(output);
-            for name in ["script", "img", "link", "iframe", "object", "a", "use", "image", "form"] {
+            for name in [
+                "script", "img", "link", "iframe", "object", "a", "use", "image", "form",
+            ] {
                 assert!(!names.contains(&name), "{name}");
             }
             assert!(!output.contains("url(") && !output.contains("@import"));
@@ -148,7 +174,10 @@ fn names_of_fields_are_text_whatever_they_hold() {
 fn no_number_is_missing_its_value() {
     for output in outputs() {
         let words: Vec<&str> = output.split(|c: char| !c.is_ascii_alphanumeric()).collect();
-        assert!(!words.contains(&"NaN") && !words.contains(&"inf"), "not a number");
+        assert!(
+            !words.contains(&"NaN") && !words.contains(&"inf"),
+            "not a number"
+        );
     }
 }
 
@@ -176,7 +205,12 @@ fn every_measurement_is_in_the_table() {
     let report = report(2);
     let page = page(&report);
     let table = page.split_once("<table class=\"all\"").unwrap().1;
-    let rows = table.split_once("</table>").unwrap().0.matches("<th scope=\"row\"").count();
+    let rows = table
+        .split_once("</table>")
+        .unwrap()
+        .0
+        .matches("<th scope=\"row\"")
+        .count();
     assert_eq!(rows, report.measurements.len());
 }
 
@@ -196,14 +230,24 @@ fn the_page_can_be_read_aloud() {
     let drawings = page.matches("<svg role=\"img\"").count();
     assert!(drawings > 50);
     let said = page.split("<svg role=\"img\"").skip(1);
-    assert!(said.clone().all(|svg| svg.split_once('>').unwrap().1.starts_with("<title>")));
-    assert_eq!(page.matches("<table").count(), page.matches("<caption>").count());
+    assert!(
+        said.clone()
+            .all(|svg| svg.split_once('>').unwrap().1.starts_with("<title>"))
+    );
+    assert_eq!(
+        page.matches("<table").count(),
+        page.matches("<caption>").count()
+    );
     assert!(page.matches("<th").all(|_| true));
     for head in page.split("<th ").skip(1) {
-        assert!(head.split_once('>').unwrap().0.contains("scope="), "{head:.60}");
+        assert!(
+            head.split_once('>').unwrap().0.contains("scope="),
+            "{head:.60}"
+        );
     }
     let levels = elements(&page).into_iter().filter_map(|name| {
-        name.strip_prefix('h').and_then(|level| level.parse::<u8>().ok())
+        name.strip_prefix('h')
+            .and_then(|level| level.parse::<u8>().ok())
     });
     let mut before = 0;
     for level in levels {
