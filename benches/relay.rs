@@ -213,7 +213,11 @@ async fn main() {
                         .run(&requests, Duration::from_secs_f64(seconds))
                         .await
                         .unwrap();
-                    let cpu = process::cpu(process).unwrap().saturating_sub(before).as_secs_f64() * 1e6
+                    let cpu = process::cpu(process)
+                        .unwrap()
+                        .saturating_sub(before)
+                        .as_secs_f64()
+                        * 1e6
                         / done.operations() as f64;
                     table[at].push([
                         cpu,
