@@ -92,6 +92,8 @@ pub(crate) fn find_hundred(collection: &str) -> Requests {
 }
 
 /// So many documents with one command; MongoDB numbers them.
+///
+/// It does not wait for its journal, so that the relay is a greater part of what is measured.
 pub(crate) fn insert(collection: &str, document: &Document, count: usize) -> Requests {
     let documents = vec![document.clone(); count];
     [request(
