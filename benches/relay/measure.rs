@@ -50,7 +50,7 @@ impl Way {
 /// What one turn found: per operation, in microseconds, and operations in a second.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Turn {
-    /// Of the relay; of mongod itself, where there is no relay.
+    /// Of the relay; zero where there is none.
     pub(crate) cpu: f64,
     pub(crate) mongod: f64,
     pub(crate) throughput: f64,
@@ -64,6 +64,8 @@ pub(crate) type Figure = fn(&Turn) -> f64;
 /// A way with its turns, in the order of the rounds.
 pub(crate) struct Turns {
     pub(crate) name: String,
+    /// Whether there is a relay that takes CPU time.
+    pub(crate) relayed: bool,
     pub(crate) turns: Vec<Turn>,
 }
 
@@ -120,8 +122,11 @@ pub(crate) async fn measure(
     let mut found = Vec::new();
     for way in ways {
         loads.push(Load::connect(&way.target, way.connections).await?);
-        let (name, turns) = (way.name.clone(), Vec::new());
-        found.push(Turns { name, turns });
+        found.push(Turns {
+            name: way.name.clone(),
+            relayed: way.process.is_some(),
+            turns: Vec::new(),
+        });
     }
     let mut order: Vec<usize> = (0..ways.len()).collect();
     for round in 0..=pace.rounds {

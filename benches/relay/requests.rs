@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bson::{Document, doc};
-use fieldseal::bench::load::{Load, LoadError, request};
+use fieldseal::bench::load::{Load, LoadError, request, request_with};
 
 /// What the schema seals of a customer: five fields, two with a token.
 const FIELDS: &str = r#"
@@ -95,9 +95,12 @@ pub(crate) fn find_hundred(collection: &str) -> Requests {
 ///
 /// It does not wait for its journal, so that the relay is a greater part of what is measured.
 pub(crate) fn insert(collection: &str, document: &Document, count: usize) -> Requests {
-    let documents = vec![document.clone(); count];
-    [request(
-        &doc! {"insert": collection, "documents": documents, "$db": "shop"},
+    let command =
+        doc! {"insert": collection, "ordered": true, "writeConcern": {"w": 1}, "$db": "shop"};
+    [request_with(
+        &command,
+        "documents",
+        &vec![document.clone(); count],
     )]
     .into()
 }

@@ -47,10 +47,14 @@ impl Sheet {
                 p99: way.of(|turn| turn.p99),
             };
             let cpu = line.cpu;
+            let spent = match way.relayed {
+                true => format!("{:.1} [{:.1} to {:.1}]", cpu.median, cpu.low, cpu.high),
+                false => "-".to_owned(),
+            };
             println!(
                 "  {:<32} {:>24} {:>8.1} {:>9.0} {:>8.0} {:>8.0}",
                 line.way,
-                format!("{:.1} [{:.1} to {:.1}]", cpu.median, cpu.low, cpu.high),
+                spent,
                 line.cpu_mongod.median,
                 line.throughput.median,
                 line.p50.median,
