@@ -3,8 +3,8 @@
 //!
 //! All relays stand before one mongod, and the client is the same for all. What is compared takes
 //! turns within each round, in an order drawn anew; the first round only warms up. A ratio, or
-//! a difference, is that of two turns of one round; told is the median of all rounds, with
-//! the 10th and 90th percentile. One operation that fails ends it all, with exit code 1.
+//! a difference, is that of two turns of one round; told is the median of all rounds, where
+//! it lies with 95 % confidence, and the 10th and 90th percentile. One operation that fails ends it all, with exit code 1.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -31,15 +31,16 @@ use fieldseal::cli::embedded::{Embedded, EmbeddedError, EmbeddedOptions};
 use measure::Pace;
 use relays::{Scratch, StartError};
 use sheet::Sheet;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// The proxy beside HAProxy, and beside itself with nothing sealed.
 #[derive(Debug, Parser)]
 struct Arguments {
     /// How many rounds are measured.
-    #[arg(long, default_value_t = 12)]
+    #[arg(long, default_value_t = 60)]
     rounds: usize,
     /// How long each turn in a round takes, in seconds.
-    #[arg(long, default_value_t = 0.4)]
+    #[arg(long, default_value_t = 0.1)]
     seconds: f64,
     /// Only what has one of these texts in its name, such as `insert one`, `x64`, `memory`, `growth`.
     #[arg(long, num_args = 1..)]
@@ -137,12 +138,21 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Waits until it is told to stop.
+async fn stopped() -> ExitCode {
+    let mut terminate = signal(SignalKind::terminate()).unwrap();
+    tokio::select! {
+        _ = terminate.recv() => ExitCode::from(143),
+        _ = tokio::signal::ctrl_c() => ExitCode::from(130),
+    }
+}
+
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     // What was started ends when it is dropped, however this ends.
     let ended = tokio::select! {
         ended = run(Arguments::parse()) => ended,
-        _ = tokio::signal::ctrl_c() => return ExitCode::from(130),
+        code = stopped() => return code,
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,

@@ -2,8 +2,9 @@
 
 use std::fmt;
 
-use fieldseal::bench::spread::Spread;
 use serde::{Serialize, Serializer};
+
+use crate::measure::Found;
 
 /// How much is allowed.
 #[derive(Debug, Clone, Copy)]
@@ -37,38 +38,55 @@ pub(crate) struct Mark {
     /// Empty for a ratio.
     pub(crate) unit: &'static str,
     pub(crate) bound: Bound,
-    pub(crate) found: Spread,
+    pub(crate) found: Found,
+}
+
+impl Bound {
+    fn allows(self, value: f64) -> bool {
+        match self {
+            Self::AtMost(bound) => value <= bound,
+            Self::AtLeast(bound) => value >= bound,
+        }
+    }
 }
 
 impl Mark {
     /// Whether the median is within the bound.
     pub(crate) fn passes(&self) -> bool {
-        match self.bound {
-            Bound::AtMost(bound) => self.found.median <= bound,
-            Bound::AtLeast(bound) => self.found.median >= bound,
-        }
+        self.bound.allows(self.found.spread.median)
+    }
+
+    /// Whether more rounds could have it otherwise.
+    fn is_open(&self) -> bool {
+        let (low, high) = self.found.between;
+        self.bound.allows(low) != self.bound.allows(high)
     }
 }
 
 impl fmt::Display for Mark {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            row,
-            what,
-            unit,
-            bound,
-            found,
-        } = self;
-        let verdict = if self.passes() { "pass" } else { "SHORT" };
-        let unit = if unit.is_empty() {
-            String::new()
-        } else {
-            format!(" {unit}")
+        let verdict = match (self.passes(), self.is_open()) {
+            (true, false) => "pass",
+            (true, true) => "pass, not certain",
+            (false, false) => "SHORT",
+            (false, true) => "SHORT, not certain",
         };
-        write!(
-            f,
-            "| {row}: {what} | {bound}{unit} | {:.2} ({:.2} to {:.2}) | {verdict} |",
-            found.median, found.low, found.high
-        )
+        let Self {
+            row, what, bound, ..
+        } = self;
+        let unit = match self.unit {
+            "" => String::new(),
+            unit => format!(" {unit}"),
+        };
+        let (spread, (least, most)) = (self.found.spread, self.found.between);
+        write!(f, "| {row}: {what} | {bound}{unit} | {:.2}", spread.median)?;
+        if spread.low < spread.high {
+            write!(
+                f,
+                " ({least:.2} to {most:.2}; {:.2} to {:.2})",
+                spread.low, spread.high
+            )?;
+        }
+        write!(f, " | {verdict} |")
     }
 }

@@ -6,9 +6,10 @@ use std::time::Duration;
 use bson::doc;
 use fieldseal::bench::load::{Load, LoadError, Target, request};
 use fieldseal::bench::process;
-use fieldseal::bench::spread::Spread;
+use fieldseal::bench::spread::{Spread, quantile};
 use fieldseal::cli::embedded::Embedded;
 use rand::seq::SliceRandom as _;
+use serde::Serialize;
 
 use crate::Failure;
 use crate::relays::Relay;
@@ -52,7 +53,10 @@ impl Way {
 pub(crate) struct Turn {
     /// Of the relay; zero where there is none.
     pub(crate) cpu: f64,
-    pub(crate) mongod: f64,
+    /// How many there were.
+    operations: f64,
+    /// Of mongod, for all of them.
+    mongod: f64,
     pub(crate) throughput: f64,
     pub(crate) p50: f64,
     pub(crate) p99: f64,
@@ -74,20 +78,50 @@ impl Turns {
         Spread::of(self.turns.iter().map(figure)).unwrap_or_default()
     }
 
-    fn beside(&self, other: &Self, figure: Figure, compare: fn(f64, f64) -> f64) -> Spread {
+    /// Of mongod, over all turns: one has too few of the hundredths of a second that it is told in.
+    pub(crate) fn mongod(&self) -> f64 {
+        let operations: f64 = self.turns.iter().map(|turn| turn.operations).sum();
+        let spent: f64 = self.turns.iter().map(|turn| turn.mongod).sum();
+        spent / operations
+    }
+
+    /// Round by round, with the same of another.
+    pub(crate) fn beside(
+        &self,
+        other: &Self,
+        figure: Figure,
+        compare: impl Fn(f64, f64) -> f64,
+    ) -> Found {
         let pairs = self.turns.iter().zip(&other.turns);
-        Spread::of(pairs.map(|(own, other)| compare(figure(own), figure(other))))
-            .unwrap_or_default()
+        Found::of(pairs.map(|(own, other)| compare(figure(own), figure(other))))
+    }
+}
+
+/// What all rounds say together.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(crate) struct Found {
+    pub(crate) spread: Spread,
+    /// Where the median of endlessly many rounds lies, with 95 % confidence.
+    pub(crate) between: (f64, f64),
+}
+
+impl Found {
+    pub(crate) fn of(values: impl Iterator<Item = f64>) -> Self {
+        let mut values: Vec<f64> = values.filter(|value| value.is_finite()).collect();
+        values.sort_by(f64::total_cmp);
+        // The ranks between which the median lies, by the normal approximation of the binomial.
+        let count = values.len() as f64;
+        let half = 0.98 / count.sqrt();
+        let at = |part| quantile(&values, part).unwrap_or(f64::NAN);
+        Self {
+            between: (at(0.5 - half), at(0.5 + half)),
+            spread: Spread::of(values.iter().copied()).unwrap_or_default(),
+        }
     }
 
-    /// To that of another, round by round.
-    pub(crate) fn ratio(&self, other: &Self, figure: Figure) -> Spread {
-        self.beside(other, figure, |own, other| own / other)
-    }
-
-    /// Above that of another, round by round.
-    pub(crate) fn above(&self, other: &Self, figure: Figure) -> Spread {
-        self.beside(other, figure, |own, other| own - other)
+    /// Of a single measurement.
+    pub(crate) fn one(value: f64) -> Self {
+        Self::of([value].into_iter())
     }
 }
 
@@ -149,11 +183,13 @@ async fn turn(way: &Way, load: &mut Load, server: u32, time: Duration) -> Result
     let before = (relay()?, process::cpu_with_ended(server)?);
     let done = load.run(&way.requests, time).await?;
     let after = (relay()?, process::cpu_with_ended(server)?);
-    let each = |spent: Duration| spent.as_secs_f64() * 1e6 / done.operations() as f64;
+    let micros = |spent: Duration| spent.as_secs_f64() * 1e6;
+    let operations = done.operations() as f64;
     Ok(Turn {
         // The proxy keeps its threads, so that its time does not go back.
-        cpu: each(after.0.saturating_sub(before.0)),
-        mongod: each(after.1.saturating_sub(before.1)),
+        cpu: micros(after.0.saturating_sub(before.0)) / operations,
+        operations,
+        mongod: micros(after.1.saturating_sub(before.1)),
         throughput: done.throughput(),
         p50: done.p50(),
         p99: done.p99(),

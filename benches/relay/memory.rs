@@ -5,9 +5,9 @@ use std::time::Duration;
 use bson::{Document, doc};
 use fieldseal::bench::load::{Load, Target, request};
 use fieldseal::bench::process;
-use fieldseal::bench::spread::Spread;
 
 use crate::marks::{Bound, Mark};
+use crate::measure::Found;
 use crate::relays::{Fieldseal, Relay, Sockets};
 use crate::requests::{self, Requests, schema};
 use crate::sheet::Sheet;
@@ -43,7 +43,7 @@ pub(crate) async fn measure(bench: &Bench, sheet: &mut Sheet) -> Result<(), Fail
                     1 => NAME.to_owned(),
                     _ => format!("{name}, {NAME}"),
                 };
-                let found = Spread::of([value]).unwrap_or_default();
+                let found = Found::one(value);
                 let bound = Bound::AtMost(bound);
                 sheet.marks.push(Mark {
                     row,

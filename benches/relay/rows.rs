@@ -23,7 +23,7 @@ struct Operation {
     /// To the CPU time of HAProxy.
     cpu: f64,
     /// What sealing may add: microseconds, for each of so many documents.
-    added: Option<(f64, usize)>,
+    added: Option<(f64, f64)>,
     /// To the 50th percentile of the same with nothing sealed.
     p50: Option<f64>,
 }
@@ -44,7 +44,7 @@ fn operations() -> [Operation; 5] {
             sealed: Some(requests::find_one("customers")),
             connections: &[1, 8, 64],
             cpu: 0.9,
-            added: Some((2.5, 1)),
+            added: Some((2.5, 1.0)),
             p50: None,
         },
         Operation {
@@ -53,7 +53,7 @@ fn operations() -> [Operation; 5] {
             sealed: insert_one_sealed,
             connections: &[1, 8, 64],
             cpu: 0.9,
-            added: Some((4.0, 1)),
+            added: Some((4.0, 1.0)),
             p50: Some(1.05),
         },
         Operation {
@@ -71,7 +71,7 @@ fn operations() -> [Operation; 5] {
             sealed: Some(requests::find_hundred("customers")),
             connections: &[1, 8],
             cpu: 0.7,
-            added: Some((1.8, 100)),
+            added: Some((1.8, 100.0)),
             p50: None,
         },
         Operation {
@@ -217,7 +217,7 @@ fn beside_haproxy(
             what,
             unit: "",
             bound,
-            found: untouched.ratio(haproxy, figure),
+            found: untouched.beside(haproxy, figure, |own, other| own / other),
         });
     }
 }
@@ -230,10 +230,7 @@ fn beside_untouched(
     untouched: &Turns,
 ) {
     if let Some((bound, documents)) = operation.added {
-        let mut found = sealed.above(untouched, CPU);
-        for part in [&mut found.low, &mut found.median, &mut found.high] {
-            *part /= documents as f64;
-        }
+        let found = sealed.beside(untouched, CPU, |own, other| (own - other) / documents);
         sheet.marks.push(Mark {
             row: row.to_owned(),
             what: "CPU that 5 sealed fields add to a document",
@@ -248,7 +245,7 @@ fn beside_untouched(
             what: "p50 with 5 sealed fields to that without",
             unit: "",
             bound: Bound::AtMost(bound),
-            found: sealed.ratio(untouched, P50),
+            found: sealed.beside(untouched, P50, |own, other| own / other),
         });
     }
 }
