@@ -112,6 +112,27 @@ pub fn request(command: &bson::Document) -> Vec<u8> {
     frame
 }
 
+/// A command with documents beside its body, in a section of kind 1, as drivers send what they write.
+pub fn request_with(
+    command: &bson::Document,
+    identifier: &str,
+    documents: &[bson::Document],
+) -> Vec<u8> {
+    let mut frame = request(command);
+    frame.push(1);
+    let begin = frame.len();
+    frame.extend_from_slice(&[0; 4]);
+    frame.extend_from_slice(identifier.as_bytes());
+    frame.push(0);
+    for document in documents {
+        frame.extend(bson::serialize_to_vec(document).expect("a document in memory"));
+    }
+    let size = i32::try_from(frame.len() - begin).expect("less than a message may have");
+    frame[begin..begin + 4].copy_from_slice(&size.to_le_bytes());
+    crate::wire::finish(&mut frame).expect("a header and a document");
+    frame
+}
+
 /// What a load did.
 #[derive(Debug, Clone, Default)]
 pub struct Done {
@@ -294,6 +315,7 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
+    use crate::wire::Message;
 
     /// Answers what it is asked by `answer`, in two parts, and closes when that gives nothing.
     async fn peer(answer: fn(Document) -> Option<Document>) -> Target {
@@ -374,6 +396,25 @@ mod tests {
             closed.starts_with("find: ") && !closed.contains(canary),
             "{closed}"
         );
+    }
+
+    #[test]
+    fn documents_beside_a_body_make_a_message_that_is_recognised() {
+        let documents = [doc! {"a": 1}, doc! {"b": "two"}];
+        let frame = request_with(&doc! {"insert": "people"}, "documents", &documents);
+        let Message::Msg(message) = Message::recognise(&frame).unwrap() else {
+            panic!("an OP_MSG");
+        };
+        let [sequence] = &message.sequences[..] else {
+            panic!("one section of kind 1");
+        };
+        assert_eq!(sequence.identifier, "documents");
+        let held = &frame[sequence.documents.clone()];
+        let expected: Vec<u8> = (documents.iter())
+            .flat_map(|document| bson::serialize_to_vec(document).unwrap())
+            .collect();
+        assert_eq!(held, expected);
+        assert_eq!(command(&frame), Some("insert"));
     }
 
     #[test]
