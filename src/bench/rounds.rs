@@ -8,7 +8,7 @@ use bson::{Document, doc};
 use rand::seq::SliceRandom as _;
 
 use super::fault::BenchError;
-use super::load::request;
+use super::load::{request, request_with};
 use super::process;
 use super::report::Operation;
 use super::settings::operations;
@@ -153,10 +153,9 @@ impl Requests<'_> {
         let commands = documents.len().div_ceil(self.documents).max(1);
         let mut next = documents.iter().cycle();
         let insert = |_| {
-            let documents: Vec<&Document> = next.by_ref().take(self.documents).collect();
-            request(&doc! {
-                "insert": &self.player.write, "documents": documents, "$db": self.database,
-            })
+            let documents: Vec<Document> = next.by_ref().take(self.documents).cloned().collect();
+            let command = doc! {"insert": &self.player.write, "$db": self.database};
+            request_with(&command, "documents", &documents)
         };
         (0..commands).map(insert).collect()
     }
