@@ -137,9 +137,9 @@ fn chart(markup: &mut Markup, operation: Operation, lines: &[Line<'_>]) {
             plot::label(
                 markup,
                 "tick",
-                (RIGHT, BOTTOM + 17.0),
-                18.0,
-                "start",
+                (100.0, BOTTOM + 17.0),
+                0.0,
+                "end",
                 "connections",
             );
             for line in lines {
@@ -333,16 +333,16 @@ fn cpu_row(markup: &mut Markup, scales: &[Scale; 2], setting: &Setting, measurem
     rows::row(markup, |markup| {
         rows::about(markup, |markup| markup.name(&setting.name));
         let both = [
-            ("proxy", measurement.cpu),
-            ("mongodb", measurement.cpu_mongodb),
+            ("proxy", "proxy", measurement.cpu),
+            ("mongodb", "MongoDB", measurement.cpu_mongodb),
         ];
-        for ((what, spread), scale) in both.into_iter().zip(scales) {
+        for ((class, what, spread), scale) in both.into_iter().zip(scales) {
             let spread = sound(spread);
             rows::cell(markup, "drawn", "", |markup| match &spread {
                 Some(spread) => {
                     let name = &setting.name;
                     let says = format!("{name}, {what}: {}", Unit::Microseconds.whole(spread));
-                    plot::bar(markup, scale, what, spread, &says);
+                    plot::bar(markup, scale, class, spread, &says);
                 }
                 None => plot::nothing(markup, scale, 0.0),
             });

@@ -24,7 +24,7 @@ impl Scale {
         let positive = values.into_iter().filter(|value| *value > 0.0);
         let (low, high) = ends(positive.chain([0.98, 1.02])).unwrap_or((0.98, 1.02));
         if high / low < WIDE {
-            return Self::linear(low, high, 4);
+            return Self::linear(low, high, 5).between(low, high);
         }
         // A ratio beyond these is a mistake of measurement, and stands at the end.
         let (low, high) = (low.max(1e-6), high.min(1e6));
@@ -73,6 +73,15 @@ impl Scale {
             logarithmic: false,
             ticks,
         }
+    }
+
+    /// The same with these ends and a little room, though no round numbers are there.
+    fn between(mut self, low: f64, high: f64) -> Self {
+        let room = (high - low) * 0.03;
+        (self.low, self.high) = (low - room, high + room);
+        self.ticks
+            .retain(|tick| (self.low..=self.high).contains(tick));
+        self
     }
 
     /// Where a value is, from 0 to 1; what lies outside is at the end.
@@ -131,6 +140,12 @@ mod tests {
         assert!(!scale.is_logarithmic());
         assert!(scale.ticks().iter().any(|tick| (tick - 1.0).abs() < 1e-9));
         assert!(scale.at(0.5) <= 0.0 && scale.at(1.11) < 1.0);
+        assert!(
+            scale
+                .ticks()
+                .iter()
+                .all(|tick| (0.0..=1.0).contains(&scale.at(*tick)))
+        );
         let scale = Scale::around_one([0.3, 40.0]);
         assert!(scale.is_logarithmic());
         assert!(scale.ticks().contains(&1.0), "{scale:?}");
