@@ -93,6 +93,8 @@ impl Arguments {
 enum Failure {
     #[error("an operation failed: {0}")]
     Load(#[from] LoadError),
+    #[error("no row has that in its name")]
+    Nothing,
     #[error("{0}")]
     Start(#[from] StartError),
     #[error("{0}")]
@@ -130,6 +132,9 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         memory::measure(&bench, &mut sheet).await?;
     }
     growth::measure(&bench, &mut sheet).await?;
+    if sheet.lines.is_empty() && sheet.marks.is_empty() {
+        return Err(Failure::Nothing);
+    }
     sheet.print_marks();
     if let Some(file) = &bench.arguments.json {
         std::fs::write(file, serde_json::to_vec_pretty(&sheet).unwrap())?;

@@ -180,6 +180,7 @@ async fn measure_row(
     }
     let found = measure::measure(&bench.mongod, &ways, bench.arguments.pace()).await?;
     sheet.add(row, &found);
+    beside_first(bench, &found);
     let turns = |name: &str| found.iter().find(|turns| turns.name == name);
     for relay in &relays.fieldseal {
         let Some(untouched) = turns(&relay.name) else {
@@ -197,6 +198,28 @@ async fn measure_row(
         }
     }
     Ok(())
+}
+
+/// The CPU time of further builds to that of the first.
+fn beside_first(bench: &Bench, found: &[Turns]) {
+    let turns = |name: &str| found.iter().find(|turns| turns.name == name);
+    let Some(((first, _), others)) = bench.programs.split_first() else {
+        return;
+    };
+    for (name, _) in others {
+        for what in ["", ", sealed"] {
+            let own = format!("{name}{what}");
+            let (Some(own), Some(first)) = (turns(&own), turns(&format!("{first}{what}"))) else {
+                continue;
+            };
+            let ratio = own.beside(first, CPU, |own, first| own / first);
+            let (median, (low, high)) = (ratio.spread.median, ratio.between);
+            println!(
+                "  CPU of {} to that of {}: {median:.2} ({low:.2} to {high:.2})",
+                own.name, first.name
+            );
+        }
+    }
 }
 
 fn beside_haproxy(
