@@ -18,10 +18,11 @@ VENV := $(CURDIR)/.venv
 VENV_READY := $(VENV)/.ready
 SUITES_READY := $(VENV)/.ready-suites
 DEPLOY_READY := $(VENV)/.ready-deploy
+CSFLE_READY := $(VENV)/.ready-csfle
 NODE := tests/drivers/node
 NODE_READY := $(NODE)/node_modules/.ready
 
-.PHONY: help mongod build demo test rust-test driver-test deploy-test suites soak fmt lint bench bench-life bench-perimeter check docs clean toolchains node
+.PHONY: help mongod build demo test rust-test driver-test deploy-test suites soak fmt lint bench bench-parts bench-life bench-perimeter check docs clean toolchains node
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-16s %s\n", $$1, $$2 }'
@@ -68,8 +69,12 @@ lint: ## is it formatted, does clippy agree
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 
-bench: ## the criterion benches
-	$(CARGO) bench --locked $(ARGS)
+bench: mongod $(VENV_READY) $(CSFLE_READY) build ## against HAProxy, and against client-side encryption, with pass or short; ARGS=--only memory is of the first alone
+	ulimit -n "$$(ulimit -Hn)"; $(CARGO) bench --locked --bench relay -- $(ARGS)
+	$(if $(ARGS),,$(VENV)/bin/python benches/csfle.py)
+
+bench-parts: ## the criterion benches
+	$(CARGO) bench --locked --bench parts $(ARGS)
 
 check: lint ## what needs no mongod: lint and unit tests
 	$(CARGO) test --locked --lib
@@ -104,6 +109,10 @@ $(VENV_READY): tests/tools/requirements.txt
 	@touch $@
 
 $(SUITES_READY): tests/suites/requirements.txt $(VENV_READY)
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
+$(CSFLE_READY): benches/csfle-requirements.txt $(VENV_READY)
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@
 

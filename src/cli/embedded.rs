@@ -48,11 +48,33 @@ pub enum EmbeddedError {
     NotPrimary(mongodb::error::Error),
 }
 
+/// How far it speaks TLS.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum EmbeddedTls {
+    /// Not at all.
+    #[default]
+    Off,
+    /// With whoever begins with it.
+    Offered,
+    /// With everyone; it lets in only who shows a certificate of an authority made for it.
+    Required,
+}
+
+/// What it is started with.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct EmbeddedOptions {
+    /// How far it speaks TLS.
+    pub tls: EmbeddedTls,
+    /// Whether it listens at a socket in its folder as well.
+    pub unix_socket: bool,
+}
+
 /// A mongod in a temporary folder, a replica set of one. Ends and is removed when dropped.
 #[derive(Debug)]
 pub struct Embedded {
     child: Child,
     port: u16,
+    options: EmbeddedOptions,
     /// None without TLS.
     certificates: Option<Certificates>,
     /// Dropped after the process is.
@@ -67,7 +89,8 @@ impl Certificates {
     /// How many days they hold: longer than anybody looks at a tour.
     const DAYS: u16 = 30;
 
-    fn make(folder: PathBuf) -> Result<Self, EmbeddedError> {
+    /// Makes them, in a folder that is made too.
+    pub fn make(folder: PathBuf) -> Result<Self, EmbeddedError> {
         certs::run(&folder, &[], Self::DAYS).map_err(EmbeddedError::Certificates)?;
         Ok(Self(folder))
     }
@@ -100,12 +123,12 @@ impl Certificates {
     }
 }
 
-/// A folder that is removed when dropped.
+/// A folder for temporary files that only its owner can look into; it is removed when dropped.
 #[derive(Debug)]
-struct Folder(PathBuf);
+pub(crate) struct Folder(pub(crate) PathBuf);
 
 impl Folder {
-    fn new() -> std::io::Result<Self> {
+    pub(crate) fn new() -> std::io::Result<Self> {
         let name = format!("fieldseal-{:016x}", rand::rng().random::<u64>());
         let path = std::env::temp_dir().join(name);
         std::fs::DirBuilder::new().mode(0o700).create(&path)?;
@@ -135,8 +158,22 @@ impl Embedded {
     /// Starts one on a loopback port that the system picks, and waits until it is primary.
     /// With TLS it lets in only who shows a certificate of an authority made for it.
     pub async fn start(tls: bool) -> Result<Self, EmbeddedError> {
+        let tls = if tls {
+            EmbeddedTls::Required
+        } else {
+            EmbeddedTls::Off
+        };
+        let options = EmbeddedOptions {
+            tls,
+            ..EmbeddedOptions::default()
+        };
+        Self::start_with(options).await
+    }
+
+    /// The same with all the options.
+    pub async fn start_with(options: EmbeddedOptions) -> Result<Self, EmbeddedError> {
         let folder = Folder::new()?;
-        let certificates = tls
+        let certificates = (options.tls != EmbeddedTls::Off)
             .then(|| Certificates::make(folder.0.join("certs")))
             .transpose()?;
         let program = std::env::var_os(MONGOD).unwrap_or_else(|| "mongod".into());
@@ -146,20 +183,23 @@ impl Embedded {
             .port();
         let mut command = Command::new(&program);
         if let Some(certificates) = &certificates {
+            let mode = match options.tls {
+                EmbeddedTls::Required => "requireTLS",
+                EmbeddedTls::Off | EmbeddedTls::Offered => "allowTLS",
+            };
             command
-                .args(["--tlsMode", "requireTLS", "--tlsCAFile"])
+                .args(["--tlsMode", mode, "--tlsCAFile"])
                 .arg(certificates.authority())
                 .arg("--tlsCertificateKeyFile")
                 .arg(certificates.mongod());
         }
+        if options.unix_socket {
+            command.arg("--unixSocketPrefix").arg(&folder.0);
+        } else {
+            command.arg("--nounixsocket");
+        }
         let child = command
-            .args([
-                "--bind_ip",
-                "127.0.0.1",
-                "--nounixsocket",
-                "--replSet",
-                REPLICA_SET,
-            ])
+            .args(["--bind_ip", "127.0.0.1", "--replSet", REPLICA_SET])
             .args([
                 "--oplogSize",
                 "64",
@@ -182,6 +222,7 @@ impl Embedded {
         let mut embedded = Self {
             child,
             port,
+            options,
             certificates,
             folder,
         };
@@ -197,6 +238,12 @@ impl Embedded {
     /// `host:port`.
     pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Its socket in the file system; none without.
+    pub fn socket(&self) -> Option<PathBuf> {
+        let name = format!("mongodb-{}.sock", self.port);
+        (self.options.unix_socket).then(|| self.folder.0.join(name))
     }
 
     /// Where its files are.
@@ -220,8 +267,12 @@ impl Embedded {
     }
 
     fn tls_options(&self) -> String {
-        let certificates = self.certificates.as_ref();
-        certificates.map(Certificates::options).unwrap_or_default()
+        match &self.certificates {
+            Some(certificates) if self.options.tls == EmbeddedTls::Required => {
+                certificates.options()
+            }
+            _ => String::new(),
+        }
     }
 
     async fn become_primary(&mut self) -> Result<(), EmbeddedError> {

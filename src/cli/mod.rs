@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 mod audit;
+mod bench;
 mod certs;
 mod check;
 mod database;
@@ -58,6 +59,17 @@ enum Command {
     Status(status::Status),
     /// Say which keys a BSON file or a dump needs; never what is in it.
     Inspect(inspect::Inspect),
+    /// Measure what the proxy, each sealed field and each choice costs on this machine.
+    ///
+    /// Compared are: MongoDB without the proxy; through it with nothing sealed; each sealed field
+    /// alone; all of them; without equality tokens; with the other cipher suite; TLS and Unix
+    /// sockets on either side; one connection and many.
+    ///
+    /// Neither keys nor their secret are looked at: the fields are sealed under new keys, in a
+    /// temporary folder. Roles, limits and the audit log of the configuration are not used. What is
+    /// written goes into a database `fieldseal_bench_…` of its own, which is dropped at the end.
+    /// No value of a document is shown or kept. docs/bench.md says how to read the figures.
+    Bench(Box<bench::Arguments>),
     /// Say whether the audit log is whole.
     #[command(subcommand)]
     Audit(audit::Command),
@@ -210,6 +222,10 @@ pub fn run() -> ExitCode {
             print(&inspected.report.text)?;
             inspected.failure.map_or(Ok(()), Err)
         }),
+        Command::Bench(arguments) => bench::run(&arguments).and_then(|(report, failure)| {
+            print(&report.text)?;
+            failure.map_or(Ok(()), Err)
+        }),
         Command::Audit(command) => match audit::run(&command) {
             Ok(verified) => {
                 warn(&verified.report.warnings);
@@ -333,6 +349,12 @@ mod tests {
             &["fieldseal", "migrate", "encrypt", "--field", "a"],
             &["fieldseal", "inspect"],
             &["fieldseal", "audit"],
+            &["fieldseal", "bench", "--docs", "a", "--sample", "a.b"],
+            &["fieldseal", "bench", "--uri", "mongodb://a/"],
+            &["fieldseal", "bench", "--only", "everything"],
+            &["fieldseal", "bench", "--connections", "0"],
+            &["fieldseal", "bench", "--seconds", "inf"],
+            &["fieldseal", "bench", "--from", "a.json", "--quick"],
             &["fieldseal", "audit", "verify", "--head", "7"],
             &["fieldseal", "status", "--sample", "0"],
             &["fieldseal", "check", "--exact"],
@@ -393,6 +415,17 @@ mod tests {
             ],
             &["fieldseal", "certs", "dir", "--host", "a", "--host", "b"],
             &["fieldseal", "demo", "--exit"],
+            &[
+                "fieldseal",
+                "bench",
+                "--quick",
+                "--connections",
+                "1,8",
+                "--only",
+                "fields,tls",
+            ],
+            &["fieldseal", "bench", "--sample", "a.b", "--uri", "x"],
+            &["fieldseal", "bench", "--from", "a.json", "--out", "b.html"],
             &["fieldseal", "audit", "verify"],
             &["fieldseal", "audit", "verify", "a", "b", "--json"],
             &[

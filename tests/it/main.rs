@@ -5,6 +5,7 @@
 mod attacks;
 mod audit;
 mod bad_input;
+mod bench;
 mod cli;
 mod connections;
 mod differential;
