@@ -39,7 +39,10 @@ const PARTS: &[&str] = &[
 ];
 
 fn main() {
-    let arguments: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
+    let arguments: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|a| a != "--bench")
+        .collect();
     match &arguments[..] {
         [part, times] if PARTS.contains(&part.as_str()) => run(part, times.parse().unwrap()),
         _ => PARTS.iter().for_each(|part| println!("{part}")),

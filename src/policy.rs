@@ -327,6 +327,9 @@ impl Policy {
         if let Some(collection) = self.exact.get(namespace) {
             return Some(Arc::clone(collection));
         }
+        if self.rules.len() == self.exact.len() {
+            return None;
+        }
         let rule = self.schema.rule(namespace)?;
         let mut matched = self.matched.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(collection) = matched.collections.get(namespace) {

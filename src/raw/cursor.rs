@@ -176,7 +176,7 @@ impl<'a> Elements<'a> {
         let (&kind, rest) = rest
             .split_first()
             .ok_or(Malformed("an element is cut off"))?;
-        let key_length = memchr::memchr(0, rest).ok_or(Malformed("a field name does not end"))?;
+        let key_length = name_length(rest).ok_or(Malformed("a field name does not end"))?;
         let key = std::str::from_utf8(&rest[..key_length])
             .map_err(|_| Malformed("a field name is not UTF-8"))?;
         let value_start = start + 1 + key_length + 1;
@@ -195,6 +195,14 @@ impl<'a> Elements<'a> {
             end,
         })
     }
+}
+
+/// How far it is to the zero that ends a name. Most names are too short for a search by
+/// vectors to pay.
+fn name_length(rest: &[u8]) -> Option<usize> {
+    const SHORT: usize = 16;
+    let short = rest.iter().take(SHORT).position(|byte| *byte == 0);
+    short.or_else(|| Some(SHORT + memchr::memchr(0, rest.get(SHORT..)?)?))
 }
 
 impl<'a> Iterator for Elements<'a> {

@@ -15,4 +15,4 @@ mod value;
 mod xaes;
 
 pub use token::{Domain, HashKey, Token, TokenKey, token_epoch, token_name};
-pub use value::{FieldId, Header, MAGIC, NEEDLE, OpenError, SUBTYPE, SealKey, TAG};
+pub use value::{FieldId, Header, MAGIC, NEEDLE, OpenError, SUBTYPE, SealKey, TAG, find_sealed};
