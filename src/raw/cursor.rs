@@ -200,14 +200,22 @@ impl<'a> Elements<'a> {
 /// How far it is to the zero that ends a name. Most names are too short for a search by
 /// vectors to pay.
 fn name_length(rest: &[u8]) -> Option<usize> {
-    const SHORT: usize = 16;
-    let short = rest.iter().take(SHORT).position(|byte| *byte == 0);
-    short.or_else(|| Some(SHORT + memchr::memchr(0, rest.get(SHORT..)?)?))
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    if let Some(word) = rest.first_chunk::<8>() {
+        let word = u64::from_le_bytes(*word);
+        // The lowest bit that is set is that of the first byte of zero.
+        let zeros = word.wrapping_sub(ONES) & !word & (ONES << 7);
+        if zeros != 0 {
+            return Some(zeros.trailing_zeros() as usize / 8);
+        }
+    }
+    memchr::memchr(0, rest)
 }
 
 impl<'a> Iterator for Elements<'a> {
     type Item = Result<Element<'a>, Malformed>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         if self.at >= self.end {
             return None;

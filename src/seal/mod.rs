@@ -10,6 +10,7 @@
 //! the plaintext is the BSON type byte and the BSON value.
 
 mod canonical;
+mod short;
 mod token;
 mod value;
 mod xaes;

@@ -11,6 +11,7 @@ use memchr::memmem::Finder;
 use rand::Rng;
 use sha2::{Digest, Sha256};
 
+use super::short::ShortGcm;
 use super::xaes::{self, Xaes256Gcm};
 use crate::keyring::{KeyId, Material, Suite};
 
@@ -120,6 +121,8 @@ pub struct SealKey {
     /// What it seals with; it opens what was sealed with any.
     suite: Suite,
     gcm: Gcm,
+    /// The same key, for what is short.
+    short: ShortGcm,
     xaes: Xaes256Gcm,
 }
 
@@ -134,11 +137,13 @@ impl SealKey {
     pub fn derive(id: KeyId, material: &Material, field: FieldId) -> Self {
         // No key is used with two algorithms.
         let key = |suite| material.derive(&[purpose(suite), &field.0]);
+        let gcm = key(Suite::Aes256Gcm);
         Self {
             id,
             field,
             suite: Suite::default(),
-            gcm: Gcm::new(key(Suite::Aes256Gcm).expose().into()),
+            gcm: Gcm::new(gcm.expose().into()),
+            short: ShortGcm::new(gcm.expose()),
             xaes: Xaes256Gcm::new(key(Suite::Xaes256Gcm).expose()),
         }
     }
@@ -176,9 +181,13 @@ impl SealKey {
             Suite::Aes256Gcm => {
                 let (nonce, header, text) =
                     append::<NONCE, { NAMES + NONCE + 1 }>(&self.names(), kind, value, start, out);
-                self.gcm
-                    .encrypt_inout_detached(&Nonce::from(nonce), header, text.into())
-                    .expect("a message is far below the 64 GiB that GCM can take")
+                match self.short.seal(nonce, header, text) {
+                    Some(tag) => tag,
+                    None => self
+                        .gcm
+                        .encrypt_inout_detached(&Nonce::from(nonce), header, text.into())
+                        .expect("a message is far below the 64 GiB that GCM can take"),
+                }
             }
             Suite::Xaes256Gcm => {
                 let (nonce, header, text) = append::<{ xaes::NONCE }, { NAMES + xaes::NONCE + 1 }>(
@@ -213,9 +222,14 @@ impl SealKey {
         let opened = match Suite::of_byte(byte).ok_or(OpenError::UnknownSuite(byte))? {
             Suite::Aes256Gcm => {
                 let (header, nonce, tag, text) = parts::<NONCE>(payload, out)?;
-                let nonce = Nonce::from(*nonce);
-                self.gcm
-                    .decrypt_inout_detached(&nonce, header, text.into(), &tag)
+                match self.short.open(*nonce, header, text, &tag) {
+                    Some(opened) => opened,
+                    None => {
+                        let nonce = Nonce::from(*nonce);
+                        self.gcm
+                            .decrypt_inout_detached(&nonce, header, text.into(), &tag)
+                    }
+                }
             }
             Suite::Xaes256Gcm => {
                 let (header, nonce, tag, text) = parts::<{ xaes::NONCE }>(payload, out)?;
