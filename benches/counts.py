@@ -47,7 +47,7 @@ def main() -> None:
     known = subprocess.run([binary], check=True, stdout=subprocess.PIPE, text=True).stdout.split()
     counts = {}
     for part in options.parts or known:
-        times = 100 if part.endswith("-100") else 2000
+        times = 100 if part.endswith("-100") or part.startswith(("in-", "out-")) else 2000
         once, twice = (instructions(binary, part, times * factor) for factor in (1, 2))
         counts[part] = round((twice - once) / times)
         if not options.json:

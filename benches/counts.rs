@@ -38,6 +38,14 @@ const PARTS: &[&str] = &[
     "reply-sealed-100",
 ];
 
+/// What grows, a write and a read of one document each: `in-paths-1000`.
+const GROWTH: &[(&str, &[usize])] = &[
+    ("paths", &[5, 10, 100, 1000]),
+    ("collections", &[1, 10, 100, 1000]),
+    ("versions", &[1, 10, 100]),
+    ("fields", &[10, 100, 1000]),
+];
+
 fn main() {
     let arguments: Vec<String> = std::env::args()
         .skip(1)
@@ -45,8 +53,36 @@ fn main() {
         .collect();
     match &arguments[..] {
         [part, times] if PARTS.contains(&part.as_str()) => run(part, times.parse().unwrap()),
-        _ => PARTS.iter().for_each(|part| println!("{part}")),
+        [part, times] => grown(part, times.parse().unwrap()),
+        _ => {
+            PARTS.iter().for_each(|part| println!("{part}"));
+            for (what, sizes) in GROWTH {
+                sizes
+                    .iter()
+                    .for_each(|size| println!("in-{what}-{size}\nout-{what}-{size}"));
+            }
+        }
     }
+}
+
+fn grown(part: &str, times: usize) {
+    let [way, what, size] = part.split('-').collect::<Vec<_>>()[..] else {
+        panic!("no such part");
+    };
+    let size = size.parse().unwrap();
+    let sealing = match what {
+        "paths" => fixture::policy(&fixture::schema_of_paths(size)),
+        "collections" => fixture::policy(&fixture::schema_of_collections(size)),
+        "versions" => fixture::policy_of_versions(fixture::SCHEMA, size),
+        _ => fixture::policy(fixture::SCHEMA),
+    };
+    let fields = if what == "fields" { size } else { 10 };
+    let request = fixture::insert_of("customers", &fixture::customer_of_fields(fields), 1);
+    if way == "in" {
+        return requests(times, &sealing, &request);
+    }
+    let (reply, plan) = fixture::sealed_reply(&sealing, &request);
+    replies(times, &sealing, &reply, &plan);
 }
 
 fn run(part: &str, times: usize) {
