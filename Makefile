@@ -22,7 +22,7 @@ CSFLE_READY := $(VENV)/.ready-csfle
 NODE := tests/drivers/node
 NODE_READY := $(NODE)/node_modules/.ready
 
-.PHONY: help mongod build demo test rust-test driver-test deploy-test suites soak fmt lint bench bench-parts bench-life bench-perimeter check docs clean toolchains node
+.PHONY: help mongod build demo test rust-test driver-test deploy-test suites soak fmt lint bench bench-parts bench-counts bench-life bench-perimeter check docs clean toolchains node
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-16s %s\n", $$1, $$2 }'
@@ -78,6 +78,9 @@ bench-parts: ## the criterion benches
 
 check: lint ## what needs no mongod: lint and unit tests
 	$(CARGO) test --locked --lib
+
+bench-counts: ## the instructions of each part of the data path, by valgrind; ARGS='seal-32 open-32'
+	$(PYTHON) benches/counts.py $(ARGS)
 
 bench-life: mongod $(VENV_READY) build ## what rotating 200,000 documents costs services that go on
 	$(VENV)/bin/python benches/life.py $(ARGS)

@@ -2,87 +2,21 @@
 #![allow(missing_docs, clippy::unwrap_used, reason = "benches")]
 
 use std::hint::black_box;
-use std::sync::Arc;
 
 use bson::spec::BinarySubtype;
-use bson::{Binary, Document, doc};
+use bson::{Binary, doc};
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use fieldseal::keyring::{KeyId, Keyring, Material, Suite};
+use fieldseal::keyring::{KeyId, Material, Suite};
 use fieldseal::policy::Policy;
 use fieldseal::reveal::{Reads, ReplyPlan, reveal};
 use fieldseal::rewrite::{Decision, decide};
-use fieldseal::schema::{Format, Schema};
 use fieldseal::seal::{Domain, FieldId, SealKey, TokenKey};
 use fieldseal::wire::Message;
 
-const SCHEMA: &str = r#"
-    [collections."shop.customers".fields]
-    ssn            = { type = "string", queries = ["equality"] }
-    "payment.card" = { type = "string", queries = ["equality"] }
-    name           = { type = "string" }
-    phone          = { type = "string" }
-    address        = {}
-"#;
+#[path = "fixture/mod.rs"]
+mod fixture;
 
-fn policy(schema: &str) -> Policy {
-    let schema = Schema::parse(schema, Format::Toml, "bench.toml").unwrap();
-    let keyring = Keyring::generate(["default"]).unwrap();
-    Policy::compile(Arc::new(schema), Arc::new(keyring)).unwrap()
-}
-
-/// A document of about 1 KiB: ten fields, of which the schema seals five, two of them with a token.
-fn customer() -> Document {
-    doc! {
-        "_id": bson::oid::ObjectId::from_bytes([7; 12]),
-        "ssn": "078-05-1120",
-        "name": "Ada Marsh",
-        "phone": "+44 20 7946 0958",
-        "address": {"street": "12 Quay Road", "city": "Leith", "postcode": "EH6 6LX"},
-        "payment": {"card": "4929 1234 5678 9012", "expires": "09/29"},
-        "plan": "gold",
-        "visits": 17_i32,
-        "since": bson::DateTime::from_millis(1_700_000_000_000),
-        "notes": "n".repeat(640),
-    }
-}
-
-fn frame(body: &Document) -> Vec<u8> {
-    let body = bson::serialize_to_vec(body).unwrap();
-    let length = i32::try_from(16 + 4 + 1 + body.len()).unwrap();
-    let mut frame = Vec::new();
-    for part in [length, 1, 0, 2013, 0] {
-        frame.extend_from_slice(&part.to_le_bytes());
-    }
-    frame.push(0);
-    frame.extend_from_slice(&body);
-    frame
-}
-
-fn insert(collection: &str, documents: usize) -> Vec<u8> {
-    frame(&doc! {"insert": collection, "documents": vec![customer(); documents], "$db": "shop"})
-}
-
-/// The reply to a find that holds what the proxy stored for `insert`.
-fn reply(policy: &Policy, documents: usize) -> (Vec<u8>, ReplyPlan) {
-    let request = insert("customers", documents);
-    let mut scratch = Vec::new();
-    let message = Message::recognise(&request).unwrap();
-    let Decision::Forward { cleared, .. } = decide(&message, policy, &mut scratch) else {
-        panic!("refused");
-    };
-    let stored: Document = bson::deserialize_from_slice(&cleared.bytes()[21..]).unwrap();
-    let batch = stored.get_array("documents").unwrap().clone();
-    let reply = frame(
-        &doc! {"cursor": {"firstBatch": batch, "id": 0_i64, "ns": "shop.customers"}, "ok": 1.0},
-    );
-    let find = frame(&doc! {"find": "customers", "$db": "shop"});
-    let message = Message::recognise(&find).unwrap();
-    let mut scratch = Vec::new();
-    let Decision::Forward { plan, .. } = decide(&message, policy, &mut scratch) else {
-        panic!("refused");
-    };
-    (reply, plan)
-}
+use fixture::{SCHEMA, frame, insert, open_reply, policy, sealed_reply};
 
 fn seal_and_open(c: &mut Criterion) {
     let key = SealKey::derive(
@@ -187,10 +121,8 @@ fn requests_and_replies(c: &mut Criterion) {
                 });
             });
         }
-        let (reply, plan) = reply(&sealing, documents);
-        let plain = frame(
-            &doc! {"cursor": {"firstBatch": vec![customer(); documents], "id": 0_i64, "ns": "shop.orders"}, "ok": 1.0},
-        );
+        let (reply, plan) = sealed_reply(&sealing, &sealed);
+        let plain = open_reply(documents);
         let mut out = Vec::with_capacity(2 * reply.len());
         group.bench_function(BenchmarkId::new("out/open-5-fields", documents), |b| {
             b.iter(|| {
@@ -243,12 +175,117 @@ fn frames(c: &mut Criterion) {
     group.finish();
 }
 
+/// A write and a read of one document with five sealed fields, as other things grow.
+fn growth(c: &mut Criterion) {
+    use fixture::{policy_of_versions, schema_of_collections, schema_of_paths};
+    let mut group = c.benchmark_group("growth");
+    let mut one = |what: &str, size: usize, policy: &Policy, request: &[u8]| {
+        let mut scratch = Vec::with_capacity(4 * request.len());
+        group.throughput(Throughput::Bytes(request.len() as u64));
+        group.bench_function(BenchmarkId::new(format!("{what}/in"), size), |b| {
+            b.iter(|| {
+                let message = Message::recognise(black_box(request)).unwrap();
+                let decision = decide(&message, policy, &mut scratch);
+                assert!(matches!(decision, Decision::Forward { .. }));
+            });
+        });
+        let (reply, plan) = sealed_reply(policy, request);
+        let mut out = Vec::with_capacity(2 * reply.len());
+        group.bench_function(BenchmarkId::new(format!("{what}/out"), size), |b| {
+            b.iter(|| {
+                let mut reads = Reads::default();
+                reveal(black_box(&reply), &plan, policy, &mut reads, &mut out).unwrap()
+            });
+        });
+    };
+    let request = insert("customers", 1);
+    for paths in [5, 10, 100, 1000] {
+        one("paths", paths, &policy(&schema_of_paths(paths)), &request);
+    }
+    for collections in [1, 10, 100, 1000] {
+        let schema = schema_of_collections(collections);
+        one("collections", collections, &policy(&schema), &request);
+    }
+    for versions in [1, 10, 100] {
+        one(
+            "versions",
+            versions,
+            &policy_of_versions(SCHEMA, versions),
+            &request,
+        );
+    }
+    let sealing = policy(SCHEMA);
+    for documents in [1, 10, 100, 1000] {
+        one(
+            "documents",
+            documents,
+            &sealing,
+            &insert("customers", documents),
+        );
+    }
+    for fields in [10, 100, 1000] {
+        let document = fixture::customer_of_fields(fields);
+        one(
+            "fields",
+            fields,
+            &sealing,
+            &fixture::insert_of("customers", &document, 1),
+        );
+    }
+    group.finish();
+}
+
+/// A write of 1,000 documents and a reply of as many where nothing is sealed.
+fn untouched(c: &mut Criterion) {
+    let policy = policy(SCHEMA);
+    let (request, reply) = (insert("orders", 1000), open_reply(1000));
+    let mut group = c.benchmark_group("untouched-1000");
+    group.throughput(Throughput::Bytes(request.len() as u64));
+    let mut scratch = Vec::new();
+    group.bench_function("in", |b| {
+        b.iter(|| {
+            let message = Message::recognise(black_box(&request)).unwrap();
+            let decision = decide(&message, &policy, &mut scratch);
+            assert!(matches!(decision, Decision::Forward { .. }));
+        });
+    });
+    // Of the collection that is sealed, but without any of its sealed fields.
+    let bare = doc! {"_id": 1, "plan": "gold", "notes": "n".repeat(980)};
+    let bare = fixture::insert_of("customers", &bare, 1000);
+    group.throughput(Throughput::Bytes(bare.len() as u64));
+    group.bench_function("in-sealed-collection", |b| {
+        b.iter(|| {
+            let message = Message::recognise(black_box(&bare)).unwrap();
+            let decision = decide(&message, &policy, &mut scratch);
+            assert!(matches!(decision, Decision::Forward { .. }));
+        });
+    });
+    group.throughput(Throughput::Bytes(reply.len() as u64));
+    let mut out = Vec::new();
+    group.bench_function("out", |b| {
+        b.iter(|| {
+            let mut reads = Reads::default();
+            reveal(
+                black_box(&reply),
+                &ReplyPlan::Relay,
+                &policy,
+                &mut reads,
+                &mut out,
+            )
+            .unwrap()
+        });
+    });
+    group.finish();
+}
+
 criterion_group!(
     benches,
     seal_and_open,
     suites,
     tokens,
     requests_and_replies,
+    growth,
+    untouched,
     frames
 );
 criterion_main!(benches);

@@ -327,6 +327,9 @@ impl Policy {
         if let Some(collection) = self.exact.get(namespace) {
             return Some(Arc::clone(collection));
         }
+        if self.rules.len() == self.exact.len() {
+            return None;
+        }
         let rule = self.schema.rule(namespace)?;
         let mut matched = self.matched.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(collection) = matched.collections.get(namespace) {
@@ -398,15 +401,14 @@ impl Policy {
         let known = field
             .filter(|field| field.id == header.field)
             .or_else(|| self.field(header.field).map(|field| &**field));
-        let expanded =
-            known.and_then(|field| field.versions.iter().find(|(id, _)| *id == header.key));
-        if let Some(key) = expanded.and_then(|(_, key)| key.get()) {
+        let expanded = known.and_then(|field| field.derived(header.key));
+        if let Some(key) = expanded.and_then(|derived| derived.get()) {
             return Ok(key.open(payload, out)?);
         }
-        let derived = SealKey::derive(header.key, self.material(header.key)?, header.field);
+        let key = SealKey::derive(header.key, self.material(header.key)?, header.field);
         match expanded {
-            Some((_, key)) => Ok(key.get_or_init(|| derived).open(payload, out)?),
-            None => Ok(derived.open(payload, out)?),
+            Some(derived) => Ok(derived.get_or_init(|| Box::new(key)).open(payload, out)?),
+            None => Ok(key.open(payload, out)?),
         }
     }
 

@@ -36,9 +36,12 @@ pub struct Field {
     pub(super) hashing: Option<Arc<HashKey>>,
     pub(super) active: Arc<SealKey>,
     pub(super) tally: Arc<Tally>,
-    /// Every version of the key, derived when a value under it is first met.
-    pub(super) versions: Arc<[(KeyId, OnceLock<SealKey>)]>,
+    /// Every version of the key, sorted by its id.
+    pub(super) versions: Arc<[(KeyId, Derived)]>,
 }
+
+/// The key of a field under one version, derived when a value under it is first met.
+type Derived = OnceLock<Box<SealKey>>;
 
 impl Field {
     pub(super) fn compile(
@@ -81,6 +84,9 @@ impl Field {
         let hashing = hashing.transpose()?.map(Arc::new);
         let of_version = key.active().and_then(|version| version.suite);
         let suite = field.suite.or(of_version).unwrap_or_default();
+        let ids = key.versions.iter().map(|version| version.id);
+        let mut versions: Vec<_> = ids.map(|id| (id, Derived::new())).collect();
+        versions.sort_by_key(|(id, _)| *id);
         Ok(Self {
             path: field.path.clone(),
             types: field.types,
@@ -94,11 +100,7 @@ impl Field {
             hashing,
             active: Arc::new(SealKey::derive(active, material, id).sealing_with(suite)),
             tally: tallies.of(active, id, suite, namespace, &field.path),
-            versions: key
-                .versions
-                .iter()
-                .map(|version| (version.id, OnceLock::new()))
-                .collect(),
+            versions: versions.into(),
         })
     }
 
@@ -146,6 +148,15 @@ impl Field {
     pub fn seal(&self, kind: u8, value: &[u8], out: &mut Vec<u8>) {
         self.tally.count();
         self.active.seal(kind, value, out);
+    }
+
+    /// Where the key of a version is, or belongs, once it is derived.
+    pub(super) fn derived(&self, id: KeyId) -> Option<&Derived> {
+        let found = self
+            .versions
+            .binary_search_by_key(&id, |(id, _)| *id)
+            .ok()?;
+        self.versions.get(found).map(|(_, derived)| derived)
     }
 
     /// The version that [`Field::seal`] seals under.

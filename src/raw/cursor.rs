@@ -176,7 +176,7 @@ impl<'a> Elements<'a> {
         let (&kind, rest) = rest
             .split_first()
             .ok_or(Malformed("an element is cut off"))?;
-        let key_length = memchr::memchr(0, rest).ok_or(Malformed("a field name does not end"))?;
+        let key_length = name_length(rest).ok_or(Malformed("a field name does not end"))?;
         let key = std::str::from_utf8(&rest[..key_length])
             .map_err(|_| Malformed("a field name is not UTF-8"))?;
         let value_start = start + 1 + key_length + 1;
@@ -197,9 +197,25 @@ impl<'a> Elements<'a> {
     }
 }
 
+/// How far it is to the zero that ends a name. Most names are too short for a search by
+/// vectors to pay.
+fn name_length(rest: &[u8]) -> Option<usize> {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    if let Some(word) = rest.first_chunk::<8>() {
+        let word = u64::from_le_bytes(*word);
+        // The lowest bit that is set is that of the first byte of zero.
+        let zeros = word.wrapping_sub(ONES) & !word & (ONES << 7);
+        if zeros != 0 {
+            return Some(zeros.trailing_zeros() as usize / 8);
+        }
+    }
+    memchr::memchr(0, rest)
+}
+
 impl<'a> Iterator for Elements<'a> {
     type Item = Result<Element<'a>, Malformed>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         if self.at >= self.end {
             return None;

@@ -1,6 +1,5 @@
 //! Opening the sealed values of a reply, in one pass.
 
-use memchr::memmem;
 use zeroize::{Zeroize, Zeroizing};
 
 use super::{Reads, broken};
@@ -8,7 +7,7 @@ use crate::policy::{Collection, Field, Masking, Policy, Unopened};
 use crate::raw::{Doc, Element, Malformed, Splicer, kind};
 use crate::refusal::{Refusal, RefusalKind};
 use crate::schema::{NodeId, Step, Tree};
-use crate::seal::{Header, NEEDLE, SUBTYPE};
+use crate::seal::{Header, SUBTYPE, find_sealed};
 
 /// Deeper than MongoDB stores, so that its own wrapping still fits.
 const DEEPEST: usize = 256;
@@ -36,7 +35,7 @@ impl<'f, 'r> Opener<'f, 'r> {
             policy,
             reads,
             frame,
-            next: memmem::find(frame, &NEEDLE),
+            next: find_sealed(frame),
             opened: Zeroizing::default(),
         }
     }
@@ -59,7 +58,7 @@ impl<'f, 'r> Opener<'f, 'r> {
             self.next = self
                 .frame
                 .get(from..)
-                .and_then(|rest| memmem::find(rest, &NEEDLE))
+                .and_then(find_sealed)
                 .map(|found| from + found);
         }
         false

@@ -124,7 +124,7 @@ impl<'m> Command<'m> {
         policy: &Policy,
         name: &str,
     ) -> Option<std::sync::Arc<crate::policy::Collection>> {
-        policy.collection(&format!("{}.{name}", self.database))
+        policy.collection(&[self.database, ".", name].concat())
     }
 
     /// The field named `key`; an error if there are two.

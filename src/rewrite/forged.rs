@@ -4,12 +4,12 @@ use super::command::Command;
 use super::scope;
 use crate::raw::{Doc, Malformed, kind};
 use crate::refusal::{Refusal, RefusalKind};
-use crate::seal::{Header, NEEDLE, SUBTYPE};
+use crate::seal::{Header, SUBTYPE, find_sealed};
 use crate::wire::OpMsg;
 
 /// Clients seal nothing themselves: a Binary that reads as a sealed value is refused.
 pub(super) fn refuse_forged(message: &OpMsg<'_>, command: &Command<'_>) -> Result<(), Refusal> {
-    if memchr::memmem::find(message.frame, &NEEDLE).is_none() {
+    if find_sealed(message.frame).is_none() {
         return Ok(());
     }
     holds_sealed(command.name, command.body, 0)?;

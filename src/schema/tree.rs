@@ -19,6 +19,9 @@ pub struct Tree {
 #[derive(Debug, Clone, Default)]
 struct Node {
     children: Vec<(Box<str>, NodeId)>,
+    /// Where among the children a name is, from 1 on, at its [`spread`] or the next places
+    /// after it; 0 ends the search. At least half of it is 0.
+    places: Box<[u32]>,
     any: Option<NodeId>,
     leaf: Option<usize>,
     mixed: bool,
@@ -190,6 +193,7 @@ impl Tree {
         self.numbered = numbered;
         for node in &mut self.nodes {
             node.children.sort_by(|(a, _), (b, _)| a.cmp(b));
+            node.find_places();
         }
     }
 
@@ -215,14 +219,7 @@ impl Tree {
         if node.any.is_some() && below && is_position(name) {
             return Step::Ambiguous;
         }
-        let child = node
-            .children
-            .binary_search_by(|(known, _)| (**known).cmp(name))
-            .ok()
-            .and_then(|found| node.children.get(found))
-            .map(|(_, child)| *child)
-            .or(node.any);
-        match child {
+        match node.child(name).or(node.any) {
             Some(child) => self.at(child),
             None if below && is_position(name) => Step::Inner(at),
             None => Step::Open,
@@ -239,6 +236,52 @@ impl Tree {
             step => step,
         }
     }
+}
+
+impl Node {
+    fn find_places(&mut self) {
+        let mut places = match self.children.len() {
+            0 => Vec::new(),
+            some => vec![0; 2 * some.next_power_of_two()],
+        };
+        for ((name, _), number) in self.children.iter().zip(1..) {
+            let mut at = spread(name) & (places.len() - 1);
+            while places[at] != 0 {
+                at = (at + 1) & (places.len() - 1);
+            }
+            places[at] = number;
+        }
+        self.places = places.into();
+    }
+
+    fn child(&self, name: &str) -> Option<NodeId> {
+        let last = self.places.len().checked_sub(1)?;
+        let mut at = spread(name) & last;
+        loop {
+            let number = (*self.places.get(at)? as usize).checked_sub(1)?;
+            let (known, child) = self.children.get(number)?;
+            if **known == *name {
+                return Some(*child);
+            }
+            at = (at + 1) & last;
+        }
+    }
+}
+
+/// Spreads names over the places of a node. Whoever chooses the names that are looked up
+/// does not choose those that are there, so nothing is gained by names that fall together.
+fn spread(name: &str) -> usize {
+    const ODD: u64 = 0x9E37_79B9_7F4A_7C15;
+    let (words, rest) = name.as_bytes().as_chunks::<8>();
+    let mut sum = name.len() as u64;
+    for word in words {
+        sum = (sum.rotate_left(5) ^ u64::from_le_bytes(*word)).wrapping_mul(ODD);
+    }
+    let tail = rest
+        .iter()
+        .fold(0, |tail, byte| tail << 8 | u64::from(*byte));
+    sum = (sum.rotate_left(5) ^ tail).wrapping_mul(ODD);
+    (sum >> 32) as usize
 }
 
 /// Whether a path component is an array index or a positional operator.
@@ -271,6 +314,25 @@ mod tests {
         let payment = inner(tree.step(Tree::ROOT, "payment"));
         assert_eq!(tree.step(payment, "card"), Step::Sealed(1));
         assert_eq!(tree.step(payment, "exp"), Step::Open);
+    }
+
+    #[test]
+    fn every_name_of_many_is_found_and_no_other() {
+        let names: Vec<String> = (0..3_000).map(|n| format!("{:0>1$}", n, n % 23)).collect();
+        let names: std::collections::BTreeSet<&str> = names.iter().map(String::as_str).collect();
+        let tree = Tree::build(names.iter().copied()).unwrap();
+        for (leaf, name) in names.iter().enumerate() {
+            assert_eq!(tree.step(Tree::ROOT, name), Step::Sealed(leaf), "{name}");
+            for other in [
+                format!("{name}x"),
+                format!("x{name}"),
+                name.replace('1', "x"),
+            ] {
+                if !names.contains(&*other) {
+                    assert_eq!(tree.step(Tree::ROOT, &other), Step::Open, "{other}");
+                }
+            }
+        }
     }
 
     #[test]

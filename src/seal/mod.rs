@@ -10,9 +10,10 @@
 //! the plaintext is the BSON type byte and the BSON value.
 
 mod canonical;
+mod short;
 mod token;
 mod value;
 mod xaes;
 
 pub use token::{Domain, HashKey, Token, TokenKey, token_epoch, token_name};
-pub use value::{FieldId, Header, MAGIC, NEEDLE, OpenError, SUBTYPE, SealKey, TAG};
+pub use value::{FieldId, Header, MAGIC, NEEDLE, OpenError, SUBTYPE, SealKey, TAG, find_sealed};

@@ -1,12 +1,17 @@
 //! Sealed values: AES-256-GCM or XAES-256-GCM under a key of one version and one field.
 
 use std::fmt;
+use std::sync::LazyLock;
 
+use aes::Aes256Enc;
+use aes::cipher::consts::U12;
 use aes_gcm::aead::AeadInOut;
-use aes_gcm::{Aes256Gcm, KeyInit, Nonce, Tag};
-use rand::RngExt;
+use aes_gcm::{AesGcm, KeyInit, Nonce, Tag};
+use memchr::memmem::Finder;
+use rand::Rng;
 use sha2::{Digest, Sha256};
 
+use super::short::ShortGcm;
 use super::xaes::{self, Xaes256Gcm};
 use crate::keyring::{KeyId, Material, Suite};
 
@@ -16,6 +21,8 @@ pub const SUBTYPE: u8 = 0x8F;
 pub const MAGIC: [u8; 3] = [0xF5, 0xEA, 0x1D];
 /// What a message holds wherever it holds a sealed value: subtype, then magic.
 pub const NEEDLE: [u8; 4] = [SUBTYPE, MAGIC[0], MAGIC[1], MAGIC[2]];
+/// Made once: for messages of a few hundred bytes that takes as long as the search.
+static SEARCH: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(&NEEDLE));
 /// Bytes after the ciphertext.
 pub const TAG: usize = 16;
 
@@ -24,6 +31,11 @@ const NAMES: usize = 16;
 /// Which of them is the suite.
 const SUITE_AT: usize = 3;
 const NONCE: usize = 12;
+
+/// Where the first sealed value may begin in `bytes`, by its [`NEEDLE`].
+pub fn find_sealed(bytes: &[u8]) -> Option<usize> {
+    SEARCH.find(bytes)
+}
 
 /// Names a field in sealed values: the first 8 bytes of
 /// SHA-256(collection identity ‖ 0x00 ‖ field identity).
@@ -99,13 +111,18 @@ pub enum OpenError {
     Tampered,
 }
 
+/// AES-256-GCM, which needs the block cipher in one direction alone.
+type Gcm = AesGcm<Aes256Enc, U12>;
+
 /// The key of one field under one version, expanded for every suite.
 pub struct SealKey {
     id: KeyId,
     field: FieldId,
     /// What it seals with; it opens what was sealed with any.
     suite: Suite,
-    gcm: Aes256Gcm,
+    gcm: Gcm,
+    /// The same key, for what is short.
+    short: ShortGcm,
     xaes: Xaes256Gcm,
 }
 
@@ -120,11 +137,13 @@ impl SealKey {
     pub fn derive(id: KeyId, material: &Material, field: FieldId) -> Self {
         // No key is used with two algorithms.
         let key = |suite| material.derive(&[purpose(suite), &field.0]);
+        let gcm = key(Suite::Aes256Gcm);
         Self {
             id,
             field,
             suite: Suite::default(),
-            gcm: Aes256Gcm::new(key(Suite::Aes256Gcm).expose().into()),
+            gcm: Gcm::new(gcm.expose().into()),
+            short: ShortGcm::new(gcm.expose()),
             xaes: Xaes256Gcm::new(key(Suite::Xaes256Gcm).expose()),
         }
     }
@@ -158,25 +177,40 @@ impl SealKey {
     pub fn seal(&self, kind: u8, value: &[u8], out: &mut Vec<u8>) {
         out.reserve(self.sealed_length(value.len()));
         let start = out.len();
-        out.extend_from_slice(&MAGIC);
-        out.push(self.suite.byte());
-        out.extend_from_slice(&self.id.0.to_be_bytes());
-        out.extend_from_slice(&self.field.0);
         let tag = match self.suite {
             Suite::Aes256Gcm => {
-                let nonce: [u8; NONCE] = rand::rng().random();
-                let (header, text) = append(&nonce, kind, value, start, out);
-                self.gcm
-                    .encrypt_inout_detached(&Nonce::from(nonce), header, text.into())
-                    .expect("a message is far below the 64 GiB that GCM can take")
+                let (nonce, header, text) =
+                    append::<NONCE, { NAMES + NONCE + 1 }>(&self.names(), kind, value, start, out);
+                match self.short.seal(nonce, header, text) {
+                    Some(tag) => tag,
+                    None => self
+                        .gcm
+                        .encrypt_inout_detached(&Nonce::from(nonce), header, text.into())
+                        .expect("a message is far below the 64 GiB that GCM can take"),
+                }
             }
             Suite::Xaes256Gcm => {
-                let nonce: [u8; xaes::NONCE] = rand::rng().random();
-                let (header, text) = append(&nonce, kind, value, start, out);
+                let (nonce, header, text) = append::<{ xaes::NONCE }, { NAMES + xaes::NONCE + 1 }>(
+                    &self.names(),
+                    kind,
+                    value,
+                    start,
+                    out,
+                );
                 self.xaes.seal(&nonce, header, text)
             }
         };
         out.extend_from_slice(&tag);
+    }
+
+    /// What the header says before the nonce.
+    fn names(&self) -> [u8; NAMES] {
+        let mut names = [0; NAMES];
+        names[..SUITE_AT].copy_from_slice(&MAGIC);
+        names[SUITE_AT] = self.suite.byte();
+        names[SUITE_AT + 1..8].copy_from_slice(&self.id.0.to_be_bytes());
+        names[8..].copy_from_slice(&self.field.0);
+        names
     }
 
     /// Opens `payload`, of whichever suite: appends the type byte and the BSON value to `out`.
@@ -188,9 +222,14 @@ impl SealKey {
         let opened = match Suite::of_byte(byte).ok_or(OpenError::UnknownSuite(byte))? {
             Suite::Aes256Gcm => {
                 let (header, nonce, tag, text) = parts::<NONCE>(payload, out)?;
-                let nonce = Nonce::from(*nonce);
-                self.gcm
-                    .decrypt_inout_detached(&nonce, header, text.into(), &tag)
+                match self.short.open(*nonce, header, text, &tag) {
+                    Some(opened) => opened,
+                    None => {
+                        let nonce = Nonce::from(*nonce);
+                        self.gcm
+                            .decrypt_inout_detached(&nonce, header, text.into(), &tag)
+                    }
+                }
             }
             Suite::Xaes256Gcm => {
                 let (header, nonce, tag, text) = parts::<{ xaes::NONCE }>(payload, out)?;
@@ -212,20 +251,25 @@ fn purpose(suite: Suite) -> &'static [u8] {
     }
 }
 
-/// Ends the header, which begins at `start`, with the nonce, and puts the plaintext behind it.
-fn append<'o>(
-    nonce: &[u8],
+/// Appends the header, which is the names and a fresh random nonce, and the plaintext behind
+/// it. `HEAD` is one byte more than both are long: the type goes with them.
+fn append<'o, const NONCE: usize, const HEAD: usize>(
+    names: &[u8; NAMES],
     kind: u8,
     value: &[u8],
     start: usize,
     out: &'o mut Vec<u8>,
-) -> (&'o [u8], &'o mut [u8]) {
-    out.extend_from_slice(nonce);
-    let text = out.len();
-    out.push(kind);
+) -> ([u8; NONCE], &'o [u8], &'o mut [u8]) {
+    let mut nonce = [0; NONCE];
+    // Not one `random` byte after the other, each of which takes four bytes of the generator's.
+    rand::rng().fill_bytes(&mut nonce);
+    let mut head = [kind; HEAD];
+    head[..NAMES].copy_from_slice(names);
+    head[NAMES..HEAD - 1].copy_from_slice(&nonce);
+    out.extend_from_slice(&head);
     out.extend_from_slice(value);
-    let (before, text) = out.split_at_mut(text);
-    (&before[start..], text)
+    let (header, text) = out[start..].split_at_mut(HEAD - 1);
+    (nonce, header, text)
 }
 
 /// Header, nonce and tag of a payload, and its ciphertext as it was put at the end of `out`.
@@ -321,7 +365,7 @@ mod tests {
         let (text, tag) = rest.split_last_chunk::<TAG>().unwrap();
         let mut text = text.to_vec();
         let nonce = Nonce::from(*header.last_chunk::<12>().unwrap());
-        Aes256Gcm::new(derived(b"fieldseal/v1/seal").expose().into())
+        Gcm::new(derived(b"fieldseal/v1/seal").expose().into())
             .decrypt_inout_detached(&nonce, header, text.as_mut_slice().into(), &Tag::from(*tag))
             .unwrap();
         assert_eq!(text, [0x10, 1, 2, 3, 4]);
