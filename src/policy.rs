@@ -90,6 +90,26 @@ pub struct Collection {
     /// of documents that a pipeline or a view made.
     pub derived: bool,
     fields: Vec<Arc<Field>>,
+    traits: Traits,
+}
+
+/// What is asked of all fields of a collection for each command, found once.
+#[derive(Debug, Clone, Copy)]
+struct Traits {
+    masked: bool,
+    read_only: bool,
+    renames_indexes: bool,
+}
+
+impl Traits {
+    fn of(fields: &[Arc<Field>]) -> Self {
+        let mut equalities = fields.iter().filter_map(|field| field.equality.as_ref());
+        Self {
+            masked: fields.iter().any(|field| field.is_masked()),
+            read_only: fields.iter().any(|field| field.access.read_only),
+            renames_indexes: equalities.any(Equality::renames_indexes),
+        }
+    }
 }
 
 /// Notes the fields of a collection, and that those of one id are open to the same roles.
@@ -127,12 +147,13 @@ impl Collection {
             .map(|field| {
                 Field::compile(rule, field, namespace, keyring, access, tallies).map(Arc::new)
             })
-            .collect::<Result<_, _>>()?;
+            .collect::<Result<Vec<_>, _>>()?;
         Ok(Self {
             namespace: namespace.to_owned(),
             on_plaintext: rule.on_plaintext,
             tree: rule.tree.clone(),
             derived: false,
+            traits: Traits::of(&fields),
             fields,
         })
     }
@@ -152,6 +173,7 @@ impl Collection {
             on_plaintext,
             tree,
             derived: true,
+            traits: Traits::of(&fields),
             fields,
         }
     }

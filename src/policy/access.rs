@@ -91,12 +91,12 @@ impl Field {
 impl Collection {
     /// Whether any field may not be read by who the policy is for.
     pub fn has_masked(&self) -> bool {
-        self.fields.iter().any(|field| field.is_masked())
+        self.traits.masked
     }
 
     /// Whether any field may not be written by who the policy is for.
     pub fn has_read_only(&self) -> bool {
-        self.fields.iter().any(|field| field.access.read_only)
+        self.traits.read_only
     }
 
     /// The same as who has these roles may see it.
@@ -110,12 +110,14 @@ impl Collection {
                 ..Field::clone(field)
             })
         });
+        let fields: Vec<_> = fields.collect();
         Arc::new(Self {
             namespace: self.namespace.clone(),
             on_plaintext: self.on_plaintext,
             tree: self.tree.clone(),
             derived: self.derived,
-            fields: fields.collect(),
+            traits: super::Traits::of(&fields),
+            fields,
         })
     }
 }

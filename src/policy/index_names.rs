@@ -89,11 +89,7 @@ impl Collection {
     /// Whether an index may be stored under another name than the user's, or beside
     /// one of another epoch.
     pub fn renames_indexes(&self) -> bool {
-        let mut equalities = self
-            .fields
-            .iter()
-            .filter_map(|field| field.equality.as_ref());
-        equalities.any(super::Equality::renames_indexes)
+        self.traits.renames_indexes
     }
 
     /// Whether any of its fields has tokens.

@@ -14,6 +14,8 @@ pub struct Tree {
     nodes: Vec<Node>,
     /// Whether numbers stay where they are at the top level as well.
     numbered: bool,
+    /// Whether any node is a mixed place.
+    mixed: bool,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -65,6 +67,7 @@ impl Default for Tree {
         Self {
             nodes: vec![Node::default()],
             numbered: false,
+            mixed: false,
         }
     }
 }
@@ -185,12 +188,14 @@ impl Tree {
         let node = &mut self.nodes[at.0 as usize];
         node.leaf = leaf;
         node.mixed = leaf.is_none();
+        self.mixed |= leaf.is_none();
     }
 
     /// Ends the making of a tree by hand. `numbered` says that its top level is no
     /// collection's, but was below one, where numbers are not names.
     pub fn finish(&mut self, numbered: bool) {
         self.numbered = numbered;
+        self.mixed = self.nodes.iter().any(|node| node.mixed);
         for node in &mut self.nodes {
             node.children.sort_by(|(a, _), (b, _)| a.cmp(b));
             node.find_places();
@@ -204,7 +209,7 @@ impl Tree {
 
     /// Whether there is a place where sealed values of several fields may stand.
     pub fn has_mixed(&self) -> bool {
-        self.nodes.iter().any(|node| node.mixed)
+        self.mixed
     }
 
     /// Whether nothing is sealed.
