@@ -1,13 +1,14 @@
 //! Frames from a byte stream, into buffers that are used again.
 
 use std::cell::RefCell;
-use std::future::poll_fn;
+use std::future::{Future as _, poll_fn};
 use std::io;
-use std::pin::Pin;
+use std::pin::pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt as _, ReadBuf};
+use bytes::BufMut as _;
+use tokio::io::AsyncReadExt as _;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::handshake::is_client_hello;
@@ -25,10 +26,14 @@ const CHUNK: usize = 64 * 1024;
 /// So few bytes are copied rather than read apart.
 const FEW: usize = 4 * 1024;
 
+/// So many bytes are not copied, but leave with the memory that they have arrived in.
+const MANY: usize = 16 * 1024;
+
 thread_local! {
     /// Where the bytes of a thread's connections arrive, one after the other. Thus a connection
     /// that waits has no memory for what may come, and a message that comes whole takes one call.
-    static ARRIVALS: RefCell<Box<[u8]>> = RefCell::new(vec![0; CHUNK].into());
+    /// Empty between them.
+    static ARRIVALS: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
 /// A peer that is slower than this is cut off, in bytes a second.
@@ -255,11 +260,8 @@ impl FrameReader {
         } else {
             // The rest of a long message goes where it belongs.
             self.buffer.reserve(missing);
-            let missing = u64::try_from(missing).unwrap_or(u64::MAX);
-            (&mut self.stream)
-                .take(missing)
-                .read_buf(&mut self.buffer)
-                .await
+            let mut into = (&mut self.buffer).limit(missing);
+            self.stream.read_buf(&mut into).await
         };
         match read {
             // TLS that ended without its own end. Between frames nothing is lost, and within one
@@ -272,15 +274,22 @@ impl FrameReader {
     /// Reads at most `most` bytes by way of the thread's own memory.
     fn poll_arrivals(&mut self, context: &mut Context<'_>, most: usize) -> Poll<io::Result<usize>> {
         ARRIVALS.with_borrow_mut(|arrivals| {
-            let most = most.min(arrivals.len());
-            let mut arrived = ReadBuf::new(&mut arrivals[..most]);
-            ready!(Pin::new(&mut self.stream).poll_read(context, &mut arrived))?;
-            let arrived = arrived.filled();
+            arrivals.clear();
+            arrivals.reserve(CHUNK);
+            let mut into = arrivals.limit(most.min(CHUNK));
+            let read = ready!(pin!(self.stream.read_buf(&mut into)).poll(context))?;
+            if self.buffer.is_empty() && read > MANY {
+                // What is here is the most of a message, so it stays where it is.
+                pool::give(&mut self.buffer, self.keep);
+                self.buffer = std::mem::replace(arrivals, pool::take());
+                return Poll::Ready(Ok(read));
+            }
             if self.buffer.capacity() == 0 {
                 self.buffer = pool::take();
             }
-            self.buffer.extend_from_slice(arrived);
-            Poll::Ready(Ok(arrived.len()))
+            self.buffer.extend_from_slice(arrivals);
+            arrivals.clear();
+            Poll::Ready(Ok(read))
         })
     }
 

@@ -1,5 +1,7 @@
 //! A bounded cursor over BSON. Offsets are absolute in the buffer it was made on.
 
+use bstr::ByteSlice as _;
+
 /// BSON that does not hold together, or is nested deeper than MongoDB allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("malformed BSON: {0}")]
@@ -177,7 +179,9 @@ impl<'a> Elements<'a> {
             .split_first()
             .ok_or(Malformed("an element is cut off"))?;
         let key_length = name_length(rest).ok_or(Malformed("a field name does not end"))?;
-        let key = std::str::from_utf8(&rest[..key_length])
+        // Sooner done for short names than `str::from_utf8`.
+        let key = rest[..key_length]
+            .to_str()
             .map_err(|_| Malformed("a field name is not UTF-8"))?;
         let value_start = start + 1 + key_length + 1;
         let length = value_length(self.buffer, kind, value_start, self.end)?;
