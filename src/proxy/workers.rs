@@ -87,9 +87,7 @@ impl Workers {
         let count = count
             .or_else(|| std::thread::available_parallelism().ok())
             .map_or(1, NonZeroUsize::get);
-        let each = (0..count)
-            .map(Worker::start)
-            .collect::<io::Result<_>>()?;
+        let each = (0..count).map(Worker::start).collect::<io::Result<_>>()?;
         let aside = Builder::new_multi_thread()
             .worker_threads(count)
             .thread_name("aside")

@@ -121,16 +121,14 @@ impl Session {
                 Revealed::Unchanged
             }
             (_, Reply::Legacy(_)) => return Err(Ended::Answer),
-            (plan, Reply::Msg(_)) => {
-                match self.reveal(plan, &policy, &mut reads).await? {
-                    Ok(revealed) => revealed,
-                    Err(refusal) if more || streaming => return Err(Ended::Stream(refusal)),
-                    Err(refusal) => {
-                        self.close_cursor().await?;
-                        return self.refuse(asked, &refusal).await.map(|()| false);
-                    }
+            (plan, Reply::Msg(_)) => match self.reveal(plan, &policy, &mut reads).await? {
+                Ok(revealed) => revealed,
+                Err(refusal) if more || streaming => return Err(Ended::Stream(refusal)),
+                Err(refusal) => {
+                    self.close_cursor().await?;
+                    return self.refuse(asked, &refusal).await.map(|()| false);
                 }
-            }
+            },
         };
         self.journal.answered(&self.buffers.reply);
         let written = self
@@ -196,8 +194,7 @@ impl Session {
         let (plan, policy) = (plan.clone(), Arc::clone(policy));
         let opening = async move {
             let mut reads = Reads::default();
-            let revealed =
-                shared.reveal(&principal, &frame, &plan, &policy, &mut reads, &mut out);
+            let revealed = shared.reveal(&principal, &frame, &plan, &policy, &mut reads, &mut out);
             (frame, out, reads, revealed)
         };
         let opened = self.aside.run(opening).await.ok_or(Ended::Stopping)?;
