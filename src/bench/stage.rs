@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bson::{Document, doc};
@@ -289,8 +290,13 @@ async fn drop_database(target: &Target, database: &str) -> Result<(), BenchError
 
 async fn connect(setting: &str, target: &Target, count: usize) -> Result<Load, BenchError> {
     let load = Load::connect(target, count).await;
-    load.map_err(|error| BenchError::Connect {
+    let mut load = load.map_err(|error| BenchError::Connect {
         setting: setting.to_owned(),
         error,
-    })
+    })?;
+    // A proxy cuts off who says nothing at first, and the turn of a connection may come late.
+    let hello: Arc<[Vec<u8>]> = [request(&doc! {"hello": 1, "$db": "admin"})].into();
+    let greeted = load.run(&hello, Duration::ZERO).await;
+    greeted.map_err(BenchError::load(setting))?;
+    Ok(load)
 }

@@ -12,7 +12,7 @@ use super::journal;
 use super::session::Session;
 use super::stream::{Listener, Socket, Stream};
 use super::upstream::Upstream;
-use super::workers::Workers;
+use super::workers::{Aside, Workers};
 use super::{Shared, stopped};
 use crate::config::Address;
 
@@ -103,9 +103,10 @@ impl Accept {
             }
         };
         let (worker, desk) = self.workers.least_busy();
+        let aside = self.workers.aside();
         let session = async move {
             match client.attach() {
-                Ok(client) => connection(client, &upstream, shared, route, stop).await,
+                Ok(client) => connection(client, &upstream, shared, route, aside, stop).await,
                 Err(error) => tracing::warn!(%error, "a connection cannot be watched"),
             }
             drop((place, desk));
@@ -119,6 +120,7 @@ async fn connection(
     upstream: &Address,
     shared: Arc<Shared>,
     route: usize,
+    aside: Aside,
     mut stop: watch::Receiver<bool>,
 ) {
     let name = client.peer();
@@ -152,6 +154,7 @@ async fn connection(
         }
     };
     Session::new(client, connected, shared, route, stop)
+        .aside(aside)
         .run()
         .await;
 }

@@ -346,8 +346,6 @@ impl Journal {
     }
 }
 
-/// The collection that a command is on. Of commands that are not known, and of those that name
-/// no collection, nothing is repeated.
 /// Appends a name, of which no more than so many characters are kept: one that is too long for
 /// MongoDB stays so.
 fn push(to: &mut String, name: &str, most: usize) {
@@ -358,6 +356,8 @@ fn push(to: &mut String, name: &str, most: usize) {
     }
 }
 
+/// The collection that a command is on. Of commands that are not known, and of those that name
+/// no collection, nothing is repeated.
 fn collection_of<'m>(body: Doc<'m>) -> Result<Option<&'m str>, Malformed> {
     let Some(first) = body.first()? else {
         return Ok(None);

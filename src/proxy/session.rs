@@ -19,6 +19,7 @@ use super::login::{Admitted, Login, Step};
 use super::pool;
 use super::stream::Stream;
 use super::upstream::Upstream;
+use super::workers::{Aside, LONG};
 use super::{Shared, indexes, stopped, views};
 use crate::access::Principal;
 use crate::config::Limits;
@@ -58,6 +59,10 @@ pub(super) struct Session {
     held: Held,
     /// Views that only this client was told of.
     views: Views,
+    /// Where long messages are worked on.
+    aside: Aside,
+    /// Whether the request in its buffer is a long one.
+    long: bool,
 }
 
 /// Memory of the message under way; between messages there is none.
@@ -148,7 +153,15 @@ impl Session {
             keep,
             held: Held::default(),
             views: Views::default(),
+            aside: Aside::default(),
+            long: false,
         }
+    }
+
+    /// Lets what takes long be done there.
+    pub(super) fn aside(mut self, aside: Aside) -> Self {
+        self.aside = aside;
+        self
     }
 
     /// Serves the client until one side is through.
@@ -159,24 +172,59 @@ impl Session {
         }
         let ended = match self.journal.connected(&self.principal).await {
             Err(ended) => ended,
-            Ok(()) => match self.serve().await {
-                Err(ended) => ended,
-                Ok(never) => match never {},
-            },
+            Ok(()) => {
+                let served = self.serve().await;
+                let Some((session, ended)) = served else {
+                    return Ended::Stopping;
+                };
+                self = session;
+                ended
+            }
         };
         self.link.part().await;
         self.journal.disconnected(&self.principal, &ended).await;
         ended
     }
 
-    async fn serve(&mut self) -> Result<std::convert::Infallible, Ended> {
+    /// One request after the other, and why there are no more. None if the proxy ends meanwhile.
+    async fn serve(mut self) -> Option<(Self, Ended)> {
         let first = timeout(self.limits.handshake_timeout, self.request(None)).await;
-        let mut header = first.map_err(|_| Ended::Handshake)??;
+        let mut header = match first {
+            Ok(Ok(header)) => header,
+            Ok(Err(ended)) => return Some((self, ended)),
+            Err(_) => return Some((self, Ended::Handshake)),
+        };
         loop {
+            match self.short_ones(header).await {
+                Ok(long) => header = long,
+                Err(ended) => return Some((self, ended)),
+            }
+            let aside = self.aside.clone();
+            let operation = Box::pin(async move {
+                let done = self.operation(header).await;
+                self.give_back();
+                (self, done)
+            });
+            let done;
+            (self, done) = aside.run(operation).await?;
+            if let Err(ended) = done {
+                return Some((self, ended));
+            }
+            header = match self.request(self.limits.idle_timeout).await {
+                Ok(header) => header,
+                Err(ended) => return Some((self, ended)),
+            };
+        }
+    }
+
+    /// Serves requests up to one that is long, and leaves that in its buffer.
+    async fn short_ones(&mut self, mut header: Header) -> Result<Header, Ended> {
+        while !self.long {
             self.operation(header).await?;
             self.give_back();
             header = self.request(self.limits.idle_timeout).await?;
         }
+        Ok(header)
     }
 
     /// Gives back the memory of the message in the buffers, which is not needed any more, and its room.
@@ -205,7 +253,7 @@ impl Session {
             ..
         } = &mut self.link;
         let (gate, held, frame) = (self.guest.gate(), &mut self.held, &mut self.buffers.request);
-        let address = self.principal.address;
+        let (address, long) = (self.principal.address, &mut self.long);
         // Who sends one request after the other is stopped between them all the same.
         if self.stop.has_changed().unwrap_or(true) {
             return Err(Ended::Stopping);
@@ -214,6 +262,7 @@ impl Session {
             let Some(announced) = requests.announced(idle).await? else {
                 return Ok(None);
             };
+            *long = announced.length.max(announced.inflated) >= LONG;
             *held = gate.room(address, announced, copies).await;
             requests.next(frame).await
         };

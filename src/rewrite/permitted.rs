@@ -434,7 +434,10 @@ mod tests {
             assert!(essential(&doc! {name: 1, "$db": "admin"}), "{name}");
         }
         for name in ["find", "getMore", "insert", "serverStatus"] {
-            assert!(!essential(&doc! {name: 1, "hello": 1, "$db": "admin"}), "{name}");
+            assert!(
+                !essential(&doc! {name: 1, "hello": 1, "$db": "admin"}),
+                "{name}"
+            );
         }
     }
 

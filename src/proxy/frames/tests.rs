@@ -226,3 +226,52 @@ async fn waiting_for_a_peer_that_says_nothing_takes_little_memory() {
     }
     assert_eq!(reader.buffer.capacity(), 0);
 }
+
+/// A frame of `length` bytes, each of which tells of whom and where it is.
+fn patterned(length: usize, of: u8) -> Vec<u8> {
+    let mut frame = Vec::new();
+    Header::append(1, 0, opcode::MSG, &mut frame);
+    frame.extend((frame.len()..length).map(|at| of ^ u8::try_from(at % 251).unwrap()));
+    let announced = i32::try_from(length).unwrap();
+    frame[..4].copy_from_slice(&announced.to_le_bytes());
+    frame
+}
+
+#[tokio::test]
+async fn frames_of_two_connections_of_a_thread_hold_their_own_bytes_in_pieces_of_any_size() {
+    let borders = [CHUNK - FEW, CHUNK, CHUNK + FEW, 2 * CHUNK, 2 * CHUNK + FEW];
+    let mut lengths = vec![HEADER, HEADER + 1, FEW, 300_000];
+    lengths.extend(
+        borders
+            .iter()
+            .flat_map(|border| [border - 1, *border, border + 1]),
+    );
+    for piece in [977, FEW + 1, CHUNK - 1, CHUNK + 1, 5 * CHUNK] {
+        let connection = |of: u8| {
+            let (mut near, mut reader) = pipe(1 << 20);
+            let frames: Vec<_> = lengths
+                .iter()
+                .map(|length| patterned(*length, of))
+                .collect();
+            let sent = frames.concat();
+            let writing = async move {
+                for piece in sent.chunks(piece) {
+                    near.write_all(piece).await.unwrap();
+                    tokio::task::yield_now().await;
+                }
+            };
+            let reading = async move {
+                let mut frame = Vec::new();
+                for expected in frames {
+                    reader.announced(None).await.unwrap();
+                    reader.next(&mut frame).await.unwrap();
+                    assert!(frame == expected, "{} in pieces of {piece}", expected.len());
+                    pool::give(&mut frame, pool::LARGEST);
+                }
+                assert!(reader.next(&mut frame).await.unwrap().is_none());
+            };
+            async { tokio::join!(writing, reading) }
+        };
+        tokio::join!(connection(0), connection(0x80));
+    }
+}

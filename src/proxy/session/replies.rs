@@ -1,11 +1,14 @@
 //! MongoDB's replies to a request, on their way to its client.
 
+use std::sync::Arc;
+
 use super::{Asked, Buffers, OWN_REQUEST, Session, Treatment};
 use crate::policy::Policy;
 use crate::proxy::hello::Rewriting;
 use crate::proxy::link::Ended;
 use crate::proxy::login::Change;
 use crate::proxy::stopped;
+use crate::proxy::workers::LONG;
 use crate::refusal::{Refusal, RefusalKind};
 use crate::reveal::{Reads, ReplyPlan, Revealed};
 use crate::rewrite;
@@ -118,21 +121,16 @@ impl Session {
                 Revealed::Unchanged
             }
             (_, Reply::Legacy(_)) => return Err(Ended::Answer),
-            (plan, Reply::Msg(_)) => {
-                match self
-                    .shared
-                    .reveal(&self.principal, frame, plan, &policy, &mut reads, built)
-                {
-                    Ok(revealed) => revealed,
-                    Err(refusal) if more || streaming => return Err(Ended::Stream(refusal)),
-                    Err(refusal) => {
-                        self.close_cursor().await?;
-                        return self.refuse(asked, &refusal).await.map(|()| false);
-                    }
+            (plan, Reply::Msg(_)) => match self.reveal(plan, &policy, &mut reads).await? {
+                Ok(revealed) => revealed,
+                Err(refusal) if more || streaming => return Err(Ended::Stream(refusal)),
+                Err(refusal) => {
+                    self.close_cursor().await?;
+                    return self.refuse(asked, &refusal).await.map(|()| false);
                 }
-            }
+            },
         };
-        self.journal.answered(frame);
+        self.journal.answered(&self.buffers.reply);
         let written = self
             .journal
             .reads(&self.principal, &policy, &treatment.plan, &reads)
@@ -150,16 +148,59 @@ impl Session {
             &treatment.plan,
             &policy,
             treatment.cursor,
-            frame,
+            &self.buffers.reply,
         );
+        let Buffers {
+            reply,
+            built,
+            other,
+            ..
+        } = &mut self.buffers;
         let bytes = match revealed {
-            Revealed::Unchanged => &self.buffers.reply,
-            Revealed::Rewritten => &self.buffers.built,
+            Revealed::Unchanged => reply,
+            Revealed::Rewritten => built,
         };
-        self.link
-            .answer(bytes, asked.compressor, &mut self.buffers.other)
-            .await?;
+        match asked.compressor.filter(|_| bytes.len() >= LONG) {
+            Some(compressor) => {
+                let (frame, mut packed) = (std::mem::take(bytes), std::mem::take(other));
+                let packing = async move {
+                    let packed_up = compressor.compress(&frame, &mut packed);
+                    packed_up.map(|()| packed)
+                };
+                let packed = (self.aside.run(packing).await).ok_or(Ended::Stopping)?;
+                *other = packed.map_err(upstream)?;
+                self.link.answer(other, None, &mut Vec::new()).await?;
+            }
+            None => self.link.answer(bytes, asked.compressor, other).await?,
+        }
         Ok(more)
+    }
+
+    /// Opens what is sealed in the reply that is in its buffer.
+    async fn reveal(
+        &mut self,
+        plan: &ReplyPlan,
+        policy: &Arc<Policy>,
+        reads: &mut Reads,
+    ) -> Result<Result<Revealed, Refusal>, Ended> {
+        let Buffers { reply, built, .. } = &mut self.buffers;
+        if reply.len() < LONG || matches!(plan, ReplyPlan::Pass) {
+            let principal = &self.principal;
+            let shared = &self.shared;
+            return Ok(shared.reveal(principal, reply, plan, policy, reads, built));
+        }
+        let (frame, mut out) = (std::mem::take(reply), std::mem::take(built));
+        let (shared, principal) = (Arc::clone(&self.shared), self.principal.clone());
+        let (plan, policy) = (plan.clone(), Arc::clone(policy));
+        let opening = async move {
+            let mut reads = Reads::default();
+            let revealed = shared.reveal(&principal, &frame, &plan, &policy, &mut reads, &mut out);
+            (frame, out, reads, revealed)
+        };
+        let opened = self.aside.run(opening).await.ok_or(Ended::Stopping)?;
+        let revealed;
+        (*reply, *built, *reads, revealed) = opened;
+        Ok(revealed)
     }
 
     /// Closes the cursor of the reply that is in its buffer, which its client never hears of.
