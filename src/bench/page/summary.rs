@@ -229,25 +229,32 @@ fn fields(markup: &mut Markup, report: &Report) {
     let equality: Vec<&Field> = (report.fields.iter())
         .filter(|field| field.queries.iter().any(|query| query == "equality"))
         .collect();
-    if !equality.is_empty() {
-        markup.within("p", &[], |markup| {
-            markup.leaf("b", &[], "What is still seen.");
-            let count = equality.len();
-            let (verb, total) = (if count == 1 { "has" } else { "have" }, report.fields.len());
-            markup.text(format_args!(" {count} of {} {verb} equality: ", counted(total, "field")));
-            for (number, field) in equality.iter().take(NAMED).enumerate() {
-                markup.text(if number == 0 { "" } else { ", " });
-                markup.name(&field.path);
-            }
-            if count > NAMED {
-                markup.text(format_args!(" and {} more", count - NAMED));
-            }
-            markup.text(
-                ". The server sees which of their values are equal, and how often each occurs. Where values are few, that can be \
-                 enough to name them.",
-            );
-        });
+    if report.fields.is_empty() {
+        return;
     }
+    markup.within("p", &[], |markup| {
+        markup.leaf("b", &[], "What is still seen.");
+        markup.text(
+            " Of every sealed field the server sees where it is there, how long its values are, and when it is written.",
+        );
+        let count = equality.len();
+        if count == 0 {
+            return;
+        }
+        let (verb, total) = (if count == 1 { "has" } else { "have" }, report.fields.len());
+        markup.text(format_args!(" {count} of {} {verb} equality: ", counted(total, "field")));
+        for (number, field) in equality.iter().take(NAMED).enumerate() {
+            markup.text(if number == 0 { "" } else { ", " });
+            markup.name(&field.path);
+        }
+        if count > NAMED {
+            markup.text(format_args!(" and {} more", count - NAMED));
+        }
+        markup.text(
+            ". There it also sees which values are equal, and how often each occurs. Where values are few, that can be \
+             enough to name them.",
+        );
+    });
 }
 
 /// So many fields are named in a sentence.

@@ -291,3 +291,17 @@ fn the_summary_says_where_no_difference_was_seen() {
     let clear = told(spread(0.8, 0.9, 0.95), spread(1.0, 2.0, 3.0));
     assert!(!clear.contains("no difference seen"));
 }
+
+#[test]
+fn the_summary_says_what_is_seen_of_every_field_and_what_of_those_with_equality() {
+    const ALL: &str = "Of every sealed field the server sees";
+    let mut report = report(2);
+    for field in &mut report.fields {
+        field.queries.clear();
+    }
+    let without = page(&report);
+    assert!(without.contains(ALL) && !without.contains("which values are equal, and"));
+    report.fields[0].queries.push("equality".to_owned());
+    let with = page(&report);
+    assert!(with.contains(ALL) && with.contains(" 1 of 2 fields has equality: "));
+}
