@@ -17,7 +17,7 @@ use crate::seal::{MAGIC, SUBTYPE};
 
 pub use disguise::Disguise;
 pub use made_up::made_up;
-pub use paths::{values_at, with_names};
+pub use paths::{leads_to, values_at, with_names};
 
 /// How many documents there are at most.
 pub const MOST: usize = 1000;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bson::{Bson, Document, doc};
 
-use super::documents::{Disguise, Documents, values_at};
+use super::documents::{Disguise, Documents, leads_to, values_at};
 use super::fault::BenchError;
 use super::load::request;
 use super::report::Source;
@@ -28,6 +28,8 @@ const MOST_STORED: usize = 1000;
 /// Where documents are sealed on trial.
 const DATABASE: &str = "trial";
 const COLLECTION: &str = "trial";
+/// What a refusal of it begins with.
+const TRIED: &str = "insert on trial.trial: ";
 /// Where the body of a command begins: behind the flags and the kind of the first section.
 const BODY: usize = HEADER + 5;
 
@@ -144,7 +146,8 @@ fn sealed_form(policy: &Policy, document: &Document) -> Result<Document, String>
     let told = |refusal: &Refusal| {
         let message = refusal.message.as_str();
         let message = message.strip_prefix("fieldseal: ").unwrap_or(message);
-        message.to_owned()
+        // Of the trial nobody knows.
+        message.strip_prefix(TRIED).unwrap_or(message).to_owned()
     };
     let message = Message::recognise(&frame).map_err(|error| error.to_string())?;
     let mut scratch = Vec::new();
@@ -198,8 +201,12 @@ fn asked(fields: &[FieldRule], documents: &[Document]) -> Option<Asked> {
     fields.find_map(|(field, rule)| {
         let found: Vec<(String, Bson)> = documents
             .iter()
-            .flat_map(|document| values_at(document, &rule.path))
-            .filter_map(|(path, value)| Some((path, scalar(value)?.clone())))
+            .flat_map(|document| {
+                let values = values_at(document, &rule.path).into_iter();
+                let scalars = values.filter_map(|(path, value)| Some((path, scalar(value)?)));
+                scalars.filter(|(path, value)| leads_to(document, path, value))
+            })
+            .map(|(path, value)| (path, value.clone()))
             .collect();
         let (path, _) = found.first()?;
         let path = path.clone();
@@ -247,6 +254,7 @@ mod tests {
         let told = subject(documents).unwrap_err().to_string();
         assert!(told.starts_with("docs.json: document 2: "), "{told}");
         assert!(told.contains("`ssn`") && !told.contains("canary"), "{told}");
+        assert!(!told.contains(DATABASE), "{told}");
     }
 
     #[test]
@@ -273,6 +281,15 @@ mod tests {
             .iter()
             .map(|value| value.as_str().unwrap().len());
         assert_eq!(lengths.collect::<Vec<_>>(), [1, 1]);
+    }
+
+    #[test]
+    fn what_no_query_finds_is_not_asked_for() {
+        let odd = doc! {"pay": {"x.y": {"card": "1"}, "$z": {"card": "2"}, "": {"card": "3"}}};
+        assert_eq!(subject(vec![odd.clone()]).unwrap().asked, None);
+        let found = subject(vec![odd, doc! {"pay": {"a": {"card": "4"}}}]).unwrap();
+        let asked = found.asked.unwrap();
+        assert_eq!((asked.path.as_str(), asked.values.len()), ("pay.a.card", 1));
     }
 
     #[test]

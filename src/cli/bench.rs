@@ -24,6 +24,8 @@ use bson::doc;
 
 /// How long a bench takes by itself, about.
 const USUAL: f64 = 90.0;
+/// Of fewer rounds there is no spread to speak of.
+const FEW: u16 = 5;
 /// How long one setting has in each round.
 const SECONDS: f64 = 0.1;
 /// What is said then. What could not be removed is told besides.
@@ -302,6 +304,10 @@ fn left_out(arguments: &Arguments, subject: &Subject, wish: &Wish, batch: usize)
     }
     if arguments.quick {
         notes.push("This was a first look (--quick): too short for figures to rely on.".to_owned());
+    } else if arguments.rounds.is_some_and(|rounds| rounds < FEW) {
+        notes.push(format!(
+            "With fewer than {FEW} rounds the ends of a spread are those of single rounds: a difference can be chance."
+        ));
     }
     notes
 }
@@ -319,9 +325,9 @@ impl Ready {
             .filter(|plan| plan.proxy.is_some())
             .count();
         format!(
-            "fieldseal: {} settings, {} rounds of {:.1} s: about {}. Starting {}{proxies} proxies …",
+            "fieldseal: {} settings, {} of {:.1} s: about {}. Starting {}{} …",
             self.plans.len(),
-            self.pace.rounds,
+            many(self.pace.rounds, "round", "rounds"),
             blocks as f64 * self.pace.seconds,
             span(time),
             if self.upstream.is_none() {
@@ -329,6 +335,7 @@ impl Ready {
             } else {
                 ""
             },
+            many(proxies, "proxy", "proxies"),
         )
     }
 
@@ -399,6 +406,10 @@ fn line(progress: Progress, elapsed: Duration) -> String {
         100 * done / total.max(1),
         span(left)
     )
+}
+
+fn many(count: usize, one: &str, more: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { more })
 }
 
 fn span(seconds: f64) -> String {

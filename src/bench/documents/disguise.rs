@@ -2,7 +2,9 @@
 //!
 //! A bench stores documents in plain too, for comparison, perhaps on the user's own MongoDB,
 //! whose log of operations and backups would keep them. What a value costs depends on its type
-//! and length, and for tokens and indexes on which values are equal: all of that stays.
+//! and length, and for tokens and indexes on which values are equal: that stays, but no more
+//! than a sealed field shows. Which values are equal only stays where there is a token, and
+//! between fields only where they share one.
 
 use std::hash::{BuildHasher as _, RandomState};
 
@@ -12,7 +14,8 @@ use bson::{Bson, DateTime, Decimal128, Document, Timestamp, doc};
 use super::dice::Dice;
 use crate::schema::FieldRule;
 
-/// Equal values have equal ones put in their place; which, is different each time.
+/// Where the server may see that values are equal, equal ones are put in their place; which, is
+/// different each time.
 #[derive(Debug, Default)]
 pub struct Disguise(RandomState);
 
@@ -26,44 +29,53 @@ impl Disguise {
     pub fn put_on(&self, document: &mut Document, fields: &[FieldRule]) {
         for field in fields {
             let components: Vec<&str> = field.path.split('.').collect();
-            self.below(document, &components);
+            let alike = field.domain.as_deref().unwrap_or(&field.path);
+            let alike = field.equality.then_some(alike);
+            self.below(document, &components, alike);
         }
     }
 
-    fn below(&self, document: &mut Document, components: &[&str]) {
+    fn below(&self, document: &mut Document, components: &[&str], alike: Option<&str>) {
         let Some((first, rest)) = components.split_first() else {
             return;
         };
         for (key, value) in document.iter_mut() {
             if *first == "*" || first == key {
-                self.through(value, rest);
+                self.through(value, rest, alike);
             }
         }
     }
 
-    fn through(&self, value: &mut Bson, rest: &[&str]) {
+    fn through(&self, value: &mut Bson, rest: &[&str], alike: Option<&str>) {
         match value {
-            value if rest.is_empty() => *value = self.other(value),
-            Bson::Document(document) => self.below(document, rest),
-            Bson::Array(items) => items.iter_mut().for_each(|item| self.through(item, rest)),
+            value if rest.is_empty() => *value = self.other(value, alike),
+            Bson::Document(document) => self.below(document, rest, alike),
+            Bson::Array(items) => {
+                for item in items {
+                    self.through(item, rest, alike);
+                }
+            }
             _ => {}
         }
     }
 
-    /// Another value of the same type and length.
-    fn other(&self, value: &Bson) -> Bson {
-        let mut dice = self.dice(value);
+    /// Another value of the same type and length; the same one for the same value, among those
+    /// that `alike` is given for.
+    fn other(&self, value: &Bson, alike: Option<&str>) -> Bson {
+        let mut dice = self.dice(value, alike);
         let dice = &mut dice;
         match value {
-            Bson::Document(inner) => Bson::Document(self.names(inner)),
-            Bson::Array(items) => Bson::Array(items.iter().map(|item| self.other(item)).collect()),
+            Bson::Document(inner) => Bson::Document(self.names(inner, alike)),
+            Bson::Array(items) => {
+                Bson::Array(items.iter().map(|item| self.other(item, alike)).collect())
+            }
             Bson::String(text) => letters(text, dice).into(),
             Bson::Symbol(text) => Bson::Symbol(letters(text, dice)),
             Bson::JavaScriptCode(text) => Bson::JavaScriptCode(letters(text, dice)),
             Bson::JavaScriptCodeWithScope(script) => {
                 let mut other = script.clone();
                 other.code = letters(&script.code, dice);
-                other.scope = self.names(&script.scope);
+                other.scope = self.names(&script.scope, alike);
                 Bson::JavaScriptCodeWithScope(other)
             }
             Bson::RegularExpression(regex) => {
@@ -105,11 +117,11 @@ impl Disguise {
     }
 
     /// Names within a value are part of it.
-    fn names(&self, inner: &Document) -> Document {
+    fn names(&self, inner: &Document, alike: Option<&str>) -> Document {
         let mut other = Document::new();
         for (key, value) in inner {
             let text = Bson::String(key.clone());
-            let mut dice = self.dice(&text);
+            let mut dice = self.dice(&text, alike);
             let mut name = letters(key, &mut dice);
             for _ in 0..4 {
                 // Of one letter there are few.
@@ -118,14 +130,17 @@ impl Disguise {
                 }
                 name = letters(key, &mut dice);
             }
-            other.insert(name, self.other(value));
+            other.insert(name, self.other(value, alike));
         }
         other
     }
 
-    fn dice(&self, value: &Bson) -> Dice {
+    fn dice(&self, value: &Bson, alike: Option<&str>) -> Dice {
+        let Some(alike) = alike else {
+            return Dice::seeded(rand::random());
+        };
         let bytes = bson::serialize_to_vec(&doc! {"": value}).unwrap_or_default();
-        Dice::seeded(self.0.hash_one(bytes))
+        Dice::seeded(self.0.hash_one((alike, bytes)))
     }
 }
 
@@ -201,15 +216,42 @@ mod tests {
     }
 
     #[test]
-    fn equal_values_stay_equal_and_others_do_not_become_so() {
+    fn values_stay_equal_where_a_token_shows_it_and_nowhere_else() {
+        let text = r#"
+            [collections."a.b".fields]
+            mail = { type = "string", queries = ["equality"] }
+            login = { type = "string", queries = ["equality"] }
+            home = { type = "string", queries = ["equality"], domain = "phone" }
+            work = { type = "string", queries = ["equality"], domain = "phone" }
+            illness = { type = "string" }
+            whole = {}
+        "#;
+        let mut schema = Schema::parse(text, Format::Toml, "s.toml").unwrap();
+        let fields = schema.rules.remove(0).fields;
+        let disguised = |disguise: &Disguise| {
+            let value = "Ada Marsh of Leith";
+            let mut document = doc! {
+                "mail": value, "login": value, "home": value, "work": value,
+                "illness": value, "whole": {value: value, "other": value},
+            };
+            disguise.put_on(&mut document, &fields);
+            document
+        };
         let disguise = Disguise::new();
-        let of = |text: &str| disguise.other(&text.into());
-        assert_eq!(of("Ada Marsh"), of("Ada Marsh"));
-        assert_ne!(of("Ada Marsh"), of("Bob Marsh"));
-        assert_ne!(of("Ada Marsh"), Disguise::new().other(&"Ada Marsh".into()));
-        let map = disguise.other(&Bson::Document(doc! {"ada@example": 1, "bob@example": 2}));
-        let map = map.as_document().unwrap();
-        assert_eq!(map.len(), 2);
-        assert!(!map.contains_key("ada@example"));
+        let (one, two) = (disguised(&disguise), disguised(&disguise));
+        let other = disguised(&Disguise::new());
+        for name in ["mail", "login", "home", "work"] {
+            assert_eq!(one.get(name), two.get(name), "{name}");
+            assert_ne!(one.get(name), other.get(name), "{name}");
+        }
+        assert_eq!(one.get("home"), one.get("work"));
+        assert_ne!(one.get("mail"), one.get("login"));
+        for name in ["illness", "whole"] {
+            assert_ne!(one.get(name), two.get(name), "{name}");
+        }
+        let whole = one.get_document("whole").unwrap();
+        let values: Vec<&Bson> = whole.values().collect();
+        assert!(values.len() == 2 && values[0] != values[1]);
+        assert!(!one.to_string().contains("Ada"));
     }
 }

@@ -48,6 +48,35 @@ fn through<'d>(value: &'d Bson, rest: &[&str], path: &str, found: &mut Vec<(Stri
     }
 }
 
+/// Whether a query by `path` for `value` finds the document, and an index can be on it: other
+/// than the paths of a schema, those of MongoDB do not lead through arrays in arrays, nor to
+/// names that are empty, hold a dot or begin with a dollar.
+pub fn leads_to(document: &Document, path: &str, value: &Bson) -> bool {
+    let components: Vec<&str> = path.split('.').collect();
+    let named = |name: &&str| !name.is_empty() && !name.starts_with('$');
+    components.iter().all(named) && holds(document, &components, value)
+}
+
+fn holds(document: &Document, components: &[&str], value: &Bson) -> bool {
+    let Some((first, rest)) = components.split_first() else {
+        return false;
+    };
+    let Some(found) = document.get(first) else {
+        return false;
+    };
+    match found {
+        found if rest.is_empty() => {
+            found == value || found.as_array().is_some_and(|items| items.contains(value))
+        }
+        Bson::Document(inner) => holds(inner, rest, value),
+        Bson::Array(items) => {
+            let mut inner = items.iter().filter_map(Bson::as_document);
+            inner.any(|inner| holds(inner, rest, value))
+        }
+        _ => false,
+    }
+}
+
 /// The paths with names in the places of `*`: for each, one of `names`.
 pub fn with_names(path: &str, names: &[&str]) -> Vec<String> {
     match path.contains('*') {
@@ -87,6 +116,20 @@ mod tests {
         );
         assert_eq!(at("a.b.c"), []);
         assert_eq!(at("z"), []);
+    }
+
+    #[test]
+    fn a_query_finds_what_its_own_path_leads_to() {
+        let document = doc! {
+            "a": [{"b": 1}, [{"b": 4}]],
+            "c": {"": {"d": 5}, "x.y": {"d": 6}, "$z": {"d": 7}, "0": {"d": [8, [9]]}},
+        };
+        let found = |path, value: i32| leads_to(&document, path, &value.into());
+        assert!(found("a.b", 1) && found("c.0.d", 8));
+        for (path, value) in [("a.b", 4), ("c..d", 5), ("c.x.y.d", 6), ("c.$z.d", 7)] {
+            assert!(!found(path, value), "{path}");
+        }
+        assert!(!found("c.0.d", 9) && !found("c.0.d", 7) && !found("c", 5));
     }
 
     #[test]

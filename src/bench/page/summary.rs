@@ -22,6 +22,21 @@ const BOTH: [(Operation, &str, &str); 2] = [
     (Operation::Read, "read", "read"),
 ];
 
+/// Whether nothing was seen to be added or lost.
+fn is_unseen(unit: Unit, spread: &Spread) -> bool {
+    let none = if unit == Unit::Share { 1.0 } else { 0.0 };
+    plot::is_even(spread, none)
+}
+
+/// A spread, and that no difference was seen where it is so.
+fn judged(unit: Unit, spread: &Spread) -> String {
+    let whole = unit.whole(spread);
+    match (is_unseen(unit, spread), whole.strip_suffix(')')) {
+        (true, Some(open)) => format!("{open}; no difference seen)"),
+        _ => whole,
+    }
+}
+
 /// Numbers that matter, then a sentence for each.
 pub(super) fn summary(markup: &mut Markup, report: &Report) {
     let tiles = tiles(report);
@@ -56,7 +71,10 @@ fn tiles(report: &Report) -> Vec<Tile> {
             let number = unit.middle(&spread);
             tiles.push(Tile {
                 number,
-                spread: unit.ends(&spread),
+                spread: match is_unseen(unit, &spread) {
+                    true => format!("{}: no difference seen", unit.ends(&spread)),
+                    false => unit.ends(&spread),
+                },
                 says,
             });
         }
@@ -114,7 +132,7 @@ fn relay(markup: &mut Markup, report: &Report) {
     let parts: Vec<String> = (BOTH.into_iter())
         .filter_map(|(operation, name, _)| {
             let measured = of(report, Group::Relay, operation)?;
-            let kept = Unit::Share.whole(&sound(measured.throughput_ratio)?);
+            let kept = judged(Unit::Share, &sound(measured.throughput_ratio)?);
             let cpu = sound(measured.cpu).map_or(String::new(), |cpu| {
                 format!(
                     ", for {} of the proxy’s CPU time per {name}",
@@ -142,13 +160,13 @@ fn all(markup: &mut Markup, report: &Report) {
             let added = sound(measured.cpu_added).map(|added| {
                 format!(
                     "adds {} of CPU time to each document {done}",
-                    Unit::Microseconds.whole(&added)
+                    judged(Unit::Microseconds, &added)
                 )
             });
             let kept = sound(measured.throughput_ratio).map(|kept| {
                 format!(
                     "keeps {} of the throughput of {name}s",
-                    Unit::Share.whole(&kept)
+                    judged(Unit::Share, &kept)
                 )
             });
             let parts: Vec<String> = [added, kept].into_iter().flatten().collect();
@@ -197,30 +215,46 @@ fn fields(markup: &mut Markup, report: &Report) {
             markup.text(", the cheapest ");
             costs(markup, cheapest);
             markup.text(".");
+            let end = |field: &Field, end: fn(Spread) -> f64| {
+                let added = [field.write_added, field.read_added].into_iter();
+                added.filter_map(sound).map(end).sum::<f64>()
+            };
+            if end(dearest, |spread| spread.low) <= end(cheapest, |spread| spread.high) {
+                markup.text(
+                    " Their spreads overlap: these rounds do not tell which of them costs more.",
+                );
+            }
         });
     }
     let equality: Vec<&Field> = (report.fields.iter())
         .filter(|field| field.queries.iter().any(|query| query == "equality"))
         .collect();
-    if !equality.is_empty() {
-        markup.within("p", &[], |markup| {
-            markup.leaf("b", &[], "What is still seen.");
-            let count = equality.len();
-            let (verb, total) = (if count == 1 { "has" } else { "have" }, report.fields.len());
-            markup.text(format_args!(" {count} of {} {verb} equality: ", counted(total, "field")));
-            for (number, field) in equality.iter().take(NAMED).enumerate() {
-                markup.text(if number == 0 { "" } else { ", " });
-                markup.name(&field.path);
-            }
-            if count > NAMED {
-                markup.text(format_args!(" and {} more", count - NAMED));
-            }
-            markup.text(
-                ". The server sees which of their values are equal, and how often each occurs. Where values are few, that can be \
-                 enough to name them.",
-            );
-        });
+    if report.fields.is_empty() {
+        return;
     }
+    markup.within("p", &[], |markup| {
+        markup.leaf("b", &[], "What is still seen.");
+        markup.text(
+            " Of every sealed field the server sees where it is there, how long its values are, and when it is written.",
+        );
+        let count = equality.len();
+        if count == 0 {
+            return;
+        }
+        let (verb, total) = (if count == 1 { "has" } else { "have" }, report.fields.len());
+        markup.text(format_args!(" {count} of {} {verb} equality: ", counted(total, "field")));
+        for (number, field) in equality.iter().take(NAMED).enumerate() {
+            markup.text(if number == 0 { "" } else { ", " });
+            markup.name(&field.path);
+        }
+        if count > NAMED {
+            markup.text(format_args!(" and {} more", count - NAMED));
+        }
+        markup.text(
+            ". There it also sees which values are equal, and how often each occurs. Where values are few, that can be \
+             enough to name them.",
+        );
+    });
 }
 
 /// So many fields are named in a sentence.

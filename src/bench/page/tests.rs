@@ -269,3 +269,39 @@ fn a_difference_that_was_not_seen_is_drawn_hollow() {
     let picture = picture(&report);
     assert!(!picture.contains("mark relay hollow"));
 }
+
+#[test]
+fn the_summary_says_where_no_difference_was_seen() {
+    let spread = |low, median, high| Some(Spread { low, median, high });
+    let told = |kept, added| {
+        let mut report = report(2);
+        for measurement in &mut report.measurements {
+            (measurement.throughput_ratio, measurement.cpu_added) = (kept, added);
+        }
+        for (number, field) in report.fields.iter_mut().enumerate() {
+            field.write_added = spread(0.1, 1.0 + number as f64, 3.0);
+            field.read_added = field.write_added;
+        }
+        page(&report)
+    };
+    let noise = told(spread(0.9, 1.1, 1.3), spread(-3.0, -1.0, 2.0));
+    assert_eq!(noise.matches(": no difference seen").count(), 4);
+    assert_eq!(noise.matches("; no difference seen)").count(), 6);
+    assert!(noise.contains("do not tell which of them costs more"));
+    let clear = told(spread(0.8, 0.9, 0.95), spread(1.0, 2.0, 3.0));
+    assert!(!clear.contains("no difference seen"));
+}
+
+#[test]
+fn the_summary_says_what_is_seen_of_every_field_and_what_of_those_with_equality() {
+    const ALL: &str = "Of every sealed field the server sees";
+    let mut report = report(2);
+    for field in &mut report.fields {
+        field.queries.clear();
+    }
+    let without = page(&report);
+    assert!(without.contains(ALL) && !without.contains("which values are equal, and"));
+    report.fields[0].queries.push("equality".to_owned());
+    let with = page(&report);
+    assert!(with.contains(ALL) && with.contains(" 1 of 2 fields has equality: "));
+}

@@ -30,7 +30,10 @@ pub(super) fn notes(config: &Config, schema: &Schema) -> Vec<String> {
     }
     if schema.rules.len() > 1 {
         let others = schema.rules.len() - 1;
-        notes.push(format!("The schema names {others} more collections, which were not measured; --namespace names one."));
+        notes.push(match others {
+            1 => "The schema names one more collection, which was not measured; --namespace names it.".to_owned(),
+            _ => format!("The schema names {others} more collections, which were not measured; --namespace names one."),
+        });
     }
     notes
 }
