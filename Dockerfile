@@ -8,7 +8,7 @@ COPY Cargo.toml Cargo.lock ./
 COPY src src
 COPY benches benches
 COPY schema schema
-RUN cargo build --locked --release --bin fieldseal \
+RUN CARGO_PROFILE_RELEASE_LTO=fat cargo build --locked --release --bin fieldseal \
  && install -D target/release/fieldseal /out/fieldseal \
  && mkdir /out/keyring
 
