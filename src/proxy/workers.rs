@@ -205,8 +205,8 @@ mod tests {
     #[tokio::test]
     async fn without_threads_of_its_own_work_is_done_where_it_is_asked_for() {
         let here = std::thread::current().id();
-        let there = Aside::default().run(async { std::thread::current().id() });
-        assert_eq!(there.await, Some(here));
+        let there = async { std::thread::current().id() };
+        assert_eq!(Aside::default().run(there).await, Some(here));
     }
 
     #[test]
