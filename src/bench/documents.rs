@@ -53,6 +53,14 @@ pub enum DocumentsError {
         /// The column, from 1 on.
         column: usize,
     },
+    /// No document of MongoDB's is like that.
+    #[error("{}:{line}: is nested too deeply; MongoDB takes 100 levels", file.display())]
+    TooDeep {
+        /// The file.
+        file: PathBuf,
+        /// The line, from 1 on.
+        line: usize,
+    },
     /// Something else stands where a document should.
     #[error("{place}: is no document")]
     NotDocument {
@@ -165,6 +173,12 @@ impl Documents {
                 Ok(Value::Array(values)) => values.into_iter().try_for_each(&mut add)?,
                 Ok(value) => add(value)?,
                 Err(error) if error.is_io() => return Err(unreadable(error.into())),
+                Err(error) if error.to_string().starts_with("recursion limit") => {
+                    return Err(DocumentsError::TooDeep {
+                        file: file.to_owned(),
+                        line: error.line(),
+                    });
+                }
                 // What it says of the text may repeat it.
                 Err(error) => {
                     return Err(DocumentsError::NotJson {
@@ -313,6 +327,12 @@ mod tests {
             let error = read(text).unwrap_err().to_string();
             assert!(error.contains(told) && !error.contains("canary"), "{error}");
         }
+        let deep = format!("{{\"canary\": {}1", "[".repeat(200));
+        let error = read(&deep).unwrap_err().to_string();
+        assert!(
+            error.contains(":1: is nested too deeply") && !error.contains("canary"),
+            "{error}"
+        );
         let missing = Documents::read(Path::new("/nowhere.json")).unwrap_err();
         assert!(
             missing

@@ -18,6 +18,7 @@ pub(super) mod fixture;
 
 use self::markup::Markup;
 pub(super) use self::markup::is_unseen;
+pub(super) use self::plot::is_even;
 pub use self::picture::picture;
 use super::report::Report;
 

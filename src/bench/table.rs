@@ -1,7 +1,7 @@
 //! The report on a terminal: ratios with their spread, a block for each operation.
 
-use super::page::is_unseen;
 use super::page::words::{self, Figure, MISSING, Unit, sound};
+use super::page::{is_even, is_unseen};
 use super::report::{Group, Measurement, Operation, Report, Setting};
 use super::spread::Spread;
 
@@ -100,7 +100,7 @@ fn fields(text: &mut String, report: &Report) {
         "writes kept",
         "reads kept",
     ];
-    let title = "Each field alone: what it adds to a document, and the throughput that is kept";
+    let title = "Each field alone: what it adds to a document, and the throughput that is kept (~ no difference seen)";
     write(text, title, &heading.map(str::to_owned), &lines);
 }
 
@@ -161,7 +161,11 @@ fn whole(spread: Option<Spread>) -> String {
 }
 
 fn share(spread: Option<Spread>) -> String {
-    sound(spread).map_or_else(|| MISSING.to_owned(), |spread| Unit::Share.middle(&spread))
+    let Some(spread) = sound(spread) else {
+        return MISSING.to_owned();
+    };
+    let unseen = if is_even(&spread, 1.0) { "~" } else { "" };
+    format!("{unseen}{}", Unit::Share.middle(&spread))
 }
 
 /// Without a space between thousands, which some terminals show as a whole one.
@@ -317,6 +321,14 @@ mod tests {
         let text = table(&with_names(&hostile, &[8]));
         assert!(!text.contains(|character: char| character != '\n' && is_unseen(character)));
         assert!(text.contains("a\\u{202e}"));
+    }
+
+    #[test]
+    fn a_share_within_the_noise_is_marked() {
+        let spread = |low, median, high| share(Some(Spread { low, median, high }));
+        assert_eq!(spread(0.6, 1.24, 1.3), "~124\u{a0}%");
+        assert_eq!(spread(0.6, 0.7, 0.8), "70.0\u{a0}%");
+        assert_eq!(share(None), MISSING);
     }
 
     #[test]

@@ -270,7 +270,7 @@ async fn every_choice_is_measured_and_no_value_is_shown() {
         report
             .notes
             .iter()
-            .any(|note| note.contains("1 more collection"))
+            .any(|note| note.contains("one more collection"))
     );
     whole(&place, &output, &expected);
     shown_again(&place, &output).await;

@@ -155,7 +155,7 @@ pub(super) fn label(
 }
 
 /// Whether a spread has the baseline within it, so that no difference was seen.
-pub(super) fn is_even(spread: &Spread, baseline: f64) -> bool {
+pub(in crate::bench) fn is_even(spread: &Spread, baseline: f64) -> bool {
     (spread.low..=spread.high).contains(&baseline)
 }
 
