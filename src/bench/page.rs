@@ -18,8 +18,8 @@ pub(super) mod fixture;
 
 use self::markup::Markup;
 pub(super) use self::markup::is_unseen;
-pub(super) use self::plot::is_even;
 pub use self::picture::picture;
+pub(super) use self::plot::is_even;
 use super::report::Report;
 
 const STYLE: &str = include_str!("page/page.css");

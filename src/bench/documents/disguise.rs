@@ -208,7 +208,8 @@ mod tests {
             }
             let open = |document: &Document| {
                 let mut document = document.clone();
-                (document.remove("f"), document.remove("in"));
+                document.remove("f");
+                document.remove("in");
                 document
             };
             assert_eq!(open(&before), open(&after));
