@@ -139,7 +139,7 @@ async fn two_proxies_do_not_write_one_log() {
 async fn files_that_were_put_aside_are_verified_with_the_one_in_use() {
     let mut audited = Audited::start_with("max_bytes = 4096\nkeep = 100\n").await;
     let mut client = audited.client().await;
-    for _ in 0..60 {
+    for _ in 0..200 {
         client.ask(&audited.refused()).await;
     }
     drop(client);
