@@ -98,7 +98,7 @@ impl Accept {
         let client = match client.detach() {
             Ok(client) => client,
             Err(error) => {
-                tracing::debug!(%error, "a client went away");
+                tracing::warn!(%error, "a connection cannot be handed to its thread");
                 return;
             }
         };
@@ -107,7 +107,7 @@ impl Accept {
         let session = async move {
             match client.attach() {
                 Ok(client) => connection(client, &upstream, shared, route, aside, stop).await,
-                Err(error) => tracing::warn!(%error, "a connection cannot be watched"),
+                Err(error) => tracing::warn!(%error, "a connection cannot be handed to its thread"),
             }
             drop((place, desk));
         };
