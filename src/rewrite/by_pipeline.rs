@@ -58,18 +58,21 @@ pub(super) fn needed<'m>(
     Ok(None)
 }
 
-/// Whether MongoDB refuses the update because another operator meets `path`, or the same one twice.
-pub(super) fn conflicts(update: Doc<'_>, path: &str) -> Result<bool, Refusal> {
-    let mut met = 0;
+/// Whether MongoDB refuses the update because it changes one path twice, or a path and what lies below it.
+///
+/// A pipeline would do the one change or the other, and MongoDB would not notice.
+pub(super) fn conflicts(update: Doc<'_>) -> Result<bool, Refusal> {
+    let mut paths = Vec::new();
     for operator in update.elements() {
         for field in operator?.object()?.elements() {
-            let other = field?.key;
-            if within(path, other) || within(other, path) {
-                met += 1;
-            }
+            paths.push(field?.key);
         }
     }
-    Ok(met > 1)
+    // Segment by segment, so that what lies below a path stands right behind it.
+    paths.sort_unstable_by(|one, other| one.split('.').cmp(other.split('.')));
+    Ok(paths
+        .windows(2)
+        .any(|pair| matches!(pair, [outer, path] if within(path, outer))))
 }
 
 impl<'c, 'm> Changes<'c, 'm> {

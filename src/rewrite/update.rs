@@ -65,7 +65,7 @@ fn operators<'m>(
     domains::check_operators(scope, update)?;
     let missing = not_set(scope, update, equalities)?;
     if let Some(needed) = by_pipeline::needed(scope, update)?
-        && !by_pipeline::conflicts(update, needed.1.key)?
+        && !by_pipeline::conflicts(update)?
     {
         if let Some(equality) = missing.first() {
             return Err(scope.refuse(

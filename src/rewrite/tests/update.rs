@@ -162,6 +162,15 @@ fn what_mongodb_refuses_as_a_conflict_reaches_it_without_its_values() {
             doc! {"$pullAll": {"tags": [CANARY, null]}, "$unset": {"tags.0": ""}},
             doc! {"$pullAll": {}, "$unset": {"tags.0": ""}, "$pull": {"tags": null}},
         ),
+        // Fields of which neither is the one that needs a pipeline.
+        (
+            doc! {"$unset": {"n": ""}, "$set": {"n": 1}, "$addToSet": {"tags": CANARY}},
+            doc! {"$unset": {"n": ""}, "$set": {"n": 1}, "$addToSet": {"tags": null}},
+        ),
+        (
+            doc! {"$set": {"n": 1, "n-m": 1, "n.m": 2}, "$addToSet": {"tags": CANARY}},
+            doc! {"$set": {"n": 1, "n-m": 1, "n.m": 2}, "$addToSet": {"tags": null}},
+        ),
         (
             doc! {"$pull": {"tags": {"$ne": CANARY}}, "$inc": {"tags": 1.5}},
             doc! {},
