@@ -145,12 +145,15 @@ impl Stage {
                 upstream: Address::Tcp(mongod.address()),
                 advertise: None,
                 insecure: false,
+                reuse_port: false,
             }],
             tls: mongod.certificates().map(both_sides).unwrap_or_default(),
             limits: Limits::default(),
             access: AccessConfig::default(),
             audit: None,
             log: Log::default(),
+            admin: None,
+            telemetry: None,
             workers: None,
         };
         let tls = Tls::load(&config.tls).map_err(DemoError::Tls)?.into_cell();

@@ -261,6 +261,12 @@ fn within_reach(before: &Config, fresh: Config) -> (Config, Vec<&'static str>) {
         ("route", before.routes != fresh.routes),
         ("keyring.file", before.keyring.file != fresh.keyring.file),
         ("log.format", before.log.format != fresh.log.format),
+        (
+            "log.slow_milliseconds",
+            before.log.slow.is_some() != fresh.log.slow.is_some(),
+        ),
+        ("admin", before.admin != fresh.admin),
+        ("telemetry", before.telemetry != fresh.telemetry),
         ("workers", before.workers != fresh.workers),
         ("tls.listen", listen),
         ("tls.upstream", upstream),
@@ -289,6 +295,8 @@ fn within_reach(before: &Config, fresh: Config) -> (Config, Vec<&'static str>) {
             format: before.log.format,
             ..fresh.log
         },
+        admin: before.admin.clone(),
+        telemetry: before.telemetry.clone(),
         workers: before.workers,
         ..fresh
     };

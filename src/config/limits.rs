@@ -20,6 +20,7 @@ const LIMITS: Keys = Keys {
         "array_length",
         "handshake_timeout_seconds",
         "idle_timeout_seconds",
+        "drain_timeout_seconds",
     ],
     later: &[],
 };
@@ -53,6 +54,8 @@ pub struct Limits {
     pub handshake_timeout: Duration,
     /// Time that a client may say nothing while it waits for nothing.
     pub idle_timeout: Option<Duration>,
+    /// Time that operations, cursors and transactions have to end when the proxy is told to stop.
+    pub drain_timeout: Duration,
 }
 
 /// How many commands may come in a second, and how many at once.
@@ -82,6 +85,7 @@ impl Default for Limits {
             array_length: None,
             handshake_timeout: Duration::from_secs(30),
             idle_timeout: None,
+            drain_timeout: Duration::from_secs(8),
         }
     }
 }
@@ -107,6 +111,7 @@ impl Checker {
         let length = number("array_length", 1, most_bytes);
         let handshake = number("handshake_timeout_seconds", 1, 3600);
         let idle = number("idle_timeout_seconds", 1, 30 * 24 * 3600);
+        let drain = number("drain_timeout_seconds", 0, 3600);
         let size = |value: i64| usize::try_from(value).ok();
         let seconds = |value: i64| u64::try_from(value).ok().map(Duration::from_secs);
         let default = Limits::default();
@@ -121,6 +126,7 @@ impl Checker {
             array_length: length.and_then(size),
             handshake_timeout: (handshake.and_then(seconds)).unwrap_or(default.handshake_timeout),
             idle_timeout: idle.and_then(seconds),
+            drain_timeout: (drain.and_then(seconds)).unwrap_or(default.drain_timeout),
         };
         if let Some((at, _)) = table.entry(place, "commands_burst")
             && table.entry(place, "commands_per_second").is_none()

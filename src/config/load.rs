@@ -17,9 +17,19 @@ use crate::keyring::UnsealSource;
 const TOP: Keys = Keys {
     of: "the configuration",
     known: &[
-        "schema", "keyring", "route", "tls", "limits", "access", "audit", "log", "workers",
+        "schema",
+        "keyring",
+        "route",
+        "tls",
+        "limits",
+        "access",
+        "admin",
+        "audit",
+        "log",
+        "telemetry",
+        "workers",
     ],
-    later: &["admin"],
+    later: &[],
 };
 
 /// More threads than any machine has cores.
@@ -37,15 +47,20 @@ const UNSEAL: Keys = Keys {
     later: &[],
 };
 
+const SECRET: Keys = Keys {
+    of: "a secret",
+    ..UNSEAL
+};
+
 const ROUTE: Keys = Keys {
     of: "a route",
-    known: &["listen", "upstream", "advertise", "insecure"],
+    known: &["listen", "upstream", "advertise", "insecure", "reuse_port"],
     later: &[],
 };
 
 const LOG: Keys = Keys {
     of: "`log`",
-    known: &["format", "level"],
+    known: &["format", "level", "slow_milliseconds"],
     later: &[],
 };
 
@@ -132,6 +147,10 @@ impl Checker {
             Some((at, node)) => self.log(&at, node),
             None => Log::default(),
         };
+        let admin = table.entry(&top, "admin");
+        let admin = admin.map(|(at, node)| self.admin(&at, node));
+        let telemetry = table.entry(&top, "telemetry");
+        let telemetry = telemetry.map(|(at, node)| self.telemetry(&at, node));
         let workers = (table.entry(&top, "workers"))
             .and_then(|(at, node)| self.reader.integer(&at, node, 1, MOST_WORKERS));
         Some(Config {
@@ -143,6 +162,8 @@ impl Checker {
             access,
             // What is wrong with it was noted.
             audit: audit.flatten(),
+            admin: admin.flatten(),
+            telemetry: telemetry.flatten(),
             log,
             workers: workers
                 .and_then(|workers| usize::try_from(workers).ok())
@@ -177,7 +198,7 @@ impl Checker {
             .and_then(|(at, node)| self.path(&at, node));
         let unseal = self
             .required(place, table, "unseal")
-            .and_then(|(at, node)| self.unseal(&at, node));
+            .and_then(|(at, node)| self.source(&at, node, &UNSEAL));
         let max_age = table
             .entry(place, "max_age")
             .and_then(|(at, node)| self.span(&at, node));
@@ -197,7 +218,12 @@ impl Checker {
         time
     }
 
-    fn unseal(&mut self, place: &Place, node: &Node) -> Option<UnsealSource> {
+    /// Where a secret is.
+    pub(super) fn secret(&mut self, place: &Place, node: &Node) -> Option<UnsealSource> {
+        self.source(place, node, &SECRET)
+    }
+
+    fn source(&mut self, place: &Place, node: &Node, keys: &Keys) -> Option<UnsealSource> {
         // Someone may write the secret itself here: it is not repeated.
         let Value::Table(entries) = &node.value else {
             let forms =
@@ -208,9 +234,8 @@ impl Checker {
             );
             return None;
         };
-        let table = self.reader.table(place, node, &UNSEAL);
-        let sources: Vec<_> = UNSEAL
-            .known
+        let table = self.reader.table(place, node, keys);
+        let sources: Vec<_> = (keys.known)
             .iter()
             .filter_map(|key| table.entry(place, key))
             .collect();
@@ -295,7 +320,15 @@ impl Checker {
             .entry(place, "insecure")
             .and_then(|(at, node)| self.reader.boolean(&at, node))
             .unwrap_or(false);
+        let reuse_port = table
+            .entry(place, "reuse_port")
+            .and_then(|(at, node)| self.reader.boolean(&at, node))
+            .unwrap_or(false);
         let (listen, upstream) = (listen?, upstream?);
+        if reuse_port && matches!(listen, Address::Unix(_)) {
+            let what = "has `reuse_port`, which Unix sockets do not have";
+            self.reader.mistake(place, what);
+        }
         if listen == upstream && listen.port() != Some(0) {
             self.reader.mistake(place, "listens where it connects to");
         }
@@ -310,10 +343,11 @@ impl Checker {
             upstream,
             advertise,
             insecure,
+            reuse_port,
         })
     }
 
-    fn address(&mut self, place: &Place, node: &Node) -> Option<Address> {
+    pub(super) fn address(&mut self, place: &Place, node: &Node) -> Option<Address> {
         match self.reader.text(place, node)?.parse::<Address>() {
             Ok(address) => Some(address.within(&self.directory)),
             Err(error) => {
@@ -344,6 +378,9 @@ impl Checker {
             self.reader
                 .word(&at, node, &["error", "warn", "info", "debug", "trace"])
         });
+        let slow = table
+            .entry(place, "slow_milliseconds")
+            .and_then(|(at, node)| self.reader.integer(&at, node, 0, 24 * 3600 * 1000));
         let default = Log::default();
         Log {
             format: match format {
@@ -353,6 +390,9 @@ impl Checker {
             level: level
                 .and_then(|level| level.parse().ok())
                 .unwrap_or(default.level),
+            slow: slow
+                .and_then(|slow| u64::try_from(slow).ok())
+                .map(Duration::from_millis),
         }
     }
 }

@@ -2,11 +2,13 @@
 
 mod access;
 mod address;
+mod admin;
 mod audit;
 mod limits;
 mod load;
 mod merge;
 mod span;
+mod telemetry;
 mod tls;
 
 use std::num::NonZeroUsize;
@@ -16,8 +18,10 @@ use std::time::Duration;
 pub use crate::document::Mistakes as ConfigErrors;
 pub use access::{AccessConfig, Credential, JavaScript, PrincipalRule, RoleRule};
 pub use address::{Address, AddressError};
+pub use admin::AdminConfig;
 pub use audit::{AuditConfig, OnFailure};
 pub use limits::{Limits, Rate};
+pub use telemetry::TelemetryConfig;
 pub(crate) use tls::server_name_of;
 pub use tls::{ClientAuth, IdentityFiles, ListenTls, MinVersion, Pin, TlsConfig, UpstreamTls};
 
@@ -34,6 +38,8 @@ pub struct Route {
     pub advertise: Option<String>,
     /// Whether clients may connect from other machines without TLS, if there is no `[tls.listen]`.
     pub insecure: bool,
+    /// Whether another process may listen on the same address, so that one takes over from the other.
+    pub reuse_port: bool,
 }
 
 /// Where the keys are, and what opens them.
@@ -64,6 +70,8 @@ pub struct Log {
     pub format: LogFormat,
     /// The least important level that is logged.
     pub level: tracing::Level,
+    /// Commands that take this long or longer are logged with their phases; none: not for that.
+    pub slow: Option<Duration>,
 }
 
 impl Default for Log {
@@ -71,6 +79,7 @@ impl Default for Log {
         Self {
             format: LogFormat::default(),
             level: tracing::Level::INFO,
+            slow: None,
         }
     }
 }
@@ -92,6 +101,10 @@ pub struct Config {
     pub access: AccessConfig,
     /// What is remembered, if anything is.
     pub audit: Option<AuditConfig>,
+    /// Where operators look, if anywhere.
+    pub admin: Option<AdminConfig>,
+    /// Where traces go, if anywhere.
+    pub telemetry: Option<TelemetryConfig>,
     /// What is logged.
     pub log: Log,
     /// How many threads serve connections; none: one for each core.

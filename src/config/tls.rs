@@ -215,7 +215,7 @@ impl Checker {
         })
     }
 
-    fn identity(
+    pub(super) fn identity(
         &mut self,
         cert: Option<(Place, &Node)>,
         key: Option<(Place, &Node)>,

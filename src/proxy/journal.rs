@@ -11,6 +11,7 @@ use super::link::Ended;
 use super::login::News;
 use crate::access::Principal;
 use crate::observe::audit::{Audit, Event};
+use crate::observe::command::Outcome;
 use crate::policy::{Collection, LONGEST_NAMESPACE, Policy};
 use crate::raw::{Doc, Malformed};
 use crate::refusal::{Refusal, RefusalKind};
@@ -44,29 +45,6 @@ pub(super) struct Journal {
     /// When it came; none if nobody wants to know.
     begun: Option<Instant>,
     outcome: Outcome,
-}
-
-/// What became of a command.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Outcome {
-    /// No reply was wanted, or none came.
-    Sent,
-    Ok,
-    /// MongoDB answered an error of this code.
-    Error(i64),
-    /// The proxy answered one.
-    Refused(i32),
-}
-
-impl fmt::Display for Outcome {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Sent => f.write_str("sent"),
-            Self::Ok => f.write_str("ok"),
-            Self::Error(code) => write!(f, "error {code}"),
-            Self::Refused(code) => write!(f, "refused {code}"),
-        }
-    }
 }
 
 impl Journal {

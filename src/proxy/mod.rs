@@ -35,6 +35,7 @@ use self::stream::Listener;
 use self::workers::Workers;
 use crate::access::Principal;
 use crate::config::{Address, Config, Limits};
+use crate::observe::Observers;
 use crate::observe::audit::Audit;
 use crate::policy::Policy;
 use crate::refusal::Refusal;
@@ -89,6 +90,7 @@ struct Shared {
     limits: LimitsCell,
     gate: Arc<Gate>,
     audit: Audit,
+    observers: Observers,
 }
 
 impl Shared {
@@ -183,6 +185,7 @@ impl Proxy {
                 gate: Gate::new(Arc::clone(&limits)),
                 limits,
                 audit: Audit::default(),
+                observers: Observers::default(),
             }),
         })
     }
@@ -203,6 +206,15 @@ impl Proxy {
         Arc::get_mut(&mut self.shared)
             .expect("sessions and tasks that share it are made when it runs, which takes it")
             .audit = audit;
+        self
+    }
+
+    /// The same, with those told of every command who observe it.
+    #[must_use]
+    pub fn observed(mut self, observers: Observers) -> Self {
+        Arc::get_mut(&mut self.shared)
+            .expect("sessions and tasks that share it are made when it runs, which takes it")
+            .observers = observers;
         self
     }
 
@@ -325,12 +337,15 @@ mod tests {
             },
             audit: None,
             log: Log::default(),
+            admin: None,
+            telemetry: None,
             workers: None,
             routes: vec![Route {
                 listen,
                 upstream: Address::Tcp(upstream.to_owned()),
                 advertise: None,
                 insecure: false,
+                reuse_port: false,
             }],
             tls: crate::config::TlsConfig::default(),
             access: crate::config::AccessConfig::default(),
