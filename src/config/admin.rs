@@ -49,7 +49,7 @@ impl Checker {
         let database =
             (table.entry(place, "database")).and_then(|(at, node)| self.secret(&at, node));
         let listen = listen?;
-        if !listen.is_local() && !insecure && !(has_cert && has_token) {
+        if !(listen.is_local() || insecure || (has_cert && has_token)) {
             let what = "other machines can reach it: give it `cert` and `token`, listen on loopback or a unix socket, or say `insecure = true`";
             self.reader
                 .mistake(place, format_args!("listens on {listen}: {what}"));

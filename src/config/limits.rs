@@ -186,7 +186,8 @@ mod tests {
     fn every_limit_can_be_set() {
         let text = "connections = 7\nconnections_per_ip = 3\nconnections_per_principal = 2\n\
             commands_per_second = 50\ncommands_burst = 80\nmessage_bytes = 20000000\nmemory_bytes = 90000000\n\
-            document_depth = 9\narray_length = 1000\nhandshake_timeout_seconds = 5\nidle_timeout_seconds = 600\n";
+            document_depth = 9\narray_length = 1000\nhandshake_timeout_seconds = 5\nidle_timeout_seconds = 600\n\
+            drain_timeout_seconds = 20\n";
         let number = |value| NonZeroU32::new(value).unwrap();
         let expected = Limits {
             connections: 7,
@@ -202,6 +203,7 @@ mod tests {
             array_length: Some(1000),
             handshake_timeout: Duration::from_secs(5),
             idle_timeout: Some(Duration::from_secs(600)),
+            drain_timeout: Duration::from_secs(20),
         };
         assert_eq!(parse(text).unwrap(), expected);
     }

@@ -67,6 +67,7 @@ pub(super) fn shared_with(limits: Limits) -> Shared {
         gate: crate::proxy::gate::Gate::new(Arc::clone(&limits)),
         limits,
         audit: crate::observe::audit::Audit::default(),
+        observers: crate::observe::Observers::default(),
     }
 }
 
