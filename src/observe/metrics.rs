@@ -1,9 +1,14 @@
 //! What is counted for the admin endpoint.
 
+mod extras;
+mod render;
+
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::command::{Finished, Outcome, Phase};
+pub use self::extras::{Certificate, Extras, Member};
+pub use self::render::{CONTENT_TYPE, render};
 use crate::refusal::RefusalKind;
 
 /// The counts; by default, nothing is counted.
@@ -26,9 +31,7 @@ pub struct Snapshot {
     pub refusals: Vec<(RefusalKind, u64)>,
     /// The last refusals, the newest first.
     pub recent: Vec<RecentRefusal>,
-    /// Values opened, by field and key version.
-    pub opened: Vec<OpenedCount>,
-    /// Connections that are open, and those that there were.
+    /// Connections that are open.
     pub connections_open: u64,
     /// Connections that there were.
     pub connections_accepted: u64,
@@ -52,21 +55,6 @@ pub struct CommandCount {
     /// A word of [`Outcome::word`].
     pub outcome: &'static str,
     /// How often.
-    pub count: u64,
-}
-
-/// How many values were opened.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OpenedCount {
-    /// The namespace, as the schema has it.
-    pub namespace: String,
-    /// The path.
-    pub path: String,
-    /// The name of the key.
-    pub key: String,
-    /// The number of its version.
-    pub version: u32,
-    /// How many.
     pub count: u64,
 }
 
