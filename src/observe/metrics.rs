@@ -1,22 +1,60 @@
 //! What is counted for the admin endpoint.
 
 mod extras;
+mod flow;
+mod refusals;
 mod render;
+mod series;
+mod shard;
 
-use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::SystemTime;
 
-use super::command::{Finished, Outcome, Phase};
 pub use self::extras::{Certificate, Extras, Member};
+pub use self::flow::{Flow, Open, UnderWay};
+pub use self::refusals::reason;
+use self::refusals::{KINDS, RECENT};
 pub use self::render::{CONTENT_TYPE, render};
-use crate::refusal::RefusalKind;
+pub use self::series::OTHER;
+use self::series::{Namespaces, OUTCOMES};
+use self::shard::Shard;
+use super::command::Finished;
+use crate::refusal::{Refusal, RefusalKind};
+
+/// Tells the counts of this process apart; there is more than one only in tests.
+static NUMBER: AtomicU64 = AtomicU64::new(0);
 
 /// The counts; by default, nothing is counted.
 #[derive(Debug, Clone, Default)]
 pub struct Metrics(Option<Arc<Counts>>);
 
-#[derive(Debug, Default)]
-struct Counts {}
+#[derive(Debug)]
+struct Counts {
+    number: u64,
+    /// Of each thread that ever counted. Locked when one begins to, and to look at them.
+    shards: Mutex<Vec<Arc<Shard>>>,
+    namespaces: Namespaces,
+    /// Of the proxy, once it is there.
+    flow: OnceLock<Arc<Flow>>,
+    reloads: AtomicU64,
+    reloads_refused: AtomicU64,
+}
+
+impl Default for Counts {
+    fn default() -> Self {
+        Self {
+            number: NUMBER.fetch_add(1, Ordering::Relaxed),
+            shards: Mutex::default(),
+            namespaces: Namespaces::default(),
+            flow: OnceLock::new(),
+            reloads: AtomicU64::new(0),
+            reloads_refused: AtomicU64::new(0),
+        }
+    }
+}
 
 /// What was counted since the start.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -96,11 +134,99 @@ impl Metrics {
     }
 
     /// A command is over.
-    pub fn finished(&self, _finished: &Finished<'_>) {}
+    pub fn finished(&self, finished: &Finished<'_>) {
+        if let Some(counts) = &self.0 {
+            shard::finished(counts, finished);
+        }
+    }
+
+    /// A command, or one of its statements, is refused.
+    pub fn refused(&self, command: &str, namespace: &str, refusal: &Refusal) {
+        if let Some(counts) = &self.0 {
+            shard::with_refusals(counts, |refusals| {
+                refusals.note(command, namespace, refusal);
+            });
+        }
+    }
+
+    /// Changed files were taken up, or not.
+    pub fn reloaded(&self, taken_up: bool) {
+        if let Some(counts) = &self.0 {
+            let count = match taken_up {
+                true => &counts.reloads,
+                false => &counts.reloads_refused,
+            };
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Tells of the connections and messages that `flow` counts, from now on.
+    pub fn watch(&self, flow: Arc<Flow>) {
+        if let Some(counts) = &self.0 {
+            // Fails only if there is one, which then stays.
+            let _ = counts.flow.set(flow);
+        }
+    }
 
     /// What was counted.
     pub fn snapshot(&self) -> Snapshot {
-        let _ = (Outcome::Ok, Phase::ALL, Duration::ZERO);
-        Snapshot::default()
+        self.0.as_deref().map(Counts::snapshot).unwrap_or_default()
+    }
+}
+
+impl Counts {
+    fn shards(&self) -> MutexGuard<'_, Vec<Arc<Shard>>> {
+        self.shards.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        let shards = self.shards().clone();
+        let mut snapshot = Snapshot {
+            reloads: self.reloads.load(Ordering::Relaxed),
+            reloads_refused: self.reloads_refused.load(Ordering::Relaxed),
+            ..Snapshot::default()
+        };
+        let mut commands: BTreeMap<_, [u64; OUTCOMES.len()]> = BTreeMap::new();
+        let mut refusals = KINDS.map(|kind| (kind, 0));
+        for shard in &shards {
+            shard.requests.add_to(&mut snapshot.requests);
+            for (phase, sum) in shard.phases.iter().zip(&mut snapshot.phases) {
+                phase.add_to(sum);
+            }
+            for series in shard.series().iter() {
+                let name = (series.command.clone(), Arc::clone(&series.namespace));
+                let sums = commands.entry(name).or_default();
+                for (sum, count) in sums.iter_mut().zip(&series.outcomes) {
+                    *sum += count.value();
+                }
+            }
+            for ((_, sum), count) in refusals.iter_mut().zip(shard.refusals.counts()) {
+                *sum += count;
+            }
+            let recent = &mut snapshot.recent;
+            recent.extend(shard.refusals.recent().iter().cloned());
+        }
+        snapshot.refusals = refusals.to_vec();
+        snapshot.recent.sort_by_key(|refusal| Reverse(refusal.at));
+        snapshot.recent.truncate(RECENT);
+        for ((command, namespace), counts) in commands {
+            let counts = OUTCOMES.into_iter().zip(counts);
+            let counts = counts.filter(|(_, count)| *count > 0);
+            snapshot
+                .commands
+                .extend(counts.map(|(outcome, count)| CommandCount {
+                    command: command.to_string(),
+                    namespace: namespace.to_string(),
+                    outcome,
+                    count,
+                }));
+        }
+        if let Some(flow) = self.flow.get() {
+            snapshot.connections_open = flow.connections_open();
+            snapshot.connections_accepted = flow.connections_accepted();
+            snapshot.turned_away = flow.all_turned_away();
+            snapshot.memory_in_flight = flow.bytes();
+        }
+        snapshot
     }
 }

@@ -350,7 +350,7 @@ mod tests {
             let header = crate::seal::Header::read(payload).unwrap();
             policy.open(header, payload, None, &mut Vec::new())
         };
-        let payload = payload_of(&sealed(&before));
+        let payload = sealed(&before);
         assert_eq!(before.opened(), []);
         for _ in 0..3 {
             open(&before, &payload).unwrap();

@@ -66,6 +66,11 @@ pub(super) fn names() -> impl Iterator<Item = &'static str> {
     FAMILIES.iter().chain(PASSES).copied()
 }
 
+/// Whether MongoDB has a command of this name for clients.
+pub(crate) fn is_command(name: &str) -> bool {
+    names().any(|known| known == name)
+}
+
 /// Those of them that [`family`] names one by one.
 const FAMILIES: &[&str] = &[
     "aggregate",
