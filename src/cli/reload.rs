@@ -11,6 +11,7 @@ use super::serve::LogLevel;
 use super::{Failure, audit, load};
 use crate::config::{AuditConfig, Config, KeyringConfig, Log, TlsConfig};
 use crate::keyring::{KeyFile, UnsealSource};
+use crate::observe::Observers;
 use crate::observe::audit::{Audit, AuditKey, Event, Standing};
 use crate::policy::{Collection, Policy};
 use crate::proxy::{LimitsCell, PolicyCell};
@@ -33,6 +34,7 @@ pub(super) struct Running {
     pub(super) limits: LimitsCell,
     pub(super) level: LogLevel,
     pub(super) audit: Audit,
+    pub(super) observers: Observers,
     /// What the audit log knows to be in force.
     pub(super) standing: ArcSwap<Standing>,
 }
@@ -91,6 +93,7 @@ impl Running {
     /// Puts what the files say now in force, all or nothing.
     fn take_up(&self) -> Attempt {
         let attempt = self.attempt();
+        self.observers.metrics.reloaded(attempt.done.is_ok());
         if let Err(failure) = &attempt.done {
             let why = failure.lines().join("; ");
             let event = Event::new("reload_refused").with("why", why);
@@ -162,6 +165,7 @@ impl Running {
         self.tls.store(Arc::new(fresh.tls));
         self.limits.store(Arc::new(config.limits.clone()));
         self.level.set(&config.log);
+        self.observers.slow.set(config.log.slow);
         self.config.store(Arc::clone(config));
         remember(&config.keyring.file, generation);
         self.tell_audit(config, key, standing);
@@ -293,6 +297,7 @@ fn within_reach(before: &Config, fresh: Config) -> (Config, Vec<&'static str>) {
         },
         log: Log {
             format: before.log.format,
+            slow: before.log.slow.and(fresh.log.slow).or(before.log.slow),
             ..fresh.log
         },
         admin: before.admin.clone(),
@@ -390,6 +395,8 @@ mod tests {
 
     use super::super::keys::tests::{Workplace, init, rotate_key};
     use super::*;
+    use crate::observe::Slow;
+    use crate::observe::metrics::Metrics;
 
     const SCHEMA: &str = "[collections.\"a.b\".fields]\nx = {}\n";
 
@@ -405,6 +412,11 @@ mod tests {
             config: ArcSwap::from_pointee(config),
             level: LogLevel::unheard(),
             audit: Audit::default(),
+            observers: Observers {
+                metrics: Metrics::on(),
+                slow: Slow::from(Some(Duration::from_millis(100))),
+                ..Observers::default()
+            },
             standing: ArcSwap::default(),
         }
     }

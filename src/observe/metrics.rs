@@ -149,6 +149,13 @@ impl Metrics {
         }
     }
 
+    /// The same of a statement beside many, which is counted only.
+    pub fn refused_too(&self, kind: RefusalKind) {
+        if let Some(counts) = &self.0 {
+            shard::with_refusals(counts, |refusals| refusals.count(kind));
+        }
+    }
+
     /// Changed files were taken up, or not.
     pub fn reloaded(&self, taken_up: bool) {
         if let Some(counts) = &self.0 {

@@ -58,10 +58,7 @@ pub(super) struct Refusals {
 impl Refusals {
     /// Counts one and keeps it for a while, with the text that the log has.
     pub(super) fn note(&self, command: &str, namespace: &str, refusal: &Refusal) {
-        let at = KINDS.iter().position(|kind| *kind == refusal.kind);
-        if let Some(count) = at.and_then(|at| self.counts.get(at)) {
-            count.add(1);
-        }
+        self.count(refusal.kind);
         let noted = RecentRefusal {
             at: SystemTime::now(),
             command: command.to_owned(),
@@ -74,6 +71,14 @@ impl Refusals {
             recent.pop_front();
         }
         recent.push_back(noted);
+    }
+
+    /// Counts one.
+    pub(super) fn count(&self, kind: RefusalKind) {
+        let at = KINDS.iter().position(|known| *known == kind);
+        if let Some(count) = at.and_then(|at| self.counts.get(at)) {
+            count.add(1);
+        }
     }
 
     /// How many there were, in the order of [`KINDS`].
