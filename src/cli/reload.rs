@@ -456,6 +456,43 @@ mod tests {
     }
 
     #[test]
+    fn reloads_are_counted_and_change_from_when_on_a_command_is_slow() {
+        let place = Workplace::new("reload-slow", SCHEMA);
+        let running = start(&place);
+        let slow = |milliseconds| {
+            running
+                .observers
+                .slow
+                .is(Duration::from_millis(milliseconds))
+        };
+        let text = std::fs::read_to_string(place.config()).unwrap();
+        let with = |log: &str| place.write("fieldseal.toml", &format!("{text}\n[log]\n{log}"));
+        let within = running.config.load().log.clone();
+        running.config.store(Arc::new(Config {
+            log: Log {
+                slow: Some(Duration::from_millis(100)),
+                ..within
+            },
+            ..Config::clone(&running.config.load())
+        }));
+        assert!(slow(100) && !slow(99));
+        with("slow_milliseconds = 7");
+        assert_eq!(running.take_up().done.unwrap().needs_restart.len(), 0);
+        assert!(slow(7) && !slow(6));
+        // To end it needs a restart, and is said again until there is one.
+        with("level = \"warn\"");
+        for _ in 0..2 {
+            let done = running.take_up().done.unwrap();
+            assert_eq!(done.needs_restart, ["log.slow_milliseconds"]);
+            assert!(slow(7) && !slow(6));
+        }
+        with("level = 3");
+        running.take_up().done.unwrap_err();
+        let counted = running.observers.metrics.snapshot();
+        assert_eq!((counted.reloads, counted.reloads_refused), (3, 1));
+    }
+
+    #[test]
     fn no_side_begins_or_ceases_to_speak_tls_without_a_restart() {
         let place = Workplace::new("reload-tls", SCHEMA);
         let running = start(&place);

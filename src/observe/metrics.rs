@@ -237,3 +237,173 @@ impl Counts {
         snapshot
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use std::time::Duration;
+
+    use super::*;
+    use crate::observe::command::{Outcome, Times};
+
+    fn finish(metrics: &Metrics, command: &str, namespace: &str, outcome: Outcome) {
+        metrics.finished(&Finished {
+            connection: 1,
+            request: 1,
+            command,
+            namespace,
+            outcome,
+            began: SystemTime::now(),
+            times: Times {
+                whole: Duration::from_millis(15),
+                phases: [1, 2, 3, 4, 5].map(Duration::from_millis),
+            },
+            request_bytes: 0,
+            reply_bytes: 0,
+            parent: None,
+        });
+    }
+
+    fn listed(metrics: &Metrics) -> Vec<String> {
+        let line = |row: CommandCount| {
+            let CommandCount {
+                command,
+                namespace,
+                outcome,
+                count,
+            } = row;
+            format!("{command} {namespace} {outcome} {count}")
+        };
+        metrics.snapshot().commands.into_iter().map(line).collect()
+    }
+
+    #[test]
+    fn what_all_threads_counted_is_summed_and_stays_when_they_end() {
+        let metrics = Metrics::on();
+        finish(&metrics, "find", "a.b", Outcome::Ok);
+        let threads = (0..4).map(|_| {
+            let metrics = metrics.clone();
+            std::thread::spawn(move || {
+                for _ in 0..1000 {
+                    finish(&metrics, "find", "a.b", Outcome::Ok);
+                    finish(&metrics, "find", "a.b", Outcome::Error(11000));
+                    finish(&metrics, "insert", "a.b", Outcome::Refused(13));
+                    finish(&metrics, "insert", "a.c", Outcome::Sent);
+                }
+            })
+        });
+        let threads: Vec<_> = threads.collect();
+        threads
+            .into_iter()
+            .for_each(|thread| thread.join().unwrap());
+        let expected = [
+            "find a.b ok 4001",
+            "find a.b error 4000",
+            "insert a.b refused 4000",
+            "insert a.c sent 4000",
+        ];
+        assert_eq!(listed(&metrics), expected);
+        let snapshot = metrics.snapshot();
+        assert_eq!(snapshot.requests.count, 16_001);
+        assert!((snapshot.requests.sum - 16_001.0 * 0.015).abs() < 1e-6);
+        for (phase, milliseconds) in snapshot.phases.iter().zip([1.0, 2.0, 3.0, 4.0, 5.0]) {
+            assert_eq!(phase.count, 16_001);
+            assert!((phase.sum - 16_001.0 * milliseconds / 1000.0).abs() < 1e-6);
+        }
+    }
+
+    #[test]
+    fn counts_of_another_proxy_are_kept_apart() {
+        let (one, other) = (Metrics::on(), Metrics::on());
+        for _ in 0..3 {
+            finish(&one, "find", "a.b", Outcome::Ok);
+            finish(&other, "count", "a.b", Outcome::Ok);
+        }
+        assert_eq!(listed(&one), ["find a.b ok 3"]);
+        assert_eq!(listed(&other), ["count a.b ok 3"]);
+        assert_eq!(one.0.as_ref().unwrap().shards().len(), 1);
+    }
+
+    #[test]
+    fn whatever_clients_send_the_series_stay_within_their_bound() {
+        let metrics = Metrics::on();
+        for namespace in 0..20 {
+            for command in 0..1000 {
+                let outcome = Outcome::Refused(59);
+                finish(
+                    &metrics,
+                    &format!("c{command}"),
+                    &format!("d.{namespace}"),
+                    outcome,
+                );
+            }
+        }
+        let commands = metrics.snapshot().commands;
+        assert_eq!(commands.len(), 20);
+        assert!(
+            commands
+                .iter()
+                .all(|row| row.command == OTHER && row.count == 1000)
+        );
+        for command in [
+            "find", "insert", "update", "delete", "count", "distinct", "getMore", "drop", "create",
+        ] {
+            for namespace in 0..2000 {
+                finish(&metrics, command, &format!("e.{namespace}"), Outcome::Ok);
+            }
+        }
+        let commands = metrics.snapshot().commands;
+        assert!(
+            commands.len() <= shard::MOST_SERIES + 9,
+            "{}",
+            commands.len()
+        );
+        assert_eq!(
+            commands.iter().map(|row| row.count).sum::<u64>(),
+            20_000 + 18_000
+        );
+        let other = commands
+            .iter()
+            .find(|row| row.command == "drop" && row.namespace == OTHER);
+        assert!(other.unwrap().count >= 2000 - 512);
+    }
+
+    #[test]
+    fn the_last_refusals_are_kept_as_the_log_has_them() {
+        let metrics = Metrics::on();
+        let told = Refusal::new(RefusalKind::WrongType, "`name.canary` is no string");
+        let logged = Refusal::new(RefusalKind::WrongType, "`name` is no string");
+        let refusal = told.logged_as(logged);
+        for number in 0..150 {
+            metrics.refused("insert", &format!("a.b{number}"), &refusal);
+        }
+        let other = metrics.clone();
+        let late = std::thread::spawn(move || other.refused("find", "late", &refusal));
+        late.join().unwrap();
+        metrics.refused_too(RefusalKind::TooLarge);
+        let snapshot = metrics.snapshot();
+        assert_eq!(snapshot.recent.len(), RECENT);
+        assert_eq!(snapshot.recent[0].namespace, "late");
+        assert_eq!(snapshot.recent[1].namespace, "a.b149");
+        let why = "fieldseal: `name` is no string";
+        assert!(snapshot.recent.iter().all(|refusal| refusal.why == why));
+        for (kind, count) in snapshot.refusals {
+            let expected = match kind {
+                RefusalKind::WrongType => 151,
+                RefusalKind::TooLarge => 1,
+                _ => 0,
+            };
+            assert_eq!(count, expected, "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_counted_unless_it_is_wanted() {
+        let metrics = Metrics::default();
+        finish(&metrics, "find", "a.b", Outcome::Ok);
+        metrics.reloaded(true);
+        metrics.refused_too(RefusalKind::TooLarge);
+        assert_eq!(metrics.snapshot(), Snapshot::default());
+    }
+}

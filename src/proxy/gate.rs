@@ -310,6 +310,32 @@ mod tests {
         assert_eq!(gate.addresses.count(&address(1).unwrap()), 2);
     }
 
+    #[tokio::test]
+    async fn open_connections_and_long_messages_are_counted_with_and_without_limits() {
+        for memory_bytes in [None, Some(100_000_000)] {
+            let (gate, _) = gate(Limits {
+                connections: 1,
+                memory_bytes,
+                ..Limits::default()
+            });
+            let flow = gate.flow();
+            let place = gate.admit(address(1), &Access::default()).unwrap();
+            let refused = gate.admit(address(1), &Access::default()).unwrap_err();
+            gate.turned_away(String::new, refused);
+            let message = Announced {
+                length: 1_000_000,
+                inflated: 3_000_000,
+            };
+            let held = gate.room(None, message, 2).await;
+            let counts = || (flow.connections_open(), flow.bytes());
+            assert_eq!(counts(), (1, 10_000_000));
+            assert_eq!(flow.connections_accepted(), 1);
+            assert!(flow.all_turned_away().contains(&("limits.connections", 1)));
+            drop((place, held));
+            assert_eq!(counts(), (0, 0));
+        }
+    }
+
     #[test]
     fn only_networks_of_the_list_may_connect_and_unix_sockets_have_none() {
         let (gate, _) = gate(Limits::default());

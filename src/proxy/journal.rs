@@ -567,6 +567,23 @@ mod tests {
     }
 
     #[test]
+    fn a_comment_may_name_the_trace_and_need_not() {
+        for comment in [
+            bson::Bson::Int32(3),
+            bson::Bson::String("what for".to_owned()),
+            bson::Bson::Document(doc! {"traceparent": 3}),
+            bson::Bson::Document(doc! {}),
+        ] {
+            let command = doc! {"find": "c", "comment": comment, "$db": "d"};
+            let frame = msg(0, &body(&command));
+            let message = Message::recognise(&frame).unwrap();
+            let request = Request::of(&message);
+            let (_, _, body) = request.parts().unwrap();
+            assert_eq!(parent(body).unwrap(), None);
+        }
+    }
+
+    #[test]
     fn an_outcome_is_that_of_the_reply() {
         for (reply, expected) in [
             (doc! {"ok": 1}, Outcome::Ok),

@@ -188,8 +188,12 @@ impl Page<'_> {
     ) -> fmt::Result {
         let mut family = (self.0).encode_descriptor(name, help, None, MetricType::Counter)?;
         for (labels, count) in rows {
-            let mut row = family.encode_family(&labels)?;
-            row.encode_counter::<NoLabelSet, _, f64>(&count, None)?;
+            if labels.is_empty() {
+                family.encode_counter::<NoLabelSet, _, f64>(&count, None)?;
+            } else {
+                let mut row = family.encode_family(&labels)?;
+                row.encode_counter::<NoLabelSet, _, f64>(&count, None)?;
+            }
         }
         Ok(())
     }
@@ -202,7 +206,11 @@ impl Page<'_> {
     ) -> fmt::Result {
         let mut family = (self.0).encode_descriptor(name, help, None, MetricType::Gauge)?;
         for (labels, value) in rows {
-            family.encode_family(&labels)?.encode_gauge(&value)?;
+            if labels.is_empty() {
+                family.encode_gauge(&value)?;
+            } else {
+                family.encode_family(&labels)?.encode_gauge(&value)?;
+            }
         }
         Ok(())
     }
@@ -218,8 +226,13 @@ impl Page<'_> {
             let within: u64 = histogram.buckets.iter().map(|(_, count)| count).sum();
             let mut buckets = histogram.buckets.clone();
             buckets.push((f64::INFINITY, histogram.count.saturating_sub(within)));
-            let mut row = family.encode_family(&labels)?;
-            row.encode_histogram::<NoLabelSet>(histogram.sum, histogram.count, &buckets, None)?;
+            let (sum, count) = (histogram.sum, histogram.count);
+            if labels.is_empty() {
+                family.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)?;
+            } else {
+                let mut row = family.encode_family(&labels)?;
+                row.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)?;
+            }
         }
         Ok(())
     }

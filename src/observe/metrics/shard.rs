@@ -14,7 +14,7 @@ use crate::observe::command::{Finished, Outcome};
 
 /// How many series one thread may have, beside those of other namespaces: every command that
 /// there is, on every namespace that is kept, would be more than anybody reads.
-const MOST_SERIES: usize = 4096;
+pub(super) const MOST_SERIES: usize = 4096;
 
 /// The bounds of histograms, in nanoseconds.
 const BOUNDS: [u64; 16] = [
