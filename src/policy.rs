@@ -23,11 +23,12 @@ use access::Held;
 pub use equality::{Equality, Tokens};
 pub use fault::{PolicyError, Unopened};
 pub use field::Field;
+use field::Opening;
 pub use index_names::{Shown, has_reserved_name, users_name, with_users_names};
 pub use indexes::{Found, Indexes, Listed};
 pub use masking::Masking;
 use uses::Tallies;
-pub use uses::{Aged, Nearness, Use};
+pub use uses::{Aged, Nearness, Opened, Use};
 pub use views::{AskedAt, Reaching, Views};
 
 use crate::seal::{FieldId, Header, SealKey};
@@ -423,15 +424,19 @@ impl Policy {
         let known = field
             .filter(|field| field.id == header.field)
             .or_else(|| self.field(header.field).map(|field| &**field));
-        let expanded = known.and_then(|field| field.derived(header.key));
-        if let Some(key) = expanded.and_then(|derived| derived.get()) {
-            return Ok(key.open(payload, out)?);
+        let expanded = known.and_then(|field| Some((field, field.derived(header.key)?)));
+        if let Some(opening) = expanded.and_then(|(_, derived)| derived.get()) {
+            return Ok(opening.open(payload, out)?);
         }
         let key = SealKey::derive(header.key, self.material(header.key)?, header.field);
-        match expanded {
-            Some(derived) => Ok(derived.get_or_init(|| Box::new(key)).open(payload, out)?),
-            None => Ok(key.open(payload, out)?),
-        }
+        let Some((field, derived)) = expanded else {
+            return Ok(key.open(payload, out)?);
+        };
+        let opening = derived.get_or_init(|| {
+            let opened = self.tallies.opening(header.key, header.field, field);
+            Box::new(Opening { key, opened })
+        });
+        Ok(opening.open(payload, out)?)
     }
 
     fn material(&self, id: KeyId) -> Result<&Material, Unopened> {

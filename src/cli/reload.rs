@@ -11,6 +11,7 @@ use super::serve::LogLevel;
 use super::{Failure, audit, load};
 use crate::config::{AuditConfig, Config, KeyringConfig, Log, TlsConfig};
 use crate::keyring::{KeyFile, UnsealSource};
+use crate::observe::Observers;
 use crate::observe::audit::{Audit, AuditKey, Event, Standing};
 use crate::policy::{Collection, Policy};
 use crate::proxy::{LimitsCell, PolicyCell};
@@ -33,6 +34,7 @@ pub(super) struct Running {
     pub(super) limits: LimitsCell,
     pub(super) level: LogLevel,
     pub(super) audit: Audit,
+    pub(super) observers: Observers,
     /// What the audit log knows to be in force.
     pub(super) standing: ArcSwap<Standing>,
 }
@@ -91,6 +93,7 @@ impl Running {
     /// Puts what the files say now in force, all or nothing.
     fn take_up(&self) -> Attempt {
         let attempt = self.attempt();
+        self.observers.metrics.reloaded(attempt.done.is_ok());
         if let Err(failure) = &attempt.done {
             let why = failure.lines().join("; ");
             let event = Event::new("reload_refused").with("why", why);
@@ -162,6 +165,7 @@ impl Running {
         self.tls.store(Arc::new(fresh.tls));
         self.limits.store(Arc::new(config.limits.clone()));
         self.level.set(&config.log);
+        self.observers.slow.set(config.log.slow);
         self.config.store(Arc::clone(config));
         remember(&config.keyring.file, generation);
         self.tell_audit(config, key, standing);
@@ -293,6 +297,7 @@ fn within_reach(before: &Config, fresh: Config) -> (Config, Vec<&'static str>) {
         },
         log: Log {
             format: before.log.format,
+            slow: before.log.slow.and(fresh.log.slow).or(before.log.slow),
             ..fresh.log
         },
         admin: before.admin.clone(),
@@ -390,6 +395,8 @@ mod tests {
 
     use super::super::keys::tests::{Workplace, init, rotate_key};
     use super::*;
+    use crate::observe::Slow;
+    use crate::observe::metrics::Metrics;
 
     const SCHEMA: &str = "[collections.\"a.b\".fields]\nx = {}\n";
 
@@ -405,6 +412,11 @@ mod tests {
             config: ArcSwap::from_pointee(config),
             level: LogLevel::unheard(),
             audit: Audit::default(),
+            observers: Observers {
+                metrics: Metrics::on(),
+                slow: Slow::from(Some(Duration::from_millis(100))),
+                ..Observers::default()
+            },
             standing: ArcSwap::default(),
         }
     }
@@ -441,6 +453,43 @@ mod tests {
         let uses = running.policy.load().uses(SystemTime::now());
         assert_eq!(uses.len(), 1);
         assert_eq!((uses[0].path.as_str(), uses[0].seals), ("x", 2));
+    }
+
+    #[test]
+    fn reloads_are_counted_and_change_from_when_on_a_command_is_slow() {
+        let place = Workplace::new("reload-slow", SCHEMA);
+        let running = start(&place);
+        let slow = |milliseconds| {
+            running
+                .observers
+                .slow
+                .is(Duration::from_millis(milliseconds))
+        };
+        let text = std::fs::read_to_string(place.config()).unwrap();
+        let with = |log: &str| place.write("fieldseal.toml", &format!("{text}\n[log]\n{log}"));
+        let within = running.config.load().log.clone();
+        running.config.store(Arc::new(Config {
+            log: Log {
+                slow: Some(Duration::from_millis(100)),
+                ..within
+            },
+            ..Config::clone(&running.config.load())
+        }));
+        assert!(slow(100) && !slow(99));
+        with("slow_milliseconds = 7");
+        assert_eq!(running.take_up().done.unwrap().needs_restart.len(), 0);
+        assert!(slow(7) && !slow(6));
+        // To end it needs a restart, and is said again until there is one.
+        with("level = \"warn\"");
+        for _ in 0..2 {
+            let done = running.take_up().done.unwrap();
+            assert_eq!(done.needs_restart, ["log.slow_milliseconds"]);
+            assert!(slow(7) && !slow(6));
+        }
+        with("level = 3");
+        running.take_up().done.unwrap_err();
+        let counted = running.observers.metrics.snapshot();
+        assert_eq!((counted.reloads, counted.reloads_refused), (3, 1));
     }
 
     #[test]

@@ -16,6 +16,9 @@ use super::reload::{Fingerprint, Running, Stamp, remember};
 use super::{Failure, audit, limits, load};
 use crate::config::{Config, Log, LogFormat};
 use crate::observe::audit::{AuditKey, Standing};
+use crate::observe::metrics::Metrics;
+use crate::observe::telemetry::Telemetry;
+use crate::observe::{Observers, Slow};
 use crate::proxy::{PolicyCell, Proxy};
 use crate::tls::TlsCell;
 
@@ -85,7 +88,8 @@ async fn serve(start: Start<'_>) -> Result<(), Failure> {
     let proxy = Proxy::bind(&config, Arc::clone(&policy), Arc::clone(&tls)).await?;
     // After it: of a proxy that cannot listen there is nothing to remember.
     let audit = audit::open(&config, key, &standing)?;
-    let proxy = proxy.audited(audit.clone());
+    let observers = observers(&config)?;
+    let proxy = proxy.audited(audit.clone()).observed(observers.clone());
     for (route, (address, advertised)) in config
         .routes
         .iter()
@@ -102,6 +106,7 @@ async fn serve(start: Start<'_>) -> Result<(), Failure> {
         limits: proxy.limits(),
         level: start.level,
         audit: audit.clone(),
+        observers,
         standing: ArcSwap::from_pointee(standing),
     });
     let limits = tokio::spawn(limits::watch(Arc::clone(&running)));
@@ -128,6 +133,20 @@ async fn serve(start: Start<'_>) -> Result<(), Failure> {
         tracing::error!("the audit log could not be ended in time");
     }
     Ok(())
+}
+
+/// Those who are told of every command, as the configuration says.
+fn observers(config: &Config) -> Result<Observers, Failure> {
+    let metrics = match config.admin {
+        Some(_) => Metrics::on(),
+        None => Metrics::default(),
+    };
+    let telemetry = config.telemetry.as_ref().map(Telemetry::start).transpose();
+    Ok(Observers {
+        metrics,
+        telemetry: telemetry.map_err(Failure::new)?.unwrap_or_default(),
+        slow: Slow::from(config.log.slow),
+    })
 }
 
 /// The level of the log, which can be changed while the proxy runs.

@@ -2,13 +2,13 @@
 
 use std::sync::{Arc, OnceLock};
 
-use super::uses::{Tallies, Tally};
+use super::uses::{OpenTally, Tallies, Tally};
 use super::{Equality, FieldAccess, PolicyError};
 use crate::access::Access;
 use crate::keyring::{KeyId, Keyring, Material, NamedKey, State, Suite};
 use crate::raw::kind;
 use crate::schema::{CollectionRule, FieldRule, OnPlaintext, Types};
-use crate::seal::{Domain, FieldId, HashKey, SealKey};
+use crate::seal::{Domain, FieldId, HashKey, OpenError, SealKey};
 
 /// One sealed field, with its keys expanded.
 #[derive(Debug, Clone)]
@@ -41,7 +41,23 @@ pub struct Field {
 }
 
 /// The key of a field under one version, derived when a value under it is first met.
-type Derived = OnceLock<Box<SealKey>>;
+type Derived = OnceLock<Box<Opening>>;
+
+/// What opens a field's values of one version, and counts them.
+#[derive(Debug)]
+pub(super) struct Opening {
+    pub(super) key: SealKey,
+    pub(super) opened: Arc<OpenTally>,
+}
+
+impl Opening {
+    /// Appends the type and the value to `out`, and counts it.
+    pub(super) fn open(&self, payload: &[u8], out: &mut Vec<u8>) -> Result<(), OpenError> {
+        self.key.open(payload, out)?;
+        self.opened.count();
+        Ok(())
+    }
+}
 
 impl Field {
     pub(super) fn compile(

@@ -8,15 +8,34 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use super::Policy;
+use super::{Field, Policy};
 use crate::keyring::{KeyId, State, Suite};
 use crate::seal::FieldId;
 
 /// Counts by what shares a key, and so its bound. Fields of one identity share theirs.
 #[derive(Debug, Default)]
-pub(super) struct Tallies(Mutex<HashMap<Sealing, Arc<Tally>>>);
+pub(super) struct Tallies {
+    sealed: Mutex<HashMap<Sealing, Arc<Tally>>>,
+    opened: Mutex<HashMap<(KeyId, FieldId), Arc<OpenTally>>>,
+}
 
 type Sealing = (KeyId, FieldId, Suite);
+
+/// How many values of one field were opened that one version of its key seals.
+#[derive(Debug)]
+pub(super) struct OpenTally {
+    /// As [`Tally`] has it.
+    namespace: String,
+    path: String,
+    values: AtomicU64,
+}
+
+impl OpenTally {
+    /// Counts one value.
+    pub(super) fn count(&self) {
+        self.values.fetch_add(1, Ordering::Relaxed);
+    }
+}
 
 /// How often one field was sealed under one version of its key with one suite.
 #[derive(Debug)]
@@ -48,6 +67,21 @@ pub struct Use {
     pub seals: u64,
     /// How long ago the version was made, if its date can be read.
     pub age: Option<Duration>,
+}
+
+/// How many values of a field were opened in this process that one version of its key seals.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Opened {
+    /// The collection.
+    pub namespace: String,
+    /// The field, as the schema has it.
+    pub path: String,
+    /// The name of the key.
+    pub key: String,
+    /// The number of its version.
+    pub version: u32,
+    /// How many.
+    pub values: u64,
 }
 
 /// How near the count of a [`Use`] is to its suite's bound.
@@ -120,6 +154,19 @@ impl Tallies {
         Arc::clone(self.lock().entry((key, field, suite)).or_insert_with(fresh))
     }
 
+    /// The count of what is opened of a field.
+    pub(super) fn opening(&self, key: KeyId, id: FieldId, field: &Field) -> Arc<OpenTally> {
+        let fresh = || {
+            Arc::new(OpenTally {
+                namespace: field.tally.namespace.clone(),
+                path: field.tally.path.clone(),
+                values: AtomicU64::new(0),
+            })
+        };
+        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(opened.entry((key, id)).or_insert_with(fresh))
+    }
+
     /// Lets go of what was never used and cannot be any more: clients name
     /// collections as they like.
     pub(super) fn forget_unused(&self) {
@@ -129,7 +176,7 @@ impl Tallies {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Sealing, Arc<Tally>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.sealed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -151,6 +198,28 @@ impl Policy {
                 .then_with(|| one.path.cmp(&other.path))
         });
         uses
+    }
+
+    /// What was opened in this process, in the order of fields, keys and versions. Values of
+    /// fields that the schema does not have any more are not counted.
+    pub fn opened(&self) -> Vec<Opened> {
+        let tallies = self.tallies.opened.lock();
+        let tallies = tallies.unwrap_or_else(PoisonError::into_inner);
+        let told = |((id, _), tally): (&(KeyId, FieldId), &Arc<OpenTally>)| {
+            let (key, version) = self.keyring.version(*id)?;
+            let values = tally.values.load(Ordering::Relaxed);
+            (values > 0).then(|| Opened {
+                namespace: tally.namespace.clone(),
+                path: tally.path.clone(),
+                key: key.name.clone(),
+                version: version.number,
+                values,
+            })
+        };
+        let mut opened: Vec<Opened> = tallies.iter().filter_map(told).collect();
+        drop(tallies);
+        opened.sort();
+        opened
     }
 
     /// Uses that came nearer to their bound than any call before has told.
@@ -265,6 +334,45 @@ mod tests {
         ];
         assert_eq!(listed(&policy), expected);
         assert!(policy.uses(SystemTime::now())[0].age.is_some());
+    }
+
+    #[test]
+    fn every_value_that_was_opened_is_counted_for_its_field_and_version() {
+        let keyring = fixture::keyring();
+        let before = policy(keyring.clone());
+        let sealed = |policy: &Policy| {
+            let mut out = Vec::new();
+            let collection = policy.collection("a.b").unwrap();
+            collection.field(0).seal(0x08, &[1], &mut out);
+            out
+        };
+        let open = |policy: &Policy, payload: &[u8]| {
+            let header = crate::seal::Header::read(payload).unwrap();
+            policy.open(header, payload, None, &mut Vec::new())
+        };
+        let payload = sealed(&before);
+        assert_eq!(before.opened(), []);
+        for _ in 0..3 {
+            open(&before, &payload).unwrap();
+        }
+        // What cannot be opened is none.
+        let mut broken = payload.clone();
+        *broken.last_mut().unwrap() ^= 1;
+        open(&before, &broken).unwrap_err();
+        // The count goes on after a reload, also of an operation that began before it.
+        let after = before
+            .renewed(schema(SCHEMA), Arc::new(keyring), Arc::default())
+            .unwrap();
+        open(&after, &payload).unwrap();
+        open(&before, &payload).unwrap();
+        let expected = Opened {
+            namespace: "a.b".to_owned(),
+            path: "x".to_owned(),
+            key: "default".to_owned(),
+            version: 2,
+            values: 5,
+        };
+        assert_eq!(after.opened(), [expected]);
     }
 
     #[test]

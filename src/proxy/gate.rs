@@ -22,6 +22,7 @@ use self::seats::{Seat, Seats};
 use super::LimitsCell;
 use super::frames::Announced;
 use crate::access::{Access, Principal};
+use crate::observe::metrics::{Flow, Open};
 use crate::refusal::{Refusal, RefusalKind};
 
 /// What all clients share.
@@ -33,6 +34,7 @@ pub(super) struct Gate {
     rates: Rates,
     memory: Memory,
     flood: Arc<Flood>,
+    flow: Arc<Flow>,
 }
 
 /// One of the connections that there may be; makes room when dropped.
@@ -40,6 +42,7 @@ pub(super) struct Gate {
 pub(super) struct Place {
     _all: Seat<()>,
     _address: Option<Seat<IpAddr>>,
+    _open: Open,
 }
 
 /// Why a connection is closed before anything was said over it.
@@ -90,7 +93,13 @@ impl Gate {
             rates: Rates::default(),
             memory: Memory::default(),
             flood: Arc::default(),
+            flow: Arc::default(),
         })
+    }
+
+    /// What it counts.
+    pub(super) fn flow(&self) -> Arc<Flow> {
+        Arc::clone(&self.flow)
     }
 
     /// Room for a client from `address`; none for a Unix socket, which has no address to
@@ -115,11 +124,13 @@ impl Gate {
         Ok(Place {
             _all: all.ok_or(TurnedAway::Connections)?,
             _address: of_address,
+            _open: self.flow.opened(),
         })
     }
 
     /// Logs that a client was turned away; floods of them in one line a second.
     pub(super) fn turned_away(&self, client: impl FnOnce() -> String, why: TurnedAway) {
+        self.flow.turned_away(why.limit());
         self.flood.tell(client, why);
     }
 
@@ -135,17 +146,17 @@ impl Gate {
         message: Announced,
         copies: usize,
     ) -> Held {
-        let limit = self.limits.load().memory_bytes;
-        let Some(size) = limit else {
-            return Held::default();
-        };
         let longest = message.length.max(message.inflated);
         if longest <= FREE {
             return Held::default();
         }
         let copies = longest.saturating_mul(copies);
         let bytes = (message.length.saturating_add(message.inflated)).saturating_add(copies);
-        self.memory.reserve(size, bytes, address).await
+        let held = match self.limits.load().memory_bytes {
+            Some(size) => self.memory.reserve(size, bytes, address).await,
+            None => Held::default(),
+        };
+        held.counted(self.flow.takes(bytes))
     }
 }
 
@@ -297,6 +308,32 @@ mod tests {
         // Nobody who was turned away is still counted.
         assert_eq!(gate.all.count(&()), 4);
         assert_eq!(gate.addresses.count(&address(1).unwrap()), 2);
+    }
+
+    #[tokio::test]
+    async fn open_connections_and_long_messages_are_counted_with_and_without_limits() {
+        for memory_bytes in [None, Some(100_000_000)] {
+            let (gate, _) = gate(Limits {
+                connections: 1,
+                memory_bytes,
+                ..Limits::default()
+            });
+            let flow = gate.flow();
+            let place = gate.admit(address(1), &Access::default()).unwrap();
+            let refused = gate.admit(address(1), &Access::default()).unwrap_err();
+            gate.turned_away(String::new, refused);
+            let message = Announced {
+                length: 1_000_000,
+                inflated: 3_000_000,
+            };
+            let held = gate.room(None, message, 2).await;
+            let counts = || (flow.connections_open(), flow.bytes());
+            assert_eq!(counts(), (1, 10_000_000));
+            assert_eq!(flow.connections_accepted(), 1);
+            assert!(flow.all_turned_away().contains(&("limits.connections", 1)));
+            drop((place, held));
+            assert_eq!(counts(), (0, 0));
+        }
     }
 
     #[test]

@@ -2,18 +2,21 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::SystemTime;
 
 use serde_json::{Value, json};
 use tracing::Level;
 
+use super::clock::Clock;
 use super::link::Ended;
 use super::login::News;
 use crate::access::Principal;
+use crate::observe::Observers;
 use crate::observe::audit::{Audit, Event};
-use crate::observe::command::Outcome;
+use crate::observe::command::{Finished, Outcome, Parent, Phase};
+use crate::observe::telemetry::Telemetry;
 use crate::policy::{Collection, LONGEST_NAMESPACE, Policy};
-use crate::raw::{Doc, Malformed};
+use crate::raw::{Doc, Malformed, kind};
 use crate::refusal::{Refusal, RefusalKind};
 use crate::reveal::{Reads, RefusedStatement, ReplyPlan};
 use crate::rewrite::Request;
@@ -32,6 +35,9 @@ const MOST_STATEMENTS: usize = 10;
 /// What is said of one connection, and of the command under way.
 pub(super) struct Journal {
     audit: Audit,
+    observers: Observers,
+    /// Whether commands are timed for them.
+    observed: bool,
     /// Tells it from every other connection of this process.
     connection: u64,
     client: String,
@@ -42,16 +48,28 @@ pub(super) struct Journal {
     /// The command under way; used again for each.
     command: String,
     namespace: String,
-    /// When it came; none if nobody wants to know.
-    begun: Option<Instant>,
+    /// Runs while a command is under way, if anybody wants to know.
+    clock: Clock,
+    /// Whether there is a command that its time belongs to.
+    asked: bool,
     outcome: Outcome,
+    request_bytes: usize,
+    reply_bytes: usize,
+    parent: Option<Parent>,
 }
 
 impl Journal {
     /// Of a client that has just connected.
-    pub(super) fn new(audit: Audit, client: String, tls: Option<&'static str>) -> Self {
+    pub(super) fn new(
+        audit: Audit,
+        observers: Observers,
+        client: String,
+        tls: Option<&'static str>,
+    ) -> Self {
         Self {
             audit,
+            observed: observers.is_on(),
+            observers,
             connection: CONNECTIONS.fetch_add(1, Ordering::Relaxed) + 1,
             client,
             tls,
@@ -59,8 +77,12 @@ impl Journal {
             commands: 0,
             command: String::new(),
             namespace: String::new(),
-            begun: None,
+            clock: Clock::default(),
+            asked: false,
             outcome: Outcome::Sent,
+            request_bytes: 0,
+            reply_bytes: 0,
+            parent: None,
         }
     }
 
@@ -139,9 +161,37 @@ impl Journal {
         }
     }
 
+    /// A request begins to come.
+    pub(super) fn begins(&mut self) {
+        self.clock = Clock::start(self.observed || tracing::enabled!(Level::DEBUG));
+        self.asked = false;
+    }
+
+    /// What went by since the last call was this phase of the command under way.
+    pub(super) fn lap(&mut self, phase: Phase) {
+        self.clock.lap(phase);
+    }
+
+    /// What was sent may be answered only when there is something to say.
+    pub(super) fn waits(&mut self) {
+        self.clock.lap(Phase::Upstream);
+        self.clock.pause();
+    }
+
+    /// A reply begins to come that may have been waited for until there was something to say,
+    /// which is nobody's slowness. Of a stream of replies, each is timed by itself.
+    pub(super) fn waited(&mut self) {
+        if self.clock.runs() {
+            self.clock.skip();
+        } else {
+            self.begins();
+            (self.asked, self.request_bytes) = (true, 0);
+        }
+    }
+
     /// A request came.
-    pub(super) fn asks(&mut self, request: &Request<'_>) {
-        self.asks_nothing();
+    pub(super) fn asks(&mut self, request: &Request<'_>, bytes: usize) {
+        self.asks_nothing(bytes);
         // What is malformed is refused, without a name.
         let _ = match request.parts() {
             Some((name, database, body)) => self.name_parts(name, database, body),
@@ -156,16 +206,20 @@ impl Journal {
             self.namespace.push('.');
             push(&mut self.namespace, collection, LONGEST_NAMESPACE + 1);
         }
+        if self.observers.telemetry.is_on() {
+            self.parent = parent(body)?;
+        }
         Ok(())
     }
 
     /// A request came that is none.
-    pub(super) fn asks_nothing(&mut self) {
+    pub(super) fn asks_nothing(&mut self, bytes: usize) {
         self.commands = self.commands.saturating_add(1);
         self.command.clear();
         self.namespace.clear();
         self.outcome = Outcome::Sent;
-        self.begun = tracing::enabled!(Level::DEBUG).then(Instant::now);
+        (self.request_bytes, self.reply_bytes) = (bytes, 0);
+        (self.asked, self.parent) = (true, None);
     }
 
     fn name(&mut self, message: &Message<'_>) -> Result<(), Malformed> {
@@ -194,15 +248,17 @@ impl Journal {
         wants_reply: bool,
     ) {
         self.outcome = Outcome::Refused(refusal.kind.code());
-        let (conn, command) = (self.connection, &self.command);
+        let (conn, request, command) = (self.connection, self.commands, &self.command);
         if refusal.kind == RefusalKind::CannotOpen {
             // Not the client's doing: a key is missing, or someone changed what is stored.
-            tracing::warn!(conn, %principal, command, %refusal, "refused");
+            tracing::warn!(conn, request, %principal, command, %refusal, "refused");
         } else if wants_reply {
-            tracing::debug!(conn, %principal, command, %refusal, "refused");
+            tracing::debug!(conn, request, %principal, command, %refusal, "refused");
         } else {
-            tracing::warn!(conn, %principal, command, %refusal, "refused a request that wants no reply");
+            tracing::warn!(conn, request, %principal, command, %refusal, "refused a request that wants no reply");
         }
+        let metrics = &self.observers.metrics;
+        metrics.refused(&self.command, &self.namespace, refusal);
         self.remember(principal, refusal).await;
     }
 
@@ -227,12 +283,20 @@ impl Journal {
         let Some(first) = refused.first() else {
             return;
         };
-        let (conn, command) = (self.connection, &self.command);
+        let (conn, request, command) = (self.connection, self.commands, &self.command);
         let (refusal, statements) = (&first.refusal, refused.len());
         if wants_reply {
-            tracing::debug!(conn, %principal, command, %refusal, statements, "refused statements of a batch");
+            tracing::debug!(conn, request, %principal, command, %refusal, statements, "refused statements of a batch");
         } else {
-            tracing::warn!(conn, %principal, command, %refusal, statements, "refused statements of a batch that wants no reply");
+            tracing::warn!(conn, request, %principal, command, %refusal, statements, "refused statements of a batch that wants no reply");
+        }
+        for (at, statement) in refused.iter().enumerate() {
+            let metrics = &self.observers.metrics;
+            if at < MOST_STATEMENTS {
+                metrics.refused(&self.command, &self.namespace, &statement.refusal);
+            } else {
+                metrics.refused_too(statement.refusal.kind);
+            }
         }
         if !self.audit.is_on() {
             return;
@@ -301,26 +365,50 @@ impl Journal {
 
     /// MongoDB's answer to the command under way.
     pub(super) fn answered(&mut self, frame: &[u8]) {
-        if self.begun.is_some() {
+        if self.clock.runs() {
             self.outcome = outcome(frame).unwrap_or(Outcome::Ok);
         }
     }
 
+    /// What the client gets for it was written.
+    pub(super) fn replied(&mut self, bytes: usize) {
+        self.reply_bytes = bytes;
+        self.clock.lap(Phase::Client);
+    }
+
     /// The command under way is over.
     pub(super) fn done(&mut self, principal: &Principal, whole: bool) {
-        let Some(begun) = self.begun.take() else {
+        let asked = std::mem::take(&mut self.asked);
+        let Some(times) = self.clock.stop(!whole).filter(|_| asked) else {
             return;
         };
         tracing::debug!(
             conn = self.connection,
+            request = self.commands,
             %principal,
             namespace = self.namespace,
             command = self.command,
-            duration = ?begun.elapsed(),
+            duration = ?times.whole,
             outcome = %self.outcome,
             cut_off = !whole,
             "command"
         );
+        if !self.observed {
+            return;
+        }
+        let now = SystemTime::now();
+        self.observers.finished(&Finished {
+            connection: self.connection,
+            request: self.commands,
+            command: &self.command,
+            namespace: &self.namespace,
+            outcome: self.outcome,
+            began: now.checked_sub(times.whole).unwrap_or(now),
+            times,
+            request_bytes: self.request_bytes,
+            reply_bytes: self.reply_bytes,
+            parent: self.parent,
+        });
     }
 }
 
@@ -352,6 +440,23 @@ fn collection_of<'m>(body: Doc<'m>) -> Result<Option<&'m str>, Malformed> {
         },
         _ => None,
     })
+}
+
+/// The trace that a command says it belongs to by its comment, as drivers and applications
+/// that trace write it: the text of a `traceparent`, or a document with one.
+fn parent(body: Doc<'_>) -> Result<Option<Parent>, Malformed> {
+    let Some(comment) = body.find("comment")? else {
+        return Ok(None);
+    };
+    let text = match comment.str() {
+        Some(text) => Some(text),
+        None if comment.kind == kind::DOCUMENT => {
+            let named = comment.doc()?.find("traceparent")?;
+            named.and_then(|named| named.str())
+        }
+        None => None,
+    };
+    Ok(text.and_then(Telemetry::parent))
 }
 
 /// So that what is nested without end is not followed.
@@ -399,13 +504,21 @@ mod tests {
     use crate::wire::testing::{body, msg};
 
     fn journal() -> Journal {
-        Journal::new(Audit::default(), "client".to_owned(), None)
+        Journal::new(
+            Audit::default(),
+            Observers::default(),
+            "client".to_owned(),
+            None,
+        )
     }
 
     fn named(command: &Document) -> (String, String) {
         let frame = msg(0, &body(command));
         let mut journal = journal();
-        journal.asks(&Request::of(&Message::recognise(&frame).unwrap()));
+        journal.asks(
+            &Request::of(&Message::recognise(&frame).unwrap()),
+            frame.len(),
+        );
         (journal.command, journal.namespace)
     }
 
@@ -445,9 +558,29 @@ mod tests {
         let long = "x".repeat(1_000_000);
         let frame = msg(0, &body(&doc! {"find": &long, "$db": &long}));
         let mut journal = journal();
-        journal.asks(&Request::of(&Message::recognise(&frame).unwrap()));
+        journal.asks(
+            &Request::of(&Message::recognise(&frame).unwrap()),
+            frame.len(),
+        );
         assert!(journal.namespace.len() > LONGEST_NAMESPACE);
         assert!(journal.namespace.capacity() < 4096);
+    }
+
+    #[test]
+    fn a_comment_may_name_the_trace_and_need_not() {
+        for comment in [
+            bson::Bson::Int32(3),
+            bson::Bson::String("what for".to_owned()),
+            bson::Bson::Document(doc! {"traceparent": 3}),
+            bson::Bson::Document(doc! {}),
+        ] {
+            let command = doc! {"find": "c", "comment": comment, "$db": "d"};
+            let frame = msg(0, &body(&command));
+            let message = Message::recognise(&frame).unwrap();
+            let request = Request::of(&message);
+            let (_, _, body) = request.parts().unwrap();
+            assert_eq!(parent(body).unwrap(), None);
+        }
     }
 
     #[test]

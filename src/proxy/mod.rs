@@ -1,6 +1,7 @@
 //! Listener, connections, upstream.
 
 mod accept;
+mod clock;
 mod cursors;
 mod frames;
 mod gate;
@@ -212,6 +213,7 @@ impl Proxy {
     /// The same, with those told of every command who observe it.
     #[must_use]
     pub fn observed(mut self, observers: Observers) -> Self {
+        observers.metrics.watch(self.shared.gate.flow());
         Arc::get_mut(&mut self.shared)
             .expect("sessions and tasks that share it are made when it runs, which takes it")
             .observers = observers;

@@ -23,6 +23,7 @@ use super::workers::{Aside, LONG};
 use super::{Shared, indexes, stopped, views};
 use crate::access::Principal;
 use crate::config::Limits;
+use crate::observe::command::Phase;
 use crate::policy::{Policy, Views};
 use crate::reveal::ReplyPlan;
 use crate::rewrite::bounds::Bounds;
@@ -114,7 +115,8 @@ impl Session {
     ) -> Self {
         let limits = shared.limits.load_full();
         let stall = limits.handshake_timeout;
-        let journal = Journal::new(shared.audit.clone(), client.peer.clone(), client.tls);
+        let (audit, observers) = (shared.audit.clone(), shared.observers.clone());
+        let journal = Journal::new(audit, observers, client.peer.clone(), client.tls);
         let mut link = Link {
             requests: FrameReader::new(client.read, limits.message_bytes, Some(stall)),
             client: client.write,
@@ -254,6 +256,7 @@ impl Session {
         } = &mut self.link;
         let (gate, held, frame) = (self.guest.gate(), &mut self.held, &mut self.buffers.request);
         let (address, long) = (self.principal.address, &mut self.long);
+        let journal = &mut self.journal;
         // Who sends one request after the other is stopped between them all the same.
         if self.stop.has_changed().unwrap_or(true) {
             return Err(Ended::Stopping);
@@ -262,9 +265,13 @@ impl Session {
             let Some(announced) = requests.announced(idle).await? else {
                 return Ok(None);
             };
+            journal.begins();
             *long = announced.length.max(announced.inflated) >= LONG;
             *held = gate.room(address, announced, copies).await;
-            requests.next(frame).await
+            journal.lap(Phase::Policy);
+            let header = requests.next(frame).await;
+            journal.lap(Phase::Client);
+            header
         };
         tokio::select! {
             biased;
@@ -324,12 +331,12 @@ impl Session {
             Ok(message) => message,
             Err(error) => {
                 let asked = malformed(frame, compressor);
-                self.journal.asks_nothing();
+                self.journal.asks_nothing(header.length);
                 return self.part(asked, error).await;
             }
         };
         let request = rewrite::Request::of(&message);
-        self.journal.asks(&request);
+        self.journal.asks(&request, header.length);
         let asked = Asked {
             request_id: header.request_id,
             form: ReplyForm::answering(&message),
@@ -369,6 +376,7 @@ impl Session {
             }
         };
         for database in rewrite::views::unlisted(&request, &policy, &self.views) {
+            self.journal.lap(Phase::Policy);
             let told = views::list(
                 &mut self.link,
                 &policy,
@@ -379,6 +387,7 @@ impl Session {
                 reply,
             )
             .await?;
+            self.journal.lap(Phase::Upstream);
             if told == Some(Asking::Definitions) {
                 rewrite::views::note_used(&request, &policy, database);
             }
@@ -387,11 +396,17 @@ impl Session {
             return self.refuse(asked, &refusal).await;
         }
         for namespace in rewrite::indexes::unlisted(&request, &policy) {
+            self.journal.lap(Phase::Policy);
             let link = &mut self.link;
             indexes::list(link, &policy, &namespace, asked.wants_reply, built, reply).await?;
+            self.journal.lap(Phase::Upstream);
         }
+        self.journal.lap(Phase::Policy);
         match rewrite::decide_request(&request, &policy, built) {
-            Decision::Refuse(refusal) => self.refuse(asked, &refusal).await,
+            Decision::Refuse(refusal) => {
+                self.journal.lap(Phase::Seal);
+                self.refuse(asked, &refusal).await
+            }
             Decision::Forward { cleared, plan } => {
                 let cursor = match plan {
                     ReplyPlan::More(cursor) => Some(cursor),
@@ -411,10 +426,16 @@ impl Session {
                     }
                     _ => Vec::new(),
                 };
+                self.journal.lap(Phase::Seal);
                 self.link.send(&cleared, asked.wants_reply).await?;
                 let outdates = rewrite::views::outdated(&request, &policy)
                     .map(|database| database.map(str::to_owned));
                 let lasts = matches!(plan, ReplyPlan::Hello);
+                if lasts {
+                    self.journal.waits();
+                } else if !asked.wants_reply {
+                    self.journal.lap(Phase::Upstream);
+                }
                 let treatment = Treatment {
                     plan,
                     cursor,

@@ -53,6 +53,7 @@ pub use command::Request;
 use command::{Command, Target};
 use scope::Scope;
 use table::Family;
+pub(crate) use table::is_command;
 
 use crate::config::JavaScript;
 use crate::policy::{Collection, Policy};

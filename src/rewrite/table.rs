@@ -66,6 +66,12 @@ pub(super) fn names() -> impl Iterator<Item = &'static str> {
     FAMILIES.iter().chain(PASSES).copied()
 }
 
+/// Whether MongoDB has a command of this name for clients, by whichever of its names.
+pub(crate) fn is_command(name: &str) -> bool {
+    let by_prefix = name.starts_with('_') || name.starts_with("cluster");
+    (!by_prefix && family(name) != Family::Unknown) || names().any(|known| known == name)
+}
+
 /// Those of them that [`family`] names one by one.
 const FAMILIES: &[&str] = &[
     "aggregate",

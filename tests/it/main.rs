@@ -16,6 +16,7 @@ mod hello;
 mod keys;
 mod leak;
 mod limits;
+mod metrics;
 mod migrate;
 mod operators;
 mod principals;

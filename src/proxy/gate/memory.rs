@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use arc_swap::ArcSwapOption;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::observe::metrics::UnderWay;
+
 /// A message up to this length needs no room: each connection may have some of them anyway.
 pub(in crate::proxy) const FREE: usize = 64 * 1024;
 
@@ -71,9 +73,18 @@ pub(in crate::proxy) struct Held {
     #[cfg_attr(not(test), expect(dead_code, reason = "it is for its drop"))]
     permit: Option<OwnedSemaphorePermit>,
     _of_share: Option<OwnedSemaphorePermit>,
+    _counted: Option<UnderWay>,
 }
 
 impl Held {
+    /// The same, for a message that is counted.
+    pub(super) fn counted(self, message: UnderWay) -> Self {
+        Self {
+            _counted: Some(message),
+            ..self
+        }
+    }
+
     /// Whether no room is taken.
     #[cfg(test)]
     pub(in crate::proxy) fn is_empty(&self) -> bool {
@@ -96,6 +107,7 @@ impl Memory {
         Held {
             permit: take(Arc::clone(&budget.room), wanted.min(units(size))).await,
             _of_share: of_share,
+            _counted: None,
         }
     }
 

@@ -1,6 +1,7 @@
 //! What the proxy answers by itself.
 
 use super::{Asked, Buffers, Session};
+use crate::observe::command::Phase;
 use crate::proxy::link::Ended;
 use crate::refusal::{Refusal, RefusalKind};
 use crate::wire::{self, Compressor, Header, ReplyForm, WireError, flag, opcode};
@@ -16,7 +17,11 @@ impl Session {
             writer.string("user", subject);
             writer.double("ok", 1.0);
         });
-        self.link.answer(built, asked.compressor, other).await
+        self.journal.answered(built);
+        self.journal.lap(Phase::Policy);
+        self.link.answer(built, asked.compressor, other).await?;
+        self.journal.replied(built.len());
+        Ok(())
     }
 
     /// Answers a request with an error, if it wants an answer.
@@ -24,12 +29,16 @@ impl Session {
         let (principal, wants_reply) = (&self.principal, asked.wants_reply);
         self.journal.refused(principal, refusal, wants_reply).await;
         if !asked.wants_reply {
+            self.journal.lap(Phase::Policy);
             return Ok(());
         }
         self.replies = self.replies.wrapping_add(1);
         let Buffers { built, other, .. } = &mut self.buffers;
         wire::error_reply(asked.form, self.replies, asked.request_id, refusal, built);
-        self.link.answer(built, asked.compressor, other).await
+        self.journal.lap(Phase::Policy);
+        self.link.answer(built, asked.compressor, other).await?;
+        self.journal.replied(built.len());
+        Ok(())
     }
 
     /// Says why the connection is one too many, and ends the session.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{Asked, Buffers, OWN_REQUEST, Session, Treatment};
+use crate::observe::command::Phase;
 use crate::policy::Policy;
 use crate::proxy::hello::Rewriting;
 use crate::proxy::link::Ended;
@@ -42,10 +43,14 @@ impl Session {
             let header = tokio::select! {
                 header = async {
                     self.held = self.link.room(gate, address, copies).await?;
+                    if streaming || hello {
+                        self.journal.waited();
+                    }
                     self.link.reply(&mut self.buffers.reply, true).await
                 } => header?,
                 () = stopped(&mut self.stop), if streaming || hello => return Err(Ended::Stopping),
             };
+            self.journal.lap(Phase::Upstream);
             // Each reply of a stream answers the one before it.
             if header.response_to != expected {
                 return Err(Ended::Answer);
@@ -57,6 +62,7 @@ impl Session {
             if !more {
                 return Ok(());
             }
+            self.journal.done(&self.principal, true);
             self.give_back();
             streaming = true;
         }
@@ -125,8 +131,7 @@ impl Session {
                 Ok(revealed) => revealed,
                 Err(refusal) if more || streaming => return Err(Ended::Stream(refusal)),
                 Err(refusal) => {
-                    self.close_cursor().await?;
-                    return self.refuse(asked, &refusal).await.map(|()| false);
+                    return self.withhold(asked, &refusal).await.map(|()| false);
                 }
             },
         };
@@ -139,8 +144,7 @@ impl Session {
             if more || streaming {
                 return Err(Ended::Stream(refusal));
             }
-            self.close_cursor().await?;
-            return self.refuse(asked, &refusal).await.map(|()| false);
+            return self.withhold(asked, &refusal).await.map(|()| false);
         }
         let cursors = &self.shared.cursors;
         cursors.note(
@@ -160,7 +164,8 @@ impl Session {
             Revealed::Unchanged => reply,
             Revealed::Rewritten => built,
         };
-        match asked.compressor.filter(|_| bytes.len() >= LONG) {
+        let length = bytes.len();
+        match asked.compressor.filter(|_| length >= LONG) {
             Some(compressor) => {
                 let (frame, mut packed) = (std::mem::take(bytes), std::mem::take(other));
                 let packing = async move {
@@ -169,11 +174,24 @@ impl Session {
                 };
                 let packed = (self.aside.run(packing).await).ok_or(Ended::Stopping)?;
                 *other = packed.map_err(upstream)?;
+                self.journal.lap(Phase::Open);
                 self.link.answer(other, None, &mut Vec::new()).await?;
             }
-            None => self.link.answer(bytes, asked.compressor, other).await?,
+            None => {
+                self.journal.lap(Phase::Open);
+                self.link.answer(bytes, asked.compressor, other).await?;
+            }
         }
+        self.journal.replied(length);
         Ok(more)
+    }
+
+    /// Answers the request with an error instead of the reply that is in its buffer.
+    async fn withhold(&mut self, asked: Asked, refusal: &Refusal) -> Result<(), Ended> {
+        self.journal.lap(Phase::Open);
+        self.close_cursor().await?;
+        self.journal.lap(Phase::Upstream);
+        self.refuse(asked, refusal).await
     }
 
     /// Opens what is sealed in the reply that is in its buffer.

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod observed;
 mod vouched;
 
 use std::time::Duration;
