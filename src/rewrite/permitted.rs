@@ -46,11 +46,6 @@ pub fn is_essential(request: &Request<'_>) -> bool {
     HANDSHAKE.iter().any(is) || BASIC.iter().any(|name| *name != "getmore" && is(name))
 }
 
-/// Whether MongoDB has a command of this name for clients, in whatever case.
-pub fn is_command(name: &str) -> bool {
-    table::names().any(|known| known.eq_ignore_ascii_case(name))
-}
-
 /// Why nobody may be denied the command of this name, in lower case, or why it is none.
 pub fn rule_mistake(name: &str, denied: bool) -> Option<String> {
     if denied && HANDSHAKE.contains(&name) {
@@ -58,7 +53,7 @@ pub fn rule_mistake(name: &str, denied: bool) -> Option<String> {
             "{name:?} cannot be denied: connections begin with it; to keep someone out, use `allow` of [access]"
         ));
     }
-    if is_command(name) {
+    if table::names().any(|known| known.eq_ignore_ascii_case(name)) {
         return None;
     }
     Some(match crate::document::nearest(name, table::names()) {

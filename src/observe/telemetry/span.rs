@@ -12,7 +12,7 @@ use opentelemetry::{InstrumentationScope, KeyValue, Value};
 use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator, SpanData, SpanEvents, SpanLinks};
 
 use crate::observe::command::{Finished, Outcome, Phase, Times};
-use crate::rewrite::permitted::is_command;
+use crate::rewrite::is_command;
 
 /// More bytes than any namespace of MongoDB has.
 const LONGEST_NAMESPACE: usize = 255;
