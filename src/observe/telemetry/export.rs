@@ -21,7 +21,7 @@ use super::span::Record;
 use crate::config::TelemetryConfig;
 use crate::tls;
 
-/// As many commands may wait to be sent: 2 MB at most.
+/// As many commands may wait to be sent: some 2 MB at most.
 pub(super) const QUEUE: usize = 4096;
 
 /// As many commands are sent at once.
