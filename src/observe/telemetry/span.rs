@@ -12,10 +12,8 @@ use opentelemetry::{InstrumentationScope, KeyValue, Value};
 use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator, SpanData, SpanEvents, SpanLinks};
 
 use crate::observe::command::{Finished, Outcome, Phase, Times};
+use crate::policy::LONGEST_NAMESPACE;
 use crate::rewrite::is_command;
-
-/// More bytes than any namespace of MongoDB has.
-const LONGEST_NAMESPACE: usize = 255;
 
 /// The convention's word for what has no word.
 const OTHER: &str = "_OTHER";
@@ -41,7 +39,10 @@ impl Record {
     /// Of a command in trace `trace`.
     pub(super) fn of(finished: &Finished<'_>, trace: [u8; 16]) -> Self {
         let namespace = finished.namespace;
-        let end = namespace.floor_char_boundary(LONGEST_NAMESPACE);
+        let end = (0..=namespace.len().min(LONGEST_NAMESPACE))
+            .rev()
+            .find(|end| namespace.is_char_boundary(*end))
+            .unwrap_or_default();
         Self {
             trace,
             parent: finished.parent.map(|parent| parent.span),
