@@ -22,6 +22,9 @@ use crate::observe::{Observers, Slow};
 use crate::proxy::{PolicyCell, Proxy};
 use crate::tls::TlsCell;
 
+/// How long the last traces may take.
+const LAST_TRACES: Duration = Duration::from_secs(2);
+
 /// How long the end of the audit log may take.
 const LAST_LINES: Duration = Duration::from_secs(5);
 
@@ -89,6 +92,7 @@ async fn serve(start: Start<'_>) -> Result<(), Failure> {
     // After it: of a proxy that cannot listen there is nothing to remember.
     let audit = audit::open(&config, key, &standing)?;
     let observers = observers(&config)?;
+    let telemetry = observers.telemetry.clone();
     let proxy = proxy.audited(audit.clone()).observed(observers.clone());
     for (route, (address, advertised)) in config
         .routes
@@ -132,6 +136,7 @@ async fn serve(start: Start<'_>) -> Result<(), Failure> {
     {
         tracing::error!("the audit log could not be ended in time");
     }
+    telemetry.close(LAST_TRACES).await;
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! `[telemetry]`: traces, sent by OTLP.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use super::load::Checker;
 use crate::document::{Keys, Node, Place, Value};
@@ -8,7 +9,7 @@ use crate::keyring::UnsealSource;
 
 const TELEMETRY: Keys = Keys {
     of: "`telemetry`",
-    known: &["endpoint", "one_in", "service_name", "headers"],
+    known: &["endpoint", "ca", "one_in", "service_name", "headers"],
     later: &[],
 };
 
@@ -20,6 +21,8 @@ const DEFAULT_ONE_IN: u32 = 100;
 pub struct TelemetryConfig {
     /// The collector's address for OTLP over HTTP, without a path: `http://host:4318`.
     pub endpoint: String,
+    /// The authorities of its certificate; none means those that the web trusts.
+    pub ca: Option<PathBuf>,
     /// One command in so many is traced, beside those whose client asks for it; 0: only those.
     pub one_in: u32,
     /// What this proxy is called in them.
@@ -41,6 +44,14 @@ impl Checker {
             }
             Some(text.to_owned())
         });
+        let ca = table.entry(place, "ca");
+        if let (Some((at, _)), Some(endpoint)) = (&ca, &endpoint)
+            && !endpoint.starts_with("https://")
+        {
+            self.reader
+                .mistake(at, "is for an `endpoint` of https:// only");
+        }
+        let ca = ca.and_then(|(at, node)| self.path(&at, node));
         let one_in = (table.entry(place, "one_in"))
             .and_then(|(at, node)| self.reader.integer(&at, node, 0, u32::MAX.into()))
             .and_then(|number| u32::try_from(number).ok());
@@ -52,6 +63,7 @@ impl Checker {
             .unwrap_or_default();
         Some(TelemetryConfig {
             endpoint: endpoint?,
+            ca,
             one_in: one_in.unwrap_or(DEFAULT_ONE_IN),
             service_name: service_name.unwrap_or_else(|| "fieldseal".to_owned()),
             headers,
@@ -98,6 +110,7 @@ mod tests {
         let telemetry = parse("[telemetry]\nendpoint = \"http://127.0.0.1:4318/\"").unwrap();
         let expected = TelemetryConfig {
             endpoint: "http://127.0.0.1:4318".to_owned(),
+            ca: None,
             one_in: 100,
             service_name: "fieldseal".to_owned(),
             headers: BTreeMap::new(),
@@ -118,6 +131,19 @@ mod tests {
             let error = error.to_string();
             assert!(error.contains("telemetry.endpoint"), "{error}");
         }
+    }
+
+    #[test]
+    fn authorities_are_for_https_only() {
+        let with = |endpoint: &str| {
+            parse(&format!(
+                "[telemetry]\nca = \"ca.pem\"\nendpoint = {endpoint:?}"
+            ))
+        };
+        let telemetry = with("https://a:4318").unwrap().telemetry.unwrap();
+        assert_eq!(telemetry.ca, Some("/etc/ca.pem".into()));
+        let error = with("http://a:4318").unwrap_err().to_string();
+        assert!(error.contains("telemetry.ca"), "{error}");
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod life;
 mod mark;
 mod stored;
 mod suite;
+mod text;
 mod unseal;
 
 use std::fmt;
@@ -20,6 +21,7 @@ pub use fault::{KeyringError, KeyringFault};
 pub use file::{KeyFile, readable_by_others};
 pub use life::{Part, Step, StepError, Which};
 pub use suite::Suite;
+pub use text::TextError;
 pub use unseal::{UnsealError, UnsealSecret, UnsealSource};
 
 /// One number for (key name, version); stored in every sealed value.

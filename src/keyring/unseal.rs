@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 use super::Material;
 
 /// More than any passphrase; a larger file is not a secret but a mistake.
-const MAX_BYTES: usize = 4096;
+pub(super) const MAX_BYTES: usize = 4096;
 
 /// What a command may take, in time.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
@@ -168,23 +168,26 @@ fn from_base64(text: &[u8]) -> Option<Material> {
 impl UnsealSource {
     /// Fetches the secret.
     pub fn read(&self) -> Result<UnsealSecret, UnsealError> {
+        UnsealSecret::parse(&self.bytes()?)
+    }
+
+    /// What is there, whatever it is.
+    pub(super) fn bytes(&self) -> Result<Zeroizing<Vec<u8>>, UnsealError> {
         match self {
             Self::File(path) => {
                 let file = |error| UnsealError::File {
                     path: path.clone(),
                     error,
                 };
-                let bytes = std::fs::File::open(path)
+                std::fs::File::open(path)
                     .and_then(read_bounded)
-                    .map_err(file)?;
-                UnsealSecret::parse(&bytes)
+                    .map_err(file)
             }
             Self::Env(name) => {
                 let value = std::env::var_os(name).ok_or_else(|| UnsealError::Env(name.clone()))?;
-                let value = Zeroizing::new(value.into_encoded_bytes());
-                UnsealSecret::parse(&value)
+                Ok(Zeroizing::new(value.into_encoded_bytes()))
             }
-            Self::Command(words) => UnsealSecret::parse(&run(words, COMMAND_TIMEOUT)?),
+            Self::Command(words) => run(words, COMMAND_TIMEOUT),
         }
     }
 }

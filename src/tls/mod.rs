@@ -6,6 +6,7 @@ mod files;
 mod name;
 mod pins;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -233,6 +234,20 @@ fn upstream_side(config: &UpstreamTls, found: &mut Found) -> Option<Upstream> {
         config: Arc::new(made),
         name: config.server_name.clone(),
     })
+}
+
+/// To speak with a server that is neither client nor MongoDB, and has a certificate of `ca`; none
+/// means of an authority that the web trusts.
+pub(crate) fn client_config(ca: Option<&Path>) -> Result<ClientConfig, TlsError> {
+    let unusable = |error| at(ca.unwrap_or("".as_ref()), Fault::Unusable(error));
+    let roots = match ca {
+        Some(path) => files::authorities(path)?,
+        None => RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
+    };
+    let builder = ClientConfig::builder_with_provider(Arc::new(provider()))
+        .with_protocol_versions(BOTH)
+        .map_err(unusable)?;
+    Ok(builder.with_root_certificates(roots).with_no_client_auth())
 }
 
 /// What works, but should not stay so, or will not for long.

@@ -26,6 +26,7 @@ mod rust_driver;
 mod status;
 mod suites;
 mod support;
+mod telemetry;
 mod tls;
 mod untouched;
 mod views;

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs, with apt-get, what the driver tests compile and run with. For CI and
+# Installs, with apt-get, what the tests of drivers and of deploy/ compile and run with. For CI and
 # for throwaway machines: on your own, install what you care about yourself.
 set -uo pipefail
 
@@ -25,6 +25,7 @@ packages=(
     libmongodb-java                            # Java
     gcc pkg-config libmongoc-dev               # C
     php-cli php-mongodb                        # PHP
+    prometheus                                 # its promtool, for what is in deploy/
 )
 command -v javac >/dev/null || packages+=(default-jdk-headless)
 command -v node >/dev/null || packages+=(nodejs)

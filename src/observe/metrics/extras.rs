@@ -11,6 +11,10 @@ pub struct Extras {
     pub version: &'static str,
     /// Whether clients can be served.
     pub ready: bool,
+    /// Commands whose spans were not sent: [`Telemetry::dropped`].
+    ///
+    /// [`Telemetry::dropped`]: crate::observe::telemetry::Telemetry::dropped
+    pub traces_dropped: u64,
     /// Of the keyring in force.
     pub generation: u64,
     /// Values sealed, by field and key version.

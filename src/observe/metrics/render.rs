@@ -162,6 +162,11 @@ impl Scrape {
             (labels, u64::from(member.up))
         });
         page.gauge("member_up", "Whether a member answers", rows)?;
+        page.counter(
+            "traces_dropped",
+            "Commands that were to be traced, but were not",
+            [([], extras.traces_dropped)],
+        )?;
         page.gauge(
             "ready",
             "Whether clients can be served",
@@ -327,6 +332,7 @@ mod tests {
         let extras = Extras {
             version: "1.2.3",
             ready: true,
+            traces_dropped: 5,
             generation: 9,
             opened: (0..MOST_NAMESPACES + 2).map(opened).collect(),
             keys: vec![Aged {
@@ -375,6 +381,7 @@ mod tests {
             r#"fieldseal_key_age_seconds{key="default",version="2"} 60"#,
             r#"fieldseal_certificate_expiry_timestamp_seconds{side="listen"} 7"#,
             r#"fieldseal_member_up{route="127.0.0.1:1",upstream="127.0.0.1:2",state="primary"} 1"#,
+            "fieldseal_traces_dropped_total 5",
             "fieldseal_ready 1",
             r#"fieldseal_build_info{version="1.2.3"} 1"#,
         ] {
