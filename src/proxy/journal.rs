@@ -10,6 +10,7 @@ use tracing::Level;
 use super::link::Ended;
 use super::login::News;
 use crate::access::Principal;
+use crate::code::Code;
 use crate::observe::audit::{Audit, Event};
 use crate::observe::command::Outcome;
 use crate::policy::{Collection, LONGEST_NAMESPACE, Policy};
@@ -273,7 +274,7 @@ impl Journal {
             Refusal::new(
                 RefusalKind::CannotOpen,
                 "the audit log cannot be written, and values that it has to tell of are not shown without it",
-            )
+            ).coded(Code::NotAudited)
         })
     }
 
