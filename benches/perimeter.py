@@ -133,7 +133,7 @@ class Proxy(servers.Server):
             shutil.copy(keys, self.folder / "keyring.json")
         else:
             self.run(program, "keys", "init")
-        self.run(program, "check", "--offline")
+        self.run(program, "check")
         self.log = self.folder / "log"
         command = ["env", "--chdir", self.folder, program, "serve"]
         super().__init__(command, self.log, {**os.environ, "NO_COLOR": "1"})
