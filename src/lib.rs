@@ -13,6 +13,7 @@
 pub mod access;
 pub mod bench;
 pub mod cli;
+pub mod code;
 pub mod config;
 pub mod document;
 pub mod inspect;

@@ -2,16 +2,20 @@
 
 use std::fmt::{self, Write as _};
 
+use crate::code::Code;
+
 /// Why a request was refused; becomes a MongoDB error reply (`ok: 0`).
 ///
 /// The message names the command, the path, the operator and what to do
-/// instead. It never holds a value. Displayed, it is what may be logged.
+/// instead. It never holds a value. Displayed, it is what may be logged, with the code.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{}", OneLine(logged.as_deref().unwrap_or(message)))]
+#[error("{} [{code}]", OneLine(logged.as_deref().unwrap_or(message)))]
 pub struct Refusal {
     /// Which of MongoDB's error codes the client sees. No driver retries any of them.
     pub kind: RefusalKind,
-    /// For the client. Begins with `fieldseal: `.
+    /// What the documentation calls it.
+    pub code: Code,
+    /// For the client, together with the code. Begins with `fieldseal: `.
     pub message: String,
     /// For the log, if the message is not.
     logged: Option<String>,
@@ -77,6 +81,25 @@ impl RefusalKind {
         )
     }
 
+    /// What the documentation calls it, if nothing finer is said.
+    fn documented(self) -> Code {
+        match self {
+            Self::NotSupported => Code::SealedCollection,
+            Self::UnknownOption => Code::UnknownOption,
+            Self::UnknownCommand => Code::UnknownCommand,
+            Self::UnknownStage => Code::UnknownStage,
+            Self::Malformed => Code::Malformed,
+            Self::BadValue => Code::BadValue,
+            Self::WrongType => Code::WrongType,
+            Self::TooLarge => Code::TooLarge,
+            Self::CannotOpen => Code::ReplyNotUnderstood,
+            Self::Unauthorized => Code::FieldNotPermitted,
+            Self::TooManyCommands => Code::TooManyCommands,
+            Self::TooManyConnections => Code::TooManyConnections,
+            Self::AuthenticationFailed => Code::NotLoggedIn,
+        }
+    }
+
     /// MongoDB's error code.
     pub fn code(self) -> i32 {
         match self {
@@ -140,9 +163,21 @@ impl Refusal {
         }
         Self {
             kind,
+            code: kind.documented(),
             message,
             logged: None,
         }
+    }
+
+    /// The same under the code of its own that the documentation has for it.
+    #[must_use]
+    pub(crate) fn coded(self, code: Code) -> Self {
+        Self { code, ..self }
+    }
+
+    /// The text that the client is told.
+    pub fn told(&self) -> String {
+        format!("{} [{}]", self.message, self.code)
     }
 
     /// The same, of which the log says only what `other` does: the names below a
@@ -167,7 +202,7 @@ mod tests {
         let logged = refusal.to_string();
         assert!(!logged.contains(|c: char| c.is_control() || c == '\u{2028}'));
         assert!(
-            logged.contains("x\\u{a}2026") && logged.ends_with('é'),
+            logged.contains("x\\u{a}2026") && logged.ends_with("é [FS1004]"),
             "{logged}"
         );
         assert!(refusal.message.contains('\n'));
@@ -182,5 +217,6 @@ mod tests {
         let refusal = Refusal::new(RefusalKind::UnknownCommand, "é".repeat(1_000_000));
         assert_eq!(refusal.message.chars().count(), LONGEST_MESSAGE + 1);
         assert!(refusal.message.ends_with('…'));
+        assert!(refusal.told().ends_with("… [FS1005]"));
     }
 }

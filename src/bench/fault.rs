@@ -84,6 +84,18 @@ pub enum BenchError {
 }
 
 impl BenchError {
+    /// What the documentation calls it.
+    pub fn code(&self) -> crate::code::Code {
+        use crate::code::Code;
+
+        match self {
+            Self::Embedded(_) => Code::Mongod,
+            Self::Documents(_) => Code::Dump,
+            Self::Files(_) => Code::Output,
+            _ => Code::Bench,
+        }
+    }
+
     /// A command that was not done, and through which setting.
     pub(super) fn load(setting: &str) -> impl Fn(LoadError) -> Self {
         move |error| Self::Load {

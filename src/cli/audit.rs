@@ -12,11 +12,12 @@ use sha2::{Digest as _, Sha256};
 use super::load::{self, Loaded};
 use super::table::printable;
 use super::{ConfigFile, Failure, Report};
+use crate::code::Code;
 use crate::config::{AuditConfig, Config, OnFailure};
 use crate::keyring::Keyring;
 use crate::observe::audit::{
-    Audit, AuditError, AuditKey, Event, Head, Place, Rotation, Settings, Standing, Verdict,
-    of_commands, predecessors, verify,
+    Audit, AuditKey, Event, Head, Place, Rotation, Settings, Standing, Verdict, of_commands,
+    predecessors, verify,
 };
 use crate::schema::files_of;
 pub(super) use admin::recorded;
@@ -54,12 +55,6 @@ pub(super) struct Verified {
     pub(super) unfinished: bool,
 }
 
-impl From<AuditError> for Failure {
-    fn from(error: AuditError) -> Self {
-        Self::new(error)
-    }
-}
-
 /// Runs `audit verify`.
 pub(super) fn run(command: &Command) -> Result<Verified, Failure> {
     let Command::Verify(arguments) = command;
@@ -78,15 +73,13 @@ pub(super) fn run(command: &Command) -> Result<Verified, Failure> {
     for (index, files) in chains.iter().enumerate() {
         // A head is one of the proxy's.
         let head = arguments.head.filter(|_| index == 0);
-        let verdict = verify(files, &keyring, head).map_err(Failure::new)?;
+        let verdict = verify(files, &keyring, head)
+            .map_err(|error| Failure::coded(Code::AuditUnwritable, error))?;
         verified.unfinished |= !verdict.unfinished.is_empty();
         if !verdict.is_whole() {
-            let lines = problems(&verdict);
-            let failure = Failure(lines);
-            verified.failure = Some(match verified.failure.take() {
-                Some(before) => before.and(failure),
-                None => failure,
-            });
+            let failure = Failure::of_all(Code::AuditNotWhole, problems(&verdict));
+            let failures = verified.failure.take().into_iter().chain(failure);
+            verified.failure = failures.reduce(Failure::and);
         }
         verified
             .report
@@ -120,7 +113,10 @@ fn chains(files: &[PathBuf], config: &Config) -> Result<Vec<Vec<PathBuf>>, Failu
     match files {
         [] => {
             let audit = config.audit.as_ref().ok_or_else(|| {
-                Failure::new("the configuration has no [audit]: name the files to verify")
+                Failure::coded(
+                    Code::AuditUnset,
+                    "the configuration has no [audit]: name the files to verify",
+                )
             })?;
             let commands = of_commands(&audit.file);
             let mut chains = vec![with_predecessors(&audit.file)];
@@ -220,9 +216,12 @@ pub(super) fn key_of(config: &Config, keyring: &Keyring) -> Result<Option<AuditK
     let missing = || {
         let file = config.keyring.file.display();
         let name = &audit.key;
-        Failure::new(format_args!(
-            "{file}: has no key {name:?}, which audit.key names; make it with `fieldseal keys rotate {name}`"
-        ))
+        Failure::coded(
+            Code::SchemaKey,
+            format_args!(
+                "{file}: has no key {name:?}, which audit.key names; make it with `fieldseal keys rotate {name}`"
+            ),
+        )
     };
     key.ok_or_else(missing).map(Some)
 }
@@ -287,10 +286,10 @@ pub(super) fn check_writable(config: &Config) -> Result<(), Failure> {
     if file.exists() {
         let opened = options.append(true).open(file);
         opened.map_err(|error| {
-            Failure::new(format_args!(
-                "{}: cannot be written: {error}",
-                file.display()
-            ))
+            Failure::coded(
+                Code::AuditUnwritable,
+                format_args!("{}: cannot be written: {error}", file.display()),
+            )
         })?;
     }
     // Files are put aside there.
@@ -307,9 +306,12 @@ pub(super) fn check_writable(config: &Config) -> Result<(), Failure> {
             let _ = std::fs::remove_file(&probe);
             Ok(())
         }
-        Err(error) => Err(Failure::new(format_args!(
-            "{}: audit.file cannot be made in this folder: {error}",
-            file.parent().unwrap_or(Path::new(".")).display()
-        ))),
+        Err(error) => Err(Failure::coded(
+            Code::AuditUnwritable,
+            format_args!(
+                "{}: audit.file cannot be made in this folder: {error}",
+                file.parent().unwrap_or(Path::new(".")).display()
+            ),
+        )),
     }
 }

@@ -11,13 +11,13 @@ use clap::Args;
 use super::serve::Stop;
 use super::ticker::Ticker;
 use super::{ConfigFile, Failure, Report};
-use crate::bench::fault::BenchError;
 use crate::bench::report::{About, Documents, FORMAT, Report as Bench, Setting};
 use crate::bench::rounds::{Block, Pace, Progress, blocks, measure};
 use crate::bench::settings::{Part, Plan, Wish, operations, plans};
 use crate::bench::stage::{Stage, sockets_fit};
 use crate::bench::subject::Subject;
 use crate::bench::{proof, reckon, upstream};
+use crate::code::Code;
 use crate::config::Config;
 use crate::schema::{OnPlaintext, Schema};
 use bson::doc;
@@ -98,12 +98,6 @@ fn seconds(text: &str) -> Result<f64, String> {
     }
 }
 
-impl From<BenchError> for Failure {
-    fn from(error: BenchError) -> Self {
-        Self::new(error)
-    }
-}
-
 /// What was measured, and why not all of it could be written.
 pub(super) fn run(arguments: &Arguments) -> Result<(Report, Option<Failure>), Failure> {
     let outs = [&arguments.out, &arguments.picture, &arguments.json].map(Option::as_deref);
@@ -117,7 +111,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<(Report, Option<Failure>), Fa
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()
-                .map_err(|error| Failure::new(format_args!("cannot start: {error}")))?;
+                .map_err(|error| {
+                    Failure::coded(Code::Start, format_args!("cannot start: {error}"))
+                })?;
             runtime.block_on(measured(arguments))?
         }
     };
@@ -133,8 +129,12 @@ struct Interrupt {
 impl Interrupt {
     fn new() -> Result<Self, Failure> {
         let kind = tokio::signal::unix::SignalKind::hangup();
-        let hangup = tokio::signal::unix::signal(kind)
-            .map_err(|error| Failure::new(format_args!("cannot listen for signals: {error}")))?;
+        let hangup = tokio::signal::unix::signal(kind).map_err(|error| {
+            Failure::coded(
+                Code::Start,
+                format_args!("cannot listen for signals: {error}"),
+            )
+        })?;
         let stop = Stop::new()?;
         Ok(Self { stop, hangup })
     }
@@ -144,8 +144,8 @@ impl Interrupt {
         tokio::select! {
             // First of all: what a signal ends besides, such as a mongod, is no failure.
             biased;
-            () = self.stop.asked() => Err(Failure::new(INTERRUPTED)),
-            _ = self.hangup.recv() => Err(Failure::new(INTERRUPTED)),
+            () = self.stop.asked() => Err(Failure::coded(Code::Stopped, INTERRUPTED)),
+            _ = self.hangup.recv() => Err(Failure::coded(Code::Stopped, INTERRUPTED)),
             done = job => done,
         }
     }

@@ -15,6 +15,7 @@ use rcgen::{
 use zeroize::Zeroizing;
 
 use super::{Failure, Report};
+use crate::code::Code;
 
 /// For clocks that are not quite right.
 const SLACK: Duration = Duration::from_secs(60 * 60);
@@ -78,27 +79,36 @@ pub(super) fn run(directory: &Path, hosts: &[String], days: u16) -> Result<Repor
         .map(|file| directory.join(file))
         .collect();
     // Before anything is written, so that it is all or nothing.
-    let there: Vec<String> = paths
+    let there = paths
         .iter()
         .filter(|path| path.symlink_metadata().is_ok())
         .map(|path| {
             let path = path.display();
             format!("{path}: is there already, and is not overwritten; name another directory")
-        })
-        .collect();
-    if !there.is_empty() {
-        return Err(Failure(there));
+        });
+    if let Some(there) = Failure::of_all(Code::CertificatesNotMade, there) {
+        return Err(there);
     }
-    let made = make(&names, days)
-        .map_err(|error| Failure::new(format_args!("cannot make certificates: {error}")))?;
+    let made = make(&names, days).map_err(|error| {
+        Failure::coded(
+            Code::CertificatesNotMade,
+            format_args!("cannot make certificates: {error}"),
+        )
+    })?;
     std::fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(directory)
-        .map_err(|error| Failure::new(format_args!("{}: {error}", directory.display())))?;
+        .map_err(|error| {
+            Failure::coded(
+                Code::Output,
+                format_args!("{}: {error}", directory.display()),
+            )
+        })?;
     for (path, text) in paths.iter().zip(&made) {
-        write(path, text)
-            .map_err(|error| Failure::new(format_args!("{}: {error}", path.display())))?;
+        write(path, text).map_err(|error| {
+            Failure::coded(Code::Output, format_args!("{}: {error}", path.display()))
+        })?;
     }
     Ok(Report {
         text: tell(directory, &names),
@@ -113,9 +123,12 @@ fn names(hosts: &[String]) -> Result<Vec<String>, Failure> {
         let host = host.trim_matches(['[', ']']);
         let dns = tokio_rustls::rustls::pki_types::DnsName::try_from(host).is_ok();
         if !dns && host.parse::<IpAddr>().is_err() {
-            return Err(Failure::new(format_args!(
-                "--host {host:?}: must be a DNS name or an IP address, without a port"
-            )));
+            return Err(Failure::coded(
+                Code::Argument,
+                format_args!(
+                    "--host {host:?}: must be a DNS name or an IP address, without a port"
+                ),
+            ));
         }
         if !names.iter().any(|name| name == host) {
             names.push(host.to_owned());

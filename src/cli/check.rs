@@ -1,10 +1,14 @@
-//! `fieldseal check`: what is sealed, how, under which key.
+//! `fieldseal check`: what is sealed, how, under which key, and what is behind the routes.
 
 mod access;
 mod against;
+mod catalog;
+mod member;
 mod rights;
+mod upstream;
+mod validators;
 
-use std::path::Path;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use clap::Args;
@@ -15,11 +19,14 @@ use super::load::{self, Loaded};
 use super::status::Task;
 use super::table::table;
 use super::{ConfigFile, Failure, Report, audit, limits};
+use crate::code::Code;
 use crate::config::Config;
 use crate::keyring::{Keyring, Suite};
 use crate::migrate::scan::Extent;
 use crate::raw::kind;
 use crate::schema::{CollectionRule, FieldRule, OnPlaintext, Schema};
+use against::Findings;
+use upstream::Upstreams;
 
 /// How many documents of each collection are looked at, unless it is said.
 const SAMPLE: u32 = 1000;
@@ -31,6 +38,12 @@ pub(super) struct Check {
     /// Print JSON instead of a table.
     #[arg(long)]
     json: bool,
+    /// Leave MongoDB alone: look at the files only.
+    #[arg(long, conflicts_with_all = ["against", "require_upstream", "uri"])]
+    offline: bool,
+    /// Fail if the upstream of a route is not reached, which is a warning otherwise.
+    #[arg(long)]
+    require_upstream: bool,
     /// Compare schema and keyring with what is stored: look at documents of every collection.
     #[arg(long)]
     against: bool,
@@ -54,71 +67,98 @@ pub(super) struct Checked {
 
 /// Runs the command.
 pub(super) fn check(arguments: &Check) -> Result<Checked, Failure> {
-    if !arguments.against {
-        let report = run(&arguments.file.path, arguments.json)?;
-        return Ok(Checked {
-            report,
-            failure: None,
-        });
-    }
     let config = Config::load(&arguments.file.path)?;
-    let loaded = load::load(&config)?;
-    audit::check_writable(&config)?;
-    let mut warnings = load::warnings(&config);
-    warnings.extend(load::access_warnings(&config, &loaded.schema));
-    let extent = match arguments.exact {
-        true => Extent::All,
-        false => Extent::Sample(arguments.sample),
+    let files = Files::check(config)?;
+    let (found, upstream) = match arguments.offline {
+        true => (None, None),
+        false => run_to_end(online(arguments, &files))?,
     };
-    let found = run_to_end(async {
-        let client = arguments.database.connect(&config).await?;
-        let found = against::look(&client, &loaded, extent).await;
-        client.shutdown().immediate(true).await;
-        found
-    })?;
+    let mut warnings = files.warnings.clone();
     let text = if arguments.json {
-        let mut json = describe(&config, &loaded, &warnings);
-        let tasks = |tasks: &[Task]| tasks.iter().map(Task::describe).collect::<Vec<_>>();
-        json["against"] = json!({
-            "sample": (!arguments.exact).then_some(arguments.sample),
-            "documents": found.documents,
-            "collections": found.collections,
-            "wrong": tasks(&found.wrong),
-            "remarks": tasks(&found.remarks),
-        });
+        let mut json = describe(&files.config, &files.loaded, &files.warnings);
+        if let Some(found) = &found {
+            json["against"] = describe_against(arguments, found);
+        }
+        json["upstream"] = json!(upstream.as_ref().map(Upstreams::describe));
         format!("{json:#}\n")
     } else {
-        show(&config, &loaded) + &against::summary(&found)
+        let mut text = show(&files.config, &files.loaded);
+        text.extend(found.as_ref().map(against::summary));
+        text.extend(upstream.as_ref().map(Upstreams::show));
+        text
     };
-    warnings.extend(found.remarks.iter().map(Task::line));
-    let wrong = found
-        .wrong
-        .iter()
-        .flat_map(|task| Failure::new(task.line()).0);
-    let wrong: Vec<String> = wrong.collect();
+    let remarks = found.iter().flat_map(|found| &found.remarks);
+    warnings.extend(remarks.map(Task::line));
+    let wrong = found.iter().flat_map(|found| &found.wrong).map(Task::line);
+    let wrong = Failure::of_all(Code::NotAsSchema, wrong);
+    let mut unreached = None;
+    if let Some(upstream) = &upstream {
+        warnings.extend(upstream.warnings());
+        unreached = upstream.failure().filter(|_| arguments.require_upstream);
+    }
     Ok(Checked {
         report: Report { text, warnings },
-        failure: (!wrong.is_empty()).then_some(Failure(wrong)),
+        failure: wrong.into_iter().chain(unreached).reduce(Failure::and),
     })
 }
 
-fn run(file: &Path, as_json: bool) -> Result<Report, Failure> {
-    let config = Config::load(file)?;
-    let loaded = load::load(&config)?;
-    audit::check_writable(&config)?;
-    let mut warnings = load::warnings(&config);
-    warnings.extend(load::access_warnings(&config, &loaded.schema));
-    warnings.extend(limits::ages(
-        config.keyring.max_age,
-        &loaded.policy,
-        SystemTime::now(),
-    ));
-    let text = if as_json {
-        format!("{:#}\n", describe(&config, &loaded, &warnings))
-    } else {
-        show(&config, &loaded)
-    };
-    Ok(Report { text, warnings })
+/// What is asked of MongoDB: whether documents are as the schema says, and what is behind the
+/// routes.
+async fn online(
+    arguments: &Check,
+    files: &Files,
+) -> Result<(Option<Findings>, Option<Upstreams>), Failure> {
+    let Files { config, loaded, .. } = files;
+    let mut found = None;
+    if arguments.against {
+        let extent = match arguments.exact {
+            true => Extent::All,
+            false => Extent::Sample(arguments.sample),
+        };
+        let client = arguments.database.connect(config).await?;
+        let looked = against::look(&client, loaded, extent).await;
+        client.shutdown().immediate(true).await;
+        found = Some(looked?);
+    }
+    let upstream = upstream::look(config, loaded, &arguments.database).await;
+    Ok((found, Some(upstream)))
+}
+
+fn describe_against(arguments: &Check, found: &Findings) -> serde_json::Value {
+    let tasks = |tasks: &[Task]| tasks.iter().map(Task::describe).collect::<Vec<_>>();
+    json!({
+        "sample": (!arguments.exact).then_some(arguments.sample),
+        "documents": found.documents,
+        "collections": found.collections,
+        "wrong": tasks(&found.wrong),
+        "remarks": tasks(&found.remarks),
+    })
+}
+
+/// What was loaded from the files, and what should not stay so there.
+struct Files {
+    config: Config,
+    loaded: Arc<Loaded>,
+    warnings: Vec<String>,
+}
+
+impl Files {
+    fn check(config: Config) -> Result<Self, Failure> {
+        let loaded = load::load(&config)?;
+        audit::check_writable(&config)?;
+        let mut warnings = load::warnings(&config);
+        warnings.extend(load::access_warnings(&config, &loaded.schema));
+        warnings.extend(limits::ages(
+            config.keyring.max_age,
+            &loaded.policy,
+            SystemTime::now(),
+        ));
+        Ok(Self {
+            config,
+            loaded: Arc::new(loaded),
+            warnings,
+        })
+    }
 }
 
 fn fields(schema: &Schema) -> impl Iterator<Item = (&CollectionRule, &FieldRule)> {
@@ -264,11 +304,24 @@ fn describe(config: &Config, loaded: &Loaded, warnings: &[String]) -> serde_json
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use std::path::Path;
 
     use super::super::keys::tests::{Workplace, init};
     use super::*;
+
+    /// Of the files alone.
+    pub(super) fn run(file: &Path, json: bool) -> Result<Report, Failure> {
+        let files = Files::check(Config::load(file)?)?;
+        let text = match json {
+            true => describe(&files.config, &files.loaded, &files.warnings).to_string(),
+            false => show(&files.config, &files.loaded),
+        };
+        let warnings = files.warnings;
+        Ok(Report { text, warnings })
+    }
 
     const SCHEMA: &str = r#"
         [collections."shop.customers"]
@@ -388,7 +441,7 @@ mod tests {
         let failure = run(&place.config(), false).unwrap_err();
         assert_eq!(failure.lines().len(), 1);
         assert!(
-            failure.lines()[0].ends_with("`fieldseal keys rotate labels`"),
+            failure.lines()[0].ends_with("`fieldseal keys rotate labels` [FS2003]"),
             "{failure:?}"
         );
     }

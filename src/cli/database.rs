@@ -7,8 +7,9 @@ use clap::Args;
 use mongodb::Client;
 
 use super::Failure;
+use crate::code::Code;
 use crate::config::{Address, Config, UpstreamTls};
-use crate::migrate::database::{DatabaseError, Uri};
+use crate::migrate::database::Uri;
 
 /// Where a connection string may stand without being seen by others, as arguments are.
 const VARIABLE: &str = "FIELDSEAL_URI";
@@ -22,13 +23,12 @@ pub(super) struct DatabaseArgs {
     uri: Option<String>,
 }
 
-impl From<DatabaseError> for Failure {
-    fn from(error: DatabaseError) -> Self {
-        Self::new(error)
-    }
-}
-
 impl DatabaseArgs {
+    /// Whether it was said where MongoDB is, and not left to the first route.
+    pub(super) fn is_named(&self) -> bool {
+        self.uri.is_some() || std::env::var(VARIABLE).is_ok_and(|uri| !uri.is_empty())
+    }
+
     /// Connects to MongoDB.
     pub(super) async fn connect(&self, config: &Config) -> Result<Client, Failure> {
         let uri = self.uri(config, std::env::var(VARIABLE).ok())?;
@@ -43,7 +43,10 @@ impl DatabaseArgs {
             return Ok(Uri::new(uri, VARIABLE));
         }
         let route = config.routes.first().ok_or_else(|| {
-            Failure::new("the configuration has no route: say where MongoDB is with --uri")
+            Failure::coded(
+                Code::Configuration,
+                "the configuration has no route: say where MongoDB is with --uri",
+            )
         })?;
         let tls = match &config.tls.upstream {
             Some(tls) => tls_options(tls)?,
@@ -64,9 +67,12 @@ impl DatabaseArgs {
 /// cannot check is not left out: then the user has to say what to do instead.
 fn tls_options(tls: &UpstreamTls) -> Result<String, Failure> {
     let refuse = |what: &str| {
-        Failure::new(format_args!(
-            "[tls.upstream] has {what}, which this command cannot use by itself: give it a connection string with --uri or {VARIABLE}, with tls=true, tlsCAFile and, where it is asked for, tlsCertificateKeyFile (certificate and key in one file)"
-        ))
+        Failure::coded(
+            Code::ConnectionString,
+            format_args!(
+                "[tls.upstream] has {what}, which this command cannot use by itself: give it a connection string with --uri or {VARIABLE}, with tls=true, tlsCAFile and, where it is asked for, tlsCertificateKeyFile (certificate and key in one file)"
+            ),
+        )
     };
     if !tls.pins.is_empty() {
         return Err(refuse("`pin_sha256`"));
@@ -122,7 +128,7 @@ pub(super) fn run_to_end<T>(job: impl Future<Output = Result<T, Failure>>) -> Re
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .map_err(|error| Failure::new(format_args!("cannot start: {error}")))?
+        .map_err(|error| Failure::coded(Code::Start, format_args!("cannot start: {error}")))?
         .block_on(job)
 }
 

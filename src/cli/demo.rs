@@ -14,6 +14,7 @@ use mongodb::{Client, Database};
 use super::Failure;
 use super::embedded::{Certificates, Embedded, EmbeddedError};
 use super::serve::Stop;
+use crate::code::Code;
 use crate::config::{
     AccessConfig, Address, ClientAuth, Config, IdentityFiles, KeyringConfig, Limits, ListenTls,
     Log, MinVersion, Route, TlsConfig, UpstreamTls,
@@ -58,6 +59,17 @@ enum DemoError {
     Wrong(&'static str),
 }
 
+impl DemoError {
+    /// What the documentation calls it.
+    fn code(&self) -> Code {
+        match self {
+            Self::Embedded(_) => Code::Mongod,
+            Self::Bind(error) => error.code(),
+            _ => Code::Demo,
+        }
+    }
+}
+
 /// What the tour runs on.
 struct Stage {
     mongod: Embedded,
@@ -78,10 +90,12 @@ pub(super) fn run(exit: bool, tls: bool) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .map_err(Failure::new)?;
+        .map_err(|error| Failure::coded(Code::Start, error))?;
     runtime.block_on(async {
         let mut stop = Stop::new()?;
-        show(exit, tls, &mut stop).await.map_err(Failure::new)
+        show(exit, tls, &mut stop)
+            .await
+            .map_err(|error| Failure::coded(error.code(), error))
     })
 }
 

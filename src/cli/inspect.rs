@@ -41,10 +41,11 @@ pub(super) fn run(arguments: &Inspect) -> Result<Inspected, Failure> {
     let failure = read(&arguments.paths, &mut needs)
         .err()
         .map(|error| match error {
-            InspectError::Damaged { .. } => Failure::new(format_args!(
-                "{error}; what comes after that is not counted"
-            )),
-            _ => Failure::new(error),
+            InspectError::Damaged { .. } => Failure::coded(
+                error.code(),
+                format_args!("{error}; what comes after that is not counted"),
+            ),
+            _ => error.into(),
         });
     let found = Found {
         needs: &needs,
@@ -108,7 +109,7 @@ fn keyring(config: Option<&Path>) -> Result<(Option<Keyring>, Vec<String>), Fail
 }
 
 fn unavailable(failure: Failure) -> Vec<String> {
-    let mut lines = failure.0;
+    let mut lines = failure.lines().to_vec();
     lines.push("without the key file, keys are shown by their ids".to_owned());
     lines
 }

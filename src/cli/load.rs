@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::Failure;
 use crate::access::Access;
+use crate::code::Code;
 use crate::config::{ClientAuth, Config};
 use crate::document::nearest;
 use crate::keyring::{KeyFile, Keyring, readable_by_others};
@@ -54,15 +55,16 @@ fn sealing(
     config: &Config,
     compile: impl FnOnce(Arc<Schema>, Arc<Keyring>, Arc<Access>) -> Result<Policy, PolicyError>,
 ) -> Result<(Arc<Schema>, Arc<Keyring>, Policy), Failure> {
-    let schema = Schema::load(&config.schema).map_err(Failure::from);
+    let schema =
+        Schema::load(&config.schema).map_err(|mistakes| Failure::mistakes(Code::Schema, &mistakes));
     let (schema, keyring) = match (schema, open_keyring(config)) {
         (Ok(schema), Ok(keyring)) => (Arc::new(schema), Arc::new(keyring)),
         (Err(schema), Err(keyring)) => return Err(schema.and(keyring)),
         (Err(failure), Ok(_)) | (Ok(_), Err(failure)) => return Err(failure),
     };
     let access = Access::load(&config.access).map_err(|errors| {
-        let lines = errors.iter().flat_map(|error| Failure::new(error).0);
-        Failure(lines.collect())
+        let failure = Failure::of_all(Code::Access, &errors);
+        failure.unwrap_or_else(|| Failure::coded(Code::Access, "[access] cannot be put in force"))
     });
     let checks = [
         check_keys(config, &schema, &keyring),
@@ -88,7 +90,7 @@ pub(super) fn open_keyring(config: &Config) -> Result<Keyring, Failure> {
 
 /// Every key that the schema names and the keyring does not have.
 fn check_keys(config: &Config, schema: &Schema, keyring: &Keyring) -> Result<(), Failure> {
-    let missing: Vec<String> = schema
+    let missing = schema
         .key_names()
         .into_iter()
         .filter(|name| keyring.key(name).is_none())
@@ -97,13 +99,8 @@ fn check_keys(config: &Config, schema: &Schema, keyring: &Keyring) -> Result<(),
                 "{}: has no key {name:?}, which the schema names; make it with `fieldseal keys rotate {name}`",
                 config.keyring.file.display()
             )
-        })
-        .collect();
-    if missing.is_empty() {
-        Ok(())
-    } else {
-        Err(Failure(missing))
-    }
+        });
+    Failure::of_all(Code::SchemaKey, missing).map_or(Ok(()), Err)
 }
 
 /// Every command in the rules of roles that MongoDB does not have, or that nobody can be denied.
@@ -127,11 +124,7 @@ fn check_commands(config: &Config) -> Result<(), Failure> {
             }
         }
     }
-    if mistakes.is_empty() {
-        Ok(())
-    } else {
-        Err(Failure(mistakes))
-    }
+    Failure::of_all(Code::Access, mistakes).map_or(Ok(()), Err)
 }
 
 /// Every role that the schema names and `[access]` does not.
@@ -156,11 +149,7 @@ fn check_roles(config: &Config, schema: &Schema) -> Result<(), Failure> {
             }
         }
     }
-    if unknown.is_empty() {
-        Ok(())
-    } else {
-        Err(Failure(unknown))
-    }
+    Failure::of_all(Code::SchemaRole, unknown).map_or(Ok(()), Err)
 }
 
 /// Roles and credentials that have no effect, as a misspelt one has none.

@@ -14,9 +14,10 @@ use super::progress::{Display, count, grouped};
 use super::reload::{Fingerprint, Stamp};
 use super::serve::Stop;
 use super::{ConfigFile, Failure, Report, load};
+use crate::code::Code;
 use crate::config::Config;
 use crate::migrate::database::{Listed, Standing, sealed_namespaces};
-use crate::migrate::{EngineError, Options, Outcome, Work};
+use crate::migrate::{Options, Outcome, Work};
 use crate::policy::Policy;
 
 /// How often the files are looked at.
@@ -59,12 +60,6 @@ pub(super) struct Arguments {
     database: DatabaseArgs,
     #[command(flatten)]
     file: ConfigFile,
-}
-
-impl From<EngineError> for Failure {
-    fn from(error: EngineError) -> Self {
-        Self::new(error)
-    }
 }
 
 /// Does the job. What it has to say comes with what is left to do, if anything is.
@@ -116,10 +111,10 @@ fn carry_out(command: Command) -> Result<(Report, Option<Failure>), Failure> {
         let client = arguments.database.connect(&config).await?;
         let outcomes = tokio::select! {
             outcomes = all(&client, &policy, work, &arguments) => outcomes,
-            () = stop.asked() => Err(Failure::new(
+            () = stop.asked() => Err(Failure::coded(Code::Stopped,
                 "stopped; run the same command again to go on from there",
             )),
-            () = changed(file, &config, &seen) => Err(Failure::new(format_args!(
+            () = changed(file, &config, &seen) => Err(Failure::coded(Code::FilesChanged, format_args!(
                 "{}: it, the schema or the key file changed while the job ran, which would go by the old ones; run the same command again to go on from there",
                 file.display()
             ))),
@@ -203,15 +198,15 @@ fn report(
             .map(|outcome| show(work, arguments.dry_run, outcome))
             .collect()
     };
-    let mut lines: Vec<String> = failure.map(|failure| failure.0).unwrap_or_default();
-    if !arguments.dry_run {
-        lines.extend(outcomes.iter().flat_map(|outcome| left(work, outcome)));
-    }
+    let left_over = outcomes.iter().flat_map(|outcome| left(work, outcome));
+    let left_over = left_over.filter(|_| !arguments.dry_run);
+    let left_over = Failure::of_all(Code::LeftOver, left_over);
+    let failure = failure.into_iter().chain(left_over).reduce(Failure::and);
     let report = Report {
         text,
         warnings: Vec::new(),
     };
-    (report, (!lines.is_empty()).then_some(Failure(lines)))
+    (report, failure)
 }
 
 fn show(work: Work, dry_run: bool, outcome: &Outcome) -> String {

@@ -7,6 +7,7 @@ mod check;
 mod database;
 mod demo;
 pub mod embedded;
+mod failure;
 mod inspect;
 mod keys;
 mod limits;
@@ -15,22 +16,20 @@ mod migrate;
 mod progress;
 mod reload;
 mod serve;
+mod shell;
 mod status;
 mod table;
 mod ticker;
 
-use std::fmt;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{Args, FromArgMatches as _, Parser, Subcommand};
 
-use crate::document::Mistakes;
-use crate::keyring::{KeyringError, UnsealError};
-use crate::policy::PolicyError;
-use crate::proxy::BindError;
-use crate::tls::TlsError;
+use crate::code::Code;
+pub use failure::Failure;
 
 /// An encrypting proxy for MongoDB: seals the fields that a schema names.
 #[derive(Debug, Parser)]
@@ -84,6 +83,10 @@ enum Command {
         #[arg(long, default_value_t = 365, value_parser = clap::value_parser!(u16).range(1..=3650))]
         days: u16,
     },
+    /// Print what makes a shell complete these commands.
+    Completions(shell::Completions),
+    /// Print the manual page, or write those of all commands.
+    Man(shell::Manual),
     /// A guided tour with a MongoDB of its own.
     Demo {
         /// End after the tour instead of staying until Ctrl-C.
@@ -108,77 +111,6 @@ struct ConfigFile {
     path: PathBuf,
 }
 
-/// Why a command did not do its work: one line for each thing that is wrong.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failure(Vec<String>);
-
-impl Failure {
-    /// A failure of one reason, which says what is wrong, where, and what to do.
-    pub fn new(reason: impl fmt::Display) -> Self {
-        // Messages of the system may have several lines.
-        let line = reason
-            .to_string()
-            .split_whitespace()
-            .collect::<Vec<_>>()
-            .join(" ");
-        Self(vec![line])
-    }
-
-    /// The reasons, each on one line.
-    pub fn lines(&self) -> &[String] {
-        &self.0
-    }
-
-    /// Both failures in one.
-    #[must_use]
-    fn and(mut self, other: Self) -> Self {
-        self.0.extend(other.0);
-        self
-    }
-}
-
-impl From<Mistakes> for Failure {
-    fn from(mistakes: Mistakes) -> Self {
-        Self(
-            mistakes
-                .0
-                .iter()
-                .flat_map(|mistake| Self::new(mistake).0)
-                .collect(),
-        )
-    }
-}
-
-impl From<Vec<TlsError>> for Failure {
-    fn from(errors: Vec<TlsError>) -> Self {
-        Self(errors.iter().flat_map(|error| Self::new(error).0).collect())
-    }
-}
-
-impl From<KeyringError> for Failure {
-    fn from(error: KeyringError) -> Self {
-        Self::new(error)
-    }
-}
-
-impl From<UnsealError> for Failure {
-    fn from(error: UnsealError) -> Self {
-        Self::new(error)
-    }
-}
-
-impl From<PolicyError> for Failure {
-    fn from(error: PolicyError) -> Self {
-        Self::new(error)
-    }
-}
-
-impl From<BindError> for Failure {
-    fn from(error: BindError) -> Self {
-        Self::new(error)
-    }
-}
-
 /// The exit code of `status` when something is left to do, and of `audit verify` when an end mark
 /// is missing.
 const LEFT_TO_DO: u8 = 3;
@@ -186,13 +118,10 @@ const LEFT_TO_DO: u8 = 3;
 /// Runs the command that the arguments name. 0: done; 1: refused or failed; 2: usage;
 /// 3: `status` found something left to do, or `audit verify` no end mark.
 pub fn run() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let matches = shell::command().try_get_matches();
+    let cli = match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
-        Err(error) => {
-            // Help that was asked for counts as done.
-            let _ = error.print();
-            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
-        }
+        Err(error) => return usage(&error),
     };
     let done = match cli.command {
         Command::Serve { file } => serve::run(&file.path),
@@ -242,6 +171,10 @@ pub fn run() -> ExitCode {
             hosts,
             days,
         } => certs::run(&directory, &hosts, days).and_then(|report| print(&report.text)),
+        Command::Completions(arguments) => {
+            shell::completions(&arguments).and_then(|report| print(&report.text))
+        }
+        Command::Man(arguments) => shell::manual(&arguments).and_then(|report| print(&report.text)),
         Command::Demo { exit, tls } => demo::run(exit, tls),
     };
     match done {
@@ -251,6 +184,17 @@ pub fn run() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Help that was asked for counts as done.
+fn usage(error: &clap::Error) -> ExitCode {
+    let _ = error.print();
+    let code = error.exit_code();
+    if code != 0 && error.kind() != ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        let what = "the command line is not understood; --help says what there is";
+        complain("fieldseal", Failure::coded(Code::Usage, what).lines());
+    }
+    ExitCode::from(u8::try_from(code).unwrap_or(2))
 }
 
 /// What a command has to say.
@@ -267,9 +211,10 @@ fn print(text: &str) -> Result<(), Failure> {
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         // Whoever reads had enough.
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        Err(error) => Err(Failure::new(format_args!(
-            "cannot write to standard output: {error}"
-        ))),
+        Err(error) => Err(Failure::coded(
+            Code::Output,
+            format_args!("cannot write to standard output: {error}"),
+        )),
         Ok(()) => Ok(()),
     }
 }
@@ -358,6 +303,10 @@ mod tests {
             &["fieldseal", "audit", "verify", "--head", "7"],
             &["fieldseal", "status", "--sample", "0"],
             &["fieldseal", "check", "--exact"],
+            &["fieldseal", "check", "--offline", "--require-upstream"],
+            &["fieldseal", "check", "--offline", "--against"],
+            &["fieldseal", "completions"],
+            &["fieldseal", "completions", "csh"],
             &["fieldseal", "check", "--sample", "5"],
             &[
                 "fieldseal",
@@ -375,6 +324,11 @@ mod tests {
             &["fieldseal", "--version"],
             &["fieldseal", "serve", "-c", "x.toml"],
             &["fieldseal", "check", "--json"],
+            &["fieldseal", "check", "--offline"],
+            &["fieldseal", "check", "--require-upstream"],
+            &["fieldseal", "completions", "zsh"],
+            &["fieldseal", "man"],
+            &["fieldseal", "man", "dir"],
             &["fieldseal", "check", "--against", "--exact"],
             &["fieldseal", "check", "--against", "--sample", "5"],
             &["fieldseal", "status", "shop.customers", "--sample", "5"],
@@ -442,11 +396,5 @@ mod tests {
         ] {
             assert_eq!(exit_code(usage), 0, "{usage:?}");
         }
-    }
-
-    #[test]
-    fn a_failure_is_one_line_for_each_thing_that_is_wrong() {
-        let failure = Failure::new("first\n  and more").and(Failure::new("second"));
-        assert_eq!(failure.lines(), ["first and more", "second"]);
     }
 }

@@ -9,6 +9,7 @@ use tokio::signal::unix::Signal;
 
 use super::serve::LogLevel;
 use super::{Failure, audit, load};
+use crate::code::Code;
 use crate::config::{AuditConfig, Config, KeyringConfig, Log, TlsConfig};
 use crate::keyring::{KeyFile, UnsealSource};
 use crate::observe::Observers;
@@ -135,26 +136,35 @@ impl Running {
         let loaded = before.generation();
         if generation < loaded {
             // An old copy would bring back what was revoked since.
-            return Err(Failure::new(format_args!(
-                "{}: went back from generation {loaded} to {generation}; put the newer file back, or restart the proxy",
-                config.keyring.file.display()
-            )));
+            return Err(Failure::coded(
+                Code::KeyFileWentBack,
+                format_args!(
+                    "{}: went back from generation {loaded} to {generation}; put the newer file back, or restart the proxy",
+                    config.keyring.file.display()
+                ),
+            ));
         }
         let lost = fresh.policy.keys_lost_since(&before);
         if !lost.is_empty() {
             // No command takes a key out. One machine's file was put over another's.
-            return Err(Failure::new(format_args!(
-                "{}: lacks keys that are in use, of {}: it is not a later state of the same key file; put that one back, or restart the proxy",
-                config.keyring.file.display(),
-                lost.join(", ")
-            )));
+            return Err(Failure::coded(
+                Code::NotTakenUp,
+                format_args!(
+                    "{}: lacks keys that are in use, of {}: it is not a later state of the same key file; put that one back, or restart the proxy",
+                    config.keyring.file.display(),
+                    lost.join(", ")
+                ),
+            ));
         }
         if fresh.policy.is_empty() && !before.is_empty() {
             // So it looks when a file was emptied to be written anew, and the disk was full.
-            return Err(Failure::new(format_args!(
-                "{}: seals nothing any more; restart the proxy if all is to be stored in plain",
-                config.schema.display()
-            )));
+            return Err(Failure::coded(
+                Code::NotTakenUp,
+                format_args!(
+                    "{}: seals nothing any more; restart the proxy if all is to be stored in plain",
+                    config.schema.display()
+                ),
+            ));
         }
         let unsealed = unsealed(&before, &fresh.policy);
         let key = audit::key_of(config, &fresh.keyring)?;

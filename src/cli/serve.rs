@@ -14,6 +14,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::reload::{Fingerprint, Running, Stamp, remember};
 use super::{Failure, audit, limits, load};
+use crate::code::Code;
 use crate::config::{Config, Log, LogFormat};
 use crate::observe::audit::{AuditKey, Standing};
 use crate::observe::metrics::Metrics;
@@ -61,7 +62,7 @@ pub(super) fn run(file: &Path) -> Result<(), Failure> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| Failure::new(format_args!("cannot start: {error}")))?
+        .map_err(|error| Failure::coded(Code::Start, format_args!("cannot start: {error}")))?
         .block_on(serve(start))
 }
 
@@ -197,7 +198,12 @@ fn targets(log: &Log) -> Targets {
 }
 
 fn listen_for(kind: SignalKind) -> Result<Signal, Failure> {
-    signal(kind).map_err(|error| Failure::new(format_args!("cannot listen for signals: {error}")))
+    signal(kind).map_err(|error| {
+        Failure::coded(
+            Code::Start,
+            format_args!("cannot listen for signals: {error}"),
+        )
+    })
 }
 
 /// SIGINT and SIGTERM, which end the process no more by themselves.

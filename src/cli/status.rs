@@ -12,6 +12,7 @@ use super::load::{self, Loaded};
 use super::table::table;
 use super::ticker::Ticker;
 use super::{ConfigFile, Failure, Report};
+use crate::code::Code;
 use crate::config::Config;
 use crate::migrate::census::{Census, FieldCensus};
 use crate::migrate::database::{Listed, Standing, sealed_namespaces};
@@ -98,9 +99,10 @@ async fn see(
         loaded.schema.rule(&namespace),
         policy.collection(&namespace),
     ) else {
-        return Err(Failure::new(format_args!(
-            "{namespace}: the schema seals nothing there"
-        )));
+        return Err(Failure::coded(
+            Code::NotSealed,
+            format_args!("{namespace}: the schema seals nothing there"),
+        ));
     };
     let on_plaintext = collection.on_plaintext;
     let mut census = Census::new(rule, collection);

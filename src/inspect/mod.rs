@@ -41,6 +41,18 @@ pub enum InspectError {
     NoFiles(String),
 }
 
+impl InspectError {
+    /// What the documentation calls it.
+    pub fn code(&self) -> crate::code::Code {
+        use crate::code::Code;
+
+        match self {
+            Self::Read { .. } | Self::NoFiles(_) => Code::Dump,
+            Self::Damaged { .. } => Code::DumpDamaged,
+        }
+    }
+}
+
 /// Reads a file, or a folder of them, and adds what it needs to `needs`.
 ///
 /// `progress` is told now and then how many bytes, unpacked, and documents were read.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::StepError;
 use super::stored::FORMAT;
+use crate::code::Code;
 
 /// Why a key file was not opened or not written.
 #[derive(Debug, thiserror::Error)]
@@ -97,6 +98,29 @@ pub enum KeyringFault {
     /// The system gives no random numbers.
     #[error("the system's random generator failed: {0}")]
     Random(getrandom::Error),
+}
+
+impl KeyringFault {
+    /// What the documentation calls it.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Missing => Code::KeyFileMissing,
+            Self::Unreadable(_) => Code::KeyFileUnreadable,
+            Self::Unwritable(_) | Self::Contradiction(_) => Code::KeyFileUnwritable,
+            Self::Malformed(_) | Self::Format(_) | Self::Kdf => Code::KeyFileMalformed,
+            Self::WrongSecret => Code::WrongSecret,
+            Self::Edited => Code::KeyFileEdited,
+            Self::WentBack { .. } => Code::KeyFileWentBack,
+            Self::Mark(_) => Code::KeyFileMark,
+            Self::Exists => Code::KeyFileExists,
+            Self::Locked => Code::KeyFileLocked,
+            Self::WeakPassphrase => Code::WeakPassphrase,
+            Self::UnknownKey(_) => Code::UnknownKey,
+            Self::Step(error) => error.code(),
+            Self::Name { .. } => Code::KeyName,
+            Self::Random(_) => Code::Random,
+        }
+    }
 }
 
 impl From<StepError> for KeyringFault {

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::{KeyVersion, Keyring, NamedKey, State, Suite};
+use crate::code::Code;
 
 /// Which of the two lines of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,6 +104,17 @@ pub enum StepError {
     /// The system gives no random numbers.
     #[error("the system's random generator failed: {0}")]
     Random(#[from] getrandom::Error),
+}
+
+impl StepError {
+    /// What the documentation calls it.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::UnknownKey(_) => Code::UnknownKey,
+            Self::Random(_) => Code::Random,
+            _ => Code::KeyStep,
+        }
+    }
 }
 
 impl fmt::Display for Part {

@@ -12,6 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
 use super::Material;
+use crate::code::Code;
 
 /// More than any passphrase; a larger file is not a secret but a mistake.
 pub(super) const MAX_BYTES: usize = 4096;
@@ -69,6 +70,18 @@ pub enum UnsealError {
     /// There is something else.
     #[error("the unseal secret is longer than {MAX_BYTES} bytes")]
     TooLong,
+}
+
+impl UnsealError {
+    /// What the documentation calls it.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::File { .. } | Self::Env(_) | Self::Start { .. } | Self::Command { .. } => {
+                Code::SecretUnreadable
+            }
+            Self::Empty | Self::TooLong => Code::SecretUnfit,
+        }
+    }
 }
 
 /// The secret that unseals the key file. Cannot be printed.

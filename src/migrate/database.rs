@@ -8,6 +8,7 @@ use mongodb::Client;
 use mongodb::error::{Error, ErrorKind};
 use mongodb::options::{ClientOptions, ServerAddress};
 
+use crate::code::Code;
 use crate::policy::Policy;
 
 /// How long MongoDB may take to answer at first.
@@ -52,6 +53,18 @@ pub enum DatabaseError {
         /// What the driver says.
         error: Box<Error>,
     },
+}
+
+impl DatabaseError {
+    /// What the documentation calls it.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Uri { .. } => Code::ConnectionString,
+            Self::Unreachable { .. } => Code::Unreachable,
+            Self::NotSealed { .. } => Code::NotSealed,
+            Self::Driver { .. } => Code::Database,
+        }
+    }
 }
 
 /// What an error of the driver says, on one line and without a value of a document.

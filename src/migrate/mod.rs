@@ -29,6 +29,7 @@ pub use pass::Progress;
 pub use run::{Options, Outcome, run};
 pub use tally::{OfField, Reason, Tally};
 
+use crate::code::Code;
 use crate::raw::Malformed;
 use database::DatabaseError;
 
@@ -133,4 +134,22 @@ pub enum EngineError {
     /// A command was not made as it should be.
     #[error("a command does not hold together; please report this")]
     Command,
+}
+
+impl EngineError {
+    /// What the documentation calls it.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Database(error) => error.code(),
+            Self::Malformed(_) | Self::Id { .. } => Code::StoredDocument,
+            Self::Standalone => Code::NoTransactions,
+            Self::NotPrimary => Code::NotPrimary,
+            Self::Standing { .. } => Code::Standing,
+            Self::Field { .. } => Code::NotSealed,
+            Self::OnPlaintext { .. } => Code::OnPlaintext,
+            Self::Index { .. } | Self::Twin { .. } | Self::View { .. } => Code::Index,
+            Self::Validator(_) => Code::Validator,
+            Self::Write(_) | Self::Matched | Self::Command => Code::Database,
+        }
+    }
 }

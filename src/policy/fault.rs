@@ -1,5 +1,6 @@
 //! What schema, keyring and stored values can have wrong.
 
+use crate::code::Code;
 use crate::seal::OpenError;
 
 /// Why schema and keyring do not fit together.
@@ -71,7 +72,29 @@ pub enum Unopened {
     Value(#[from] OpenError),
 }
 
+impl PolicyError {
+    /// What the documentation calls it.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::UnknownKey { .. } => Code::SchemaKey,
+            Self::UnknownRole { .. } => Code::SchemaRole,
+            Self::OtherAccess { .. } => Code::SchemaAccess,
+            Self::NoActive { .. } => Code::KeyStep,
+        }
+    }
+}
+
 impl Unopened {
+    /// What the documentation calls it.
+    pub fn code(self) -> Code {
+        match self {
+            Self::UnknownKey(_) => Code::KeyNotLoaded,
+            Self::Disabled(_) => Code::KeyDisabled,
+            Self::Destroyed(_) => Code::KeyDestroyed,
+            Self::Value(_) => Code::Altered,
+        }
+    }
+
     /// The same for a client, to whom the ids of keys say nothing. The log has them.
     pub fn told(self) -> String {
         match self {

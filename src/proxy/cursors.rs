@@ -12,6 +12,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::access::{Access, RoleSet};
+use crate::code::Code;
 use crate::policy::{Collection, Policy};
 use crate::refusal::{Refusal, RefusalKind};
 use crate::reveal::{self, ReplyPlan};
@@ -184,6 +185,7 @@ impl Cursors {
 
 fn refuse(why: &str) -> Refusal {
     Refusal::new(RefusalKind::Unauthorized, format_args!("getMore: {why}"))
+        .coded(Code::RolesChanged)
 }
 
 #[cfg(test)]

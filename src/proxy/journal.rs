@@ -11,6 +11,7 @@ use super::clock::Clock;
 use super::link::Ended;
 use super::login::News;
 use crate::access::Principal;
+use crate::code::Code;
 use crate::observe::Observers;
 use crate::observe::audit::{Audit, Event};
 use crate::observe::command::{Finished, Outcome, Parent, Phase};
@@ -337,7 +338,7 @@ impl Journal {
             Refusal::new(
                 RefusalKind::CannotOpen,
                 "the audit log cannot be written, and values that it has to tell of are not shown without it",
-            )
+            ).coded(Code::NotAudited)
         })
     }
 

@@ -12,6 +12,7 @@ mod journal;
 mod link;
 mod login;
 mod pool;
+pub(crate) mod question;
 mod routes;
 mod session;
 mod stream;
@@ -35,6 +36,7 @@ use self::routes::Routes;
 use self::stream::Listener;
 use self::workers::Workers;
 use crate::access::Principal;
+use crate::code::Code;
 use crate::config::{Address, Config, Limits};
 use crate::observe::Observers;
 use crate::observe::audit::Audit;
@@ -69,6 +71,16 @@ pub enum BindError {
     /// The system has no threads for it.
     #[error("cannot start the threads that serve connections: {0}")]
     Workers(io::Error),
+}
+
+impl BindError {
+    /// What the documentation calls it.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Listen { .. } => Code::Listen,
+            Self::Workers(_) => Code::Start,
+        }
+    }
 }
 
 fn advice(error: &io::Error) -> String {

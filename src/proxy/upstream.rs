@@ -98,7 +98,7 @@ pub(super) async fn probe(
     .await?
 }
 
-fn closed(plain: bool) -> io::Error {
+pub(super) fn closed(plain: bool) -> io::Error {
     io::Error::other(if plain {
         "it closed the connection without an answer; if it requires TLS, add [tls.upstream]"
     } else {

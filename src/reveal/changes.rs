@@ -4,6 +4,7 @@
 use super::names::Names;
 use super::open::{self, Opener};
 use super::{broken, describe};
+use crate::code::Code;
 use crate::policy::{Collection, Field, Policy};
 use crate::raw::{Doc, Element, Malformed, Splicer, Writer, kind};
 use crate::refusal::{Refusal, RefusalKind};
@@ -250,7 +251,7 @@ fn changed_inside(collection: &Collection, field: &Field) -> Refusal {
             "{}: something other than its sealed value was changed inside the sealed field `{}`, on MongoDB itself",
             collection.namespace, field.path
         ),
-    )
+    ).coded(Code::ChangedInPart)
 }
 
 /// Tokens that are gone are nothing that the client knew of.

@@ -114,7 +114,7 @@ impl RefusedStatement {
         let open = writer.begin();
         writer.int32("index", i32::try_from(self.index).unwrap_or(i32::MAX));
         writer.int32("code", self.refusal.kind.code());
-        writer.string("errmsg", &self.refusal.message);
+        writer.string("errmsg", &self.refusal.told());
         writer.end(open);
     }
 }

@@ -3,6 +3,7 @@
 use zeroize::{Zeroize, Zeroizing};
 
 use super::{Reads, broken};
+use crate::code::Code;
 use crate::policy::{Collection, Field, Masking, Policy, Unopened};
 use crate::raw::{Doc, Element, Malformed, Splicer, kind};
 use crate::refusal::{Refusal, RefusalKind};
@@ -112,7 +113,7 @@ impl<'f, 'r> Opener<'f, 'r> {
             return Err(Refusal::new(
                 RefusalKind::CannotOpen,
                 "a sealed document was changed in part, on MongoDB itself; this version cannot show that change",
-            ));
+            ).coded(Code::ChangedInPart));
         }
         Ok(())
     }
@@ -323,7 +324,7 @@ impl<'f, 'r> Opener<'f, 'r> {
             let path = field.map_or(name, |field| &field.path);
             let refusal = |why: &dyn std::fmt::Display| {
                 let what = format_args!("`{path}` cannot be opened: {why}");
-                Refusal::new(RefusalKind::CannotOpen, what)
+                Refusal::new(RefusalKind::CannotOpen, what).coded(unopened.code())
             };
             refusal(&unopened.told()).logged_as(refusal(&unopened))
         })
@@ -369,7 +370,8 @@ fn own(sealed: &Sealed<'_>, collection: &Collection, field: &Field) -> Result<()
             "{}: the value in `{}` was sealed for another field or collection and moved there",
             collection.namespace, field.path
         ),
-    ))
+    )
+    .coded(Code::Moved))
 }
 
 fn plaintext(collection: &Collection, field: &Field) -> Refusal {
@@ -379,7 +381,7 @@ fn plaintext(collection: &Collection, field: &Field) -> Refusal {
             "{}: plaintext is stored in the sealed field `{}`; while a migration is under way set on_plaintext = \"allow\"",
             collection.namespace, field.path
         ),
-    )
+    ).coded(Code::PlaintextFound)
 }
 
 /// The sealed value that an element is: a Binary, or a sealed document.

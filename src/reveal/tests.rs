@@ -456,7 +456,7 @@ fn a_refused_statement_gets_its_own_error_among_those_of_mongodb() {
     ]);
     let told = answer(vec![
         error(0, "own"),
-        error(2, "fieldseal: no"),
+        error(2, "fieldseal: no [FS1011]"),
         error(3, "own"),
     ]);
     let plan = outcome(&policy, &[(2, "no")]);

@@ -66,7 +66,7 @@ pub(crate) fn rewritten(
 /// The flags of an `OP_MSG` and the kind of its first section.
 const BEFORE_BODY: usize = 5;
 
-fn frame(body: &[u8]) -> Result<Vec<u8>, crate::wire::WireError> {
+pub(crate) fn frame(body: &[u8]) -> Result<Vec<u8>, crate::wire::WireError> {
     let mut frame = Vec::new();
     Header::append(1, 0, opcode::MSG, &mut frame);
     frame.extend_from_slice(&[0; BEFORE_BODY]);

@@ -3,6 +3,7 @@
 use super::command::Request;
 use super::permitted::each_of;
 use super::table::Family;
+use crate::code::Code;
 use crate::raw::{Doc, Element, Malformed, kind};
 use crate::refusal::{Refusal, RefusalKind};
 
@@ -128,6 +129,7 @@ impl Checking<'_> {
             RefusalKind::TooLarge,
             format_args!("{command}: a document is nested deeper than {depth} (document_depth)"),
         )
+        .coded(Code::OverBounds)
     }
 
     fn too_long(&self) -> Refusal {
@@ -136,6 +138,7 @@ impl Checking<'_> {
             RefusalKind::TooLarge,
             format_args!("{command}: an array has more than {array} elements (array_length)"),
         )
+        .coded(Code::OverBounds)
     }
 }
 

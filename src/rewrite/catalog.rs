@@ -8,6 +8,7 @@ use super::options::{
 use super::pipeline::{self, Pipeline};
 use super::scope::{Place, Scope};
 use super::{indexes, projection};
+use crate::code::Code;
 use crate::policy::Policy;
 use crate::raw::{Doc, Element, Malformed, Splicer, Writer, kind};
 use crate::refusal::{Refusal, RefusalKind};
@@ -337,7 +338,7 @@ pub(super) fn view<'m>(
                 "{} of a view on {namespace}: its stages compare sealed fields; MongoDB would keep tokens in its definition, which change when index keys rotate: compare where the view is queried",
                 command.name
             ),
-        ));
+        ).coded(Code::StoredView));
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use super::command::Command;
 use super::scope;
+use crate::code::Code;
 use crate::raw::{Doc, Malformed, kind};
 use crate::refusal::{Refusal, RefusalKind};
 use crate::seal::{Header, SUBTYPE, find_sealed};
@@ -44,7 +45,7 @@ fn holds_sealed(command: &str, doc: Doc<'_>, depth: usize) -> Result<(), Refusal
                         "{command}: the message holds a sealed value in `{}`; clients send values in plain and never sealed ones",
                         element.key
                     ),
-                ));
+                ).coded(Code::Forged));
             }
             _ => {}
         }

@@ -9,6 +9,7 @@ use super::command::{Command, is_generic};
 use super::permitted::each_of;
 use super::scope::DEEPEST;
 use super::table::{self, Family};
+use crate::code::Code;
 use crate::raw::{Doc, Element, Malformed, kind};
 use crate::refusal::{Refusal, RefusalKind};
 
@@ -202,7 +203,7 @@ fn refusal(command: &str, what: &str) -> Refusal {
             "{command}: {what} is JavaScript, which MongoDB is not given to run (access.javascript); \
              use operators of queries and aggregations"
         ),
-    )
+    ).coded(Code::JavaScript)
 }
 
 #[cfg(test)]

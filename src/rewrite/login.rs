@@ -1,6 +1,7 @@
 //! Logins by certificate. TLS ends at the proxy, so MongoDB would take the proxy's own
 //! certificate for the client's: whoever reaches the proxy would be that user.
 
+use crate::code::Code;
 use crate::raw::{Doc, Element, Malformed, kind};
 use crate::refusal::{Refusal, RefusalKind};
 
@@ -22,7 +23,7 @@ pub(super) fn refuse_by_certificate(command: &str, body: Doc<'_>) -> Result<(), 
                  have the proxy log in for the certificate (access.credential), or log in with a user name \
                  and a password (SCRAM)"
             ),
-        ));
+        ).coded(Code::NotLoggedIn));
     }
     Ok(())
 }

@@ -55,6 +55,7 @@ use scope::Scope;
 use table::Family;
 pub(crate) use table::is_command;
 
+use crate::code::Code;
 use crate::config::JavaScript;
 use crate::policy::{Collection, Policy};
 use crate::raw::{Malformed, Splicer, kind};
@@ -154,7 +155,7 @@ fn decide_legacy(
         Some(_) if !query.namespace.ends_with(".$cmd") => Err(Refusal::new(
             RefusalKind::UnknownCommand,
             "OP_QUERY on a collection is not supported, nor by MongoDB; use a driver that speaks OP_MSG",
-        )),
+        ).coded(Code::OldProtocol)),
         Some(name) if hello::is_hello(name) => strip(query.frame, query.query.clone(), scratch),
         Some("buildInfo" | "buildinfo" | "saslStart" | "saslContinue") => {
             Ok((Form::Untouched, ReplyPlan::Pass))
@@ -162,7 +163,7 @@ fn decide_legacy(
         _ => Err(Refusal::new(
             RefusalKind::UnknownCommand,
             "OP_QUERY is for the handshake alone; use a driver that speaks OP_MSG",
-        )),
+        ).coded(Code::OldProtocol)),
     }
 }
 
@@ -229,6 +230,7 @@ fn naming(refusal: Refusal, command: &str) -> Refusal {
         refusal.kind,
         format_args!("{command}: {}", what.unwrap_or(&refusal.message)),
     )
+    .coded(refusal.code)
 }
 
 /// Rewrites a command in place; what comes back is what its replies need.
@@ -448,7 +450,8 @@ fn explain<'m>(
                     "explain: the option `{}` is not known to this version; leave it out",
                     option.key
                 ),
-            ));
+            )
+            .coded(Code::UnknownOption));
         }
     }
     let doc = command.target.doc()?;

@@ -12,6 +12,7 @@
 use super::command::Command;
 use super::filter::is_operators;
 use super::scope::{Place, Scope};
+use crate::code::Code;
 use crate::policy::{Field, Policy};
 use crate::raw::{Doc, Element, kind};
 use crate::refusal::{Refusal, RefusalKind};
@@ -217,7 +218,7 @@ pub(super) fn check_value(
             "{} on {}: the value for the sealed field `{}` looks like the masked one, which you are shown in its place; leave the field out, or send the value itself",
             scope.command, scope.collection.namespace, field.path
         ),
-    ))
+    ).coded(Code::MaskedValue))
 }
 
 /// Refuses update operators that would ask about a masked field, or change a read-only one.

@@ -3,6 +3,7 @@
 use super::command::{Command, Request};
 use super::table::{self, Family};
 use crate::access::CommandRules;
+use crate::code::Code;
 use crate::raw::{Doc, Element, Malformed, kind};
 use crate::refusal::{Refusal, RefusalKind};
 
@@ -236,7 +237,7 @@ pub(super) fn each_of<'m>(
 }
 
 fn unauthorized(what: std::fmt::Arguments<'_>) -> Refusal {
-    Refusal::new(RefusalKind::Unauthorized, what)
+    Refusal::new(RefusalKind::Unauthorized, what).coded(Code::CommandNotPermitted)
 }
 
 #[cfg(test)]

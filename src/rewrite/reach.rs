@@ -4,6 +4,7 @@ use super::command::Command;
 use super::permission::check_internal;
 use super::table::Family;
 use super::{aggregate, catalog, refuse_family};
+use crate::code::Code;
 use crate::policy::Policy;
 use crate::raw::{Element, Malformed, Splicer, kind};
 use crate::refusal::{Refusal, RefusalKind};
@@ -84,7 +85,8 @@ pub(super) fn no_sequences(command: &Command<'_>) -> Result<(), Refusal> {
                 "{}: the document sequence `{}` is not known to this version; put it in the body",
                 command.name, sequence.identifier
             ),
-        )),
+        )
+        .coded(Code::UnknownOption)),
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::expression::{Constants, Variable};
 use super::shape::Content;
+use crate::code::Code;
 use crate::policy::{Collection, Field, Listed};
 use crate::raw::Malformed;
 use crate::refusal::{Refusal, RefusalKind};
@@ -108,6 +109,7 @@ impl<'c> Scope<'c> {
                 self.command, self.collection.namespace
             ),
         )
+        .coded(Code::SealedField)
     }
 
     /// Refuses to look at what a pipeline put where sealed and open values may stand.
@@ -118,7 +120,7 @@ impl<'c> Scope<'c> {
                 "{} on {}: `{path}` may hold sealed values of several fields or open ones, as the stages before made it; nothing can be asked of it there",
                 self.command, self.collection.namespace
             ),
-        )
+        ).coded(Code::MixedPlace)
     }
 
     /// Refuses something of the command as a whole.

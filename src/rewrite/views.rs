@@ -11,6 +11,7 @@ use super::scope::DEEPEST;
 use super::shape::Content;
 use super::table::Family;
 use super::{Cleared, bulk_write};
+use crate::code::Code;
 use crate::policy::{AskedAt, Collection, Policy, Reaching, Views};
 use crate::raw::{Doc, Malformed, Splicer, Writer, kind};
 use crate::refusal::{Refusal, RefusalKind};
@@ -228,7 +229,7 @@ pub fn refuse_unknown(request: &Request<'_>, policy: &Policy, own: &Views) -> Re
                 "{} in {database}: it names a view, and the user may not see whether the view reaches sealed fields; grant the user listCollections, or query the collection itself",
                 command.name
             ),
-        ));
+        ).coded(Code::UnknownView));
     }
     Ok(())
 }

@@ -10,6 +10,7 @@ use rustls::sign::CertifiedKey;
 use tokio_rustls::rustls;
 
 use super::certificate::{Certificate, Moment};
+use crate::code::Code;
 use crate::config::IdentityFiles;
 
 /// A file of TLS is not what it has to be.
@@ -46,6 +47,22 @@ pub(super) enum Fault {
     Authority(rustls::Error),
     #[error("cannot be used: {0}")]
     Unusable(rustls::Error),
+}
+
+impl TlsError {
+    /// What the documentation calls it.
+    pub fn code(&self) -> Code {
+        match self.fault {
+            Fault::Unreadable(_) => Code::CertificateUnreadable,
+            Fault::NotPem | Fault::NoCertificate | Fault::NoKey | Fault::Malformed => {
+                Code::CertificateMalformed
+            }
+            Fault::Key | Fault::OtherKey(_) => Code::CertificateKey,
+            Fault::Expired(_) | Fault::AllExpired(_) => Code::CertificateExpired,
+            Fault::NotYet(_) => Code::CertificateNotYet,
+            Fault::Authority(_) | Fault::Unusable(_) => Code::CertificateUnusable,
+        }
+    }
 }
 
 pub(super) fn at(path: &Path, fault: Fault) -> TlsError {

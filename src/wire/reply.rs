@@ -115,7 +115,7 @@ pub fn error_reply(
 ) {
     short_reply(form, request_id, response_to, out, |writer| {
         writer.double("ok", 0.0);
-        writer.string("errmsg", &refusal.message);
+        writer.string("errmsg", &refusal.told());
         writer.int32("code", refusal.kind.code());
         writer.string("codeName", refusal.kind.code_name());
     });
@@ -168,7 +168,7 @@ mod tests {
     #[test]
     fn an_error_reply_answers_in_the_form_of_its_request() {
         let refusal = Refusal::new(RefusalKind::NotSupported, "no");
-        let expected = doc! {"ok": 0.0, "errmsg": "fieldseal: no", "code": 115, "codeName": "CommandNotSupported"};
+        let expected = doc! {"ok": 0.0, "errmsg": "fieldseal: no [FS1002]", "code": 115, "codeName": "CommandNotSupported"};
         for (form, opcode) in [
             (ReplyForm::Msg, opcode::MSG),
             (ReplyForm::Legacy, opcode::REPLY),

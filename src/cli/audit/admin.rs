@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::super::{Failure, load, warn};
 use super::{key_of, settings, writer};
+use crate::code::Code;
 use crate::config::{AuditConfig, Config, OnFailure};
 use crate::observe::audit::{AuditKey, Event, Log, of_commands};
 
@@ -52,7 +53,8 @@ pub(in crate::cli) fn recorded<T>(
     };
     match (write(audit, &key, event), done) {
         (Ok(()), done) => done,
-        (Err(unwritten), Ok(_)) => Err(unwritten.and(Failure::new(
+        (Err(unwritten), Ok(_)) => Err(unwritten.and(Failure::coded(
+            Code::AuditUnwritable,
             "it was done all the same, and only its beginning was written down",
         ))),
         (Err(unwritten), Err(failure)) => Err(failure.and(unwritten)),
@@ -65,10 +67,10 @@ fn write(audit: &AuditConfig, key: &AuditKey, event: Event) -> Result<(), Failur
         let (key, rotation) = (key.clone(), settings(audit).rotation);
         let mut log = Log::open(&path, key, rotation, writer(), PATIENCE)?;
         let unwritable = |error| {
-            Failure::new(format_args!(
-                "{}: cannot be written: {error}",
-                path.display()
-            ))
+            Failure::coded(
+                Code::AuditUnwritable,
+                format_args!("{}: cannot be written: {error}", path.display()),
+            )
         };
         log.append(&[event.now()]).map_err(unwritable)?;
         log.end("done").map_err(unwritable)
@@ -147,7 +149,7 @@ mod tests {
         assert!(line["uid"].is_u64());
         let failed: Result<(), Failure> =
             recorded(&place.config(), "x", &[], || Err(Failure::new("no")));
-        assert_eq!(failed.unwrap_err().lines(), ["no"]);
+        assert_eq!(failed.unwrap_err().lines(), ["no [FS9000]"]);
         assert_eq!(stages(&place), ["begun", "done", "begun", "failed"]);
     }
 

@@ -5,6 +5,7 @@ use crate::bench::documents::{Documents, made_up};
 use crate::bench::report::Source;
 use crate::bench::subject::Subject;
 use crate::cli::Failure;
+use crate::code::Code;
 use crate::config::Config;
 use crate::migrate::database::{DatabaseError, Uri};
 use crate::schema::{CollectionRule, Schema};
@@ -68,11 +69,17 @@ fn rule(arguments: &Arguments, mut schema: Schema) -> Result<CollectionRule, Fai
         .map(|rule| rule.pattern.as_str())
         .collect();
     Err(match wanted {
-        None => Failure::new("the schema names no collection: there is nothing to measure"),
-        Some(wanted) => Failure::new(format_args!(
-            "{wanted}: the schema seals nothing there; it names {}; say with --namespace which of them is meant",
-            named.join(", ")
-        )),
+        None => Failure::coded(
+            Code::Schema,
+            "the schema names no collection: there is nothing to measure",
+        ),
+        Some(wanted) => Failure::coded(
+            Code::NotSealed,
+            format_args!(
+                "{wanted}: the schema seals nothing there; it names {}; say with --namespace which of them is meant",
+                named.join(", ")
+            ),
+        ),
     })
 }
 
@@ -80,27 +87,27 @@ async fn documents(
     arguments: &Arguments,
     rule: &CollectionRule,
 ) -> Result<(Documents, Source, String), Failure> {
-    let failed = |error: crate::bench::documents::DocumentsError| Failure::new(error);
     if let Some(file) = &arguments.docs {
         let place = file.display().to_string();
-        return Ok((Documents::read(file).map_err(failed)?, Source::File, place));
+        return Ok((Documents::read(file)?, Source::File, place));
     }
     if let Some(namespace) = &arguments.sample {
         let found = sample(arguments, namespace).await?;
-        let documents = Documents::checked(found, namespace).map_err(failed)?;
+        let documents = Documents::checked(found, namespace)?;
         return Ok((documents, Source::Sample, namespace.clone()));
     }
     let place = "documents made up after the schema".to_owned();
-    let documents = Documents::checked(made_up(&rule.fields), &place).map_err(failed)?;
+    let documents = Documents::checked(made_up(&rule.fields), &place)?;
     Ok((documents, Source::MadeUp, place))
 }
 
 /// Documents of a collection, read only.
 async fn sample(arguments: &Arguments, namespace: &str) -> Result<Vec<Document>, Failure> {
     let Some((database, collection)) = namespace.split_once('.') else {
-        return Err(Failure::new(format_args!(
-            "--sample {namespace}: must be `database.collection`"
-        )));
+        return Err(Failure::coded(
+            Code::Argument,
+            format_args!("--sample {namespace}: must be `database.collection`"),
+        ));
     };
     let uri = uri(arguments, std::env::var(VARIABLE).ok())?;
     let client = uri.connect(&[]).await?;
@@ -132,8 +139,9 @@ fn uri(arguments: &Arguments, variable: Option<String>) -> Result<Uri, Failure> 
             format!("mongodb://{address}/?directConnection=true"),
             "--upstream",
         )),
-        None => Err(Failure::new(format_args!(
-            "--sample: say where the collection is, with --uri or {VARIABLE}"
-        ))),
+        None => Err(Failure::coded(
+            Code::Argument,
+            format_args!("--sample: say where the collection is, with --uri or {VARIABLE}"),
+        )),
     }
 }

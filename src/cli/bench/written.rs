@@ -7,6 +7,7 @@ use serde_json::Value;
 use crate::bench::report::{FORMAT, Report as Bench};
 use crate::bench::{page, table};
 use crate::cli::{Failure, Report};
+use crate::code::Code;
 
 /// Refuses a file that cannot be written, before minutes are spent on what is to be in it.
 pub(super) fn check(file: &Path) -> Result<(), Failure> {
@@ -24,7 +25,10 @@ pub(super) fn check(file: &Path) -> Result<(), Failure> {
 }
 
 fn cannot(file: &Path, what: &str, error: &dyn std::fmt::Display) -> Failure {
-    Failure::new(format_args!("{}: {what}: {error}", file.display()))
+    Failure::coded(
+        Code::Output,
+        format_args!("{}: {what}: {error}", file.display()),
+    )
 }
 
 /// What an earlier bench wrote.

@@ -57,7 +57,7 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
 
     use super::super::super::keys::tests::{Workplace, init};
-    use super::super::run;
+    use super::super::tests::run;
     use super::*;
 
     const SCHEMA: &str = "[collections.\"a.b\".fields]\nx = { read = [\"agent\"] }\n";
@@ -127,7 +127,7 @@ password = { file = "password" }
         };
         for (line, path) in [(x, "`x`"), (y, "`y`")] {
             let expected = format!(
-                "a.b: {path} names the role \"agent\", which [access] does not have; did you mean \"agnet\"?"
+                "a.b: {path} names the role \"agent\", which [access] does not have; did you mean \"agnet\"? [FS2004]"
             );
             assert!(line.ends_with(&expected), "{line}");
         }

@@ -182,6 +182,9 @@ impl Against<'_> {
             self.findings.wrong.extend(counted.tokens());
         }
         let place = format!("{namespace} `{}`", field.field.path);
+        if field.field.equality.is_none() {
+            self.findings.wrong.extend(left_over(&place, field));
+        }
         let plain = values(field.plain);
         match on_plaintext {
             OnPlaintext::Reject if field.plain > 0 => self.findings.wrong.push(Task::new(
@@ -347,6 +350,17 @@ impl Against<'_> {
             .find(|(name, path)| FieldId::of(name, path) == id);
         found.map(|(name, path)| (name.to_owned(), path.to_owned()))
     }
+}
+
+/// Tokens of a field that is no longer asked for by them.
+fn left_over(place: &str, field: &FieldCensus) -> Option<Task> {
+    let most = field.tokens.values().max().filter(|most| **most > 0)?;
+    let what = format!(
+        "{} with tokens, which tell those that are equal, and `queries` was removed from the schema",
+        values(*most)
+    );
+    let remedy = "put `queries` back, or set those values anew, through the proxy";
+    Some(Task::new(place, what, remedy))
 }
 
 /// Whether a collection was dropped or renamed while it was read.

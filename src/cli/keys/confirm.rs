@@ -3,6 +3,7 @@
 use std::io::{BufRead, IsTerminal, Write};
 
 use super::super::{Failure, warn};
+use crate::code::Code;
 
 /// More than the name of a key has.
 const LONGEST_ANSWER: u64 = 1024;
@@ -16,7 +17,8 @@ pub(super) fn ask(name: &str, yes: bool, at_stake: &[String]) -> Result<(), Fail
     }
     let (input, mut terminal) = (std::io::stdin(), std::io::stderr());
     if !input.is_terminal() || !terminal.is_terminal() {
-        return Err(Failure::new(
+        return Err(Failure::coded(
+            Code::NotConfirmed,
             "there is no terminal to ask on; give --yes to do it without being asked",
         ));
     }
@@ -36,7 +38,8 @@ fn answered(name: &str, input: impl BufRead) -> Result<(), Failure> {
     if line.trim() == name {
         Ok(())
     } else {
-        Err(Failure::new(
+        Err(Failure::coded(
+            Code::NotConfirmed,
             "that is not the name of the key; nothing was changed",
         ))
     }

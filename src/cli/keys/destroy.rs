@@ -31,7 +31,7 @@ pub(super) fn run(arguments: &Destroy) -> Result<Report, Failure> {
     let config = Config::load(&arguments.file.path)?;
     let keyring = load::open_keyring(&config)?;
     // The file is not locked while someone thinks: what is destroyed is what was asked about.
-    let doomed = keyring.meant(Step::Destroy, &which).map_err(Failure::new)?;
+    let doomed = keyring.meant(Step::Destroy, &which)?;
     which.number = Some(doomed.number);
     let mut lost = at_stake(&which, doomed);
     if let Some(audit) = &config.audit

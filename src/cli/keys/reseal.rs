@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Args};
 
 use super::{ConfigFile, Failure, Report, edit, report};
+use crate::code::Code;
 use crate::keyring::UnsealSource;
 
 #[derive(Debug, Args)]
@@ -37,7 +38,10 @@ impl Reseal {
 
 pub(super) fn run(arguments: &Reseal) -> Result<Report, Failure> {
     let source = arguments.source().ok_or_else(|| {
-        Failure::new("one of --unseal-file, --unseal-env and --unseal-command is needed")
+        Failure::coded(
+            Code::Argument,
+            "one of --unseal-file, --unseal-env and --unseal-command is needed",
+        )
     })?;
     // Before the old one is asked for, which may cost someone a passphrase.
     let secret = source.read()?;

@@ -7,6 +7,7 @@ use clap::Args;
 use super::super::database::{DatabaseArgs, run_to_end};
 use super::super::progress::Display;
 use super::{ConfigFile, Failure, Report, Target, confirm, edit, load, report, taken_up};
+use crate::code::Code;
 use crate::config::Config;
 use crate::keyring::{Part, Step, Which};
 use crate::migrate::database::{Listed, Standing, sealed_namespaces};
@@ -46,7 +47,7 @@ pub(super) fn promote(arguments: &Promote) -> Result<Report, Failure> {
     if which.part == Part::Epoch {
         let config = Config::load(&arguments.file.path)?;
         let keyring = load::open_keyring(&config)?;
-        let meant = keyring.meant(Step::Promote, &which).map_err(Failure::new)?;
+        let meant = keyring.meant(Step::Promote, &which)?;
         let number = meant.number;
         which.number = Some(number);
         let mut lines = vec![format!(
@@ -81,9 +82,12 @@ pub(super) fn promote(arguments: &Promote) -> Result<Report, Failure> {
 fn filled(config: &Config, database: &DatabaseArgs, key: &str) -> Result<String, Failure> {
     match lacking(config, database, key) {
         Ok(0) => Ok("every document has its tokens now".to_owned()),
-        Ok(documents) => Err(Failure::new(format_args!(
-            "{documents} documents lack tokens of the index epoch, and would not be found; run `fieldseal migrate reindex --key {key}` first"
-        ))),
+        Ok(documents) => Err(Failure::coded(
+            Code::TokensLacking,
+            format_args!(
+                "{documents} documents lack tokens of the index epoch, and would not be found; run `fieldseal migrate reindex --key {key}` first"
+            ),
+        )),
         Err(failure) => Ok(format!(
             "{}; so it is not known whether documents lack its tokens",
             failure.lines().join("; ")

@@ -14,6 +14,7 @@ use super::super::progress::Display;
 use super::super::serve::Stop;
 use super::super::{ConfigFile, Failure, Report};
 use super::{GOODBYE, describe_one, left, show};
+use crate::code::Code;
 use crate::config::Config;
 use crate::keyring::{KeyFile, Keyring, Part, Step, Which};
 use crate::migrate::database::{Listed, Standing, sealed_namespaces};
@@ -82,7 +83,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(Report, Option<Failure>), Fa
         let client = arguments.database.connect(&config).await?;
         let done = tokio::select! {
             done = to_the_end(&client, &config, arguments) => done,
-            () = stop.asked() => Err(Failure::new(
+            () = stop.asked() => Err(Failure::coded(Code::Stopped,
                 "stopped; run the same command again to go on from there",
             )),
         };
@@ -209,7 +210,8 @@ async fn once(
             break;
         }
         if round == MOST_ROUNDS {
-            done.failure = Some(Failure::new(
+            done.failure = Some(Failure::coded(
+                Code::TokensLacking,
                 "documents without the tokens keep coming: see that every proxy has taken up the key file, and run this again",
             ));
             break;
@@ -239,10 +241,13 @@ fn keys(policy: &Policy, arguments: &Arguments) -> Result<Vec<String>, Failure> 
         return Ok(vec![key.clone()]);
     }
     let all: Vec<_> = all.into_iter().collect();
-    Err(Failure::new(format_args!(
-        "no field with `queries` is under the key {key:?}; such fields are under: {}",
-        all.join(", ")
-    )))
+    Err(Failure::coded(
+        Code::Argument,
+        format_args!(
+            "no field with `queries` is under the key {key:?}; such fields are under: {}",
+            all.join(", ")
+        ),
+    ))
 }
 
 /// Whether a collection that was not named has fields under the same keys.
@@ -278,17 +283,17 @@ fn report(arguments: &Arguments, done: Done) -> (Report, Option<Failure>) {
         let steps = steps.map(|(key, next)| advice(key, next, done.partly));
         outcomes.chain(steps).collect()
     };
-    let failure = done.failure.map(|failure| failure.0);
-    let mut lines = failure.unwrap_or_default();
-    if !arguments.dry_run {
-        let outcomes = done.outcomes.iter();
-        lines.extend(outcomes.flat_map(|(work, outcome)| left(*work, outcome)));
-    }
+    let left_over = done.outcomes.iter();
+    let left_over = left_over.flat_map(|(work, outcome)| left(*work, outcome));
+    let left_over = left_over.filter(|_| !arguments.dry_run);
+    let left_over = Failure::of_all(Code::LeftOver, left_over);
+    let failure = done.failure.into_iter().chain(left_over);
+    let failure = failure.reduce(Failure::and);
     let report = Report {
         text,
         warnings: Vec::new(),
     };
-    (report, (!lines.is_empty()).then_some(Failure(lines)))
+    (report, failure)
 }
 
 /// The command that comes next, if the key's collections are all done.

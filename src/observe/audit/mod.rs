@@ -81,6 +81,17 @@ pub enum AuditError {
 }
 
 impl AuditError {
+    /// What the documentation calls it.
+    pub fn code(&self) -> crate::code::Code {
+        use crate::code::Code;
+
+        match self {
+            Self::Io { .. } => Code::AuditUnwritable,
+            Self::InUse(_) => Code::AuditInUse,
+            Self::NotALog(_) => Code::AuditNotALog,
+        }
+    }
+
     fn io(path: &Path, what: &'static str) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Io { path, what, source }

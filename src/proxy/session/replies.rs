@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{Asked, Buffers, OWN_REQUEST, Session, Treatment};
+use crate::code::Code;
 use crate::observe::command::Phase;
 use crate::policy::Policy;
 use crate::proxy::hello::Rewriting;
@@ -76,10 +77,13 @@ impl Session {
         {
             return Ok(());
         }
-        Err(Ended::Stream(Refusal::new(
-            RefusalKind::Unauthorized,
-            "other roles are in force since it began",
-        )))
+        Err(Ended::Stream(
+            Refusal::new(
+                RefusalKind::Unauthorized,
+                "other roles are in force since it began",
+            )
+            .coded(Code::RolesChanged),
+        ))
     }
 
     /// Hands on the reply that is in its buffer. Gives whether another one follows.

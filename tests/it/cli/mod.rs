@@ -5,6 +5,7 @@ mod demo;
 mod key_file;
 mod mistakes;
 mod running;
+mod upstream;
 
 use std::ffi::OsStr;
 use std::fs;
