@@ -186,8 +186,14 @@ impl Journal {
             self.clock.skip();
         } else {
             self.begins();
-            (self.asked, self.request_bytes) = (true, 0);
+            self.request_bytes = 0;
         }
+    }
+
+    /// A reply came.
+    pub(super) fn arrived(&mut self) {
+        self.clock.lap(Phase::Upstream);
+        self.asked = true;
     }
 
     /// A request came.

@@ -238,6 +238,9 @@ async fn what_was_done_is_what_is_counted() {
             .await
     );
     client.ask(&doc! { "ping": 1, "$db": &database }).await;
+    for _ in 0..2 {
+        client.ask(&people("drop", doc! {}, &database)).await;
+    }
     let recent = proxy.metrics.snapshot().recent;
     assert!(
         recent
@@ -267,8 +270,9 @@ async fn what_was_done_is_what_is_counted() {
         (of("insert", "ok"), 4),
         (of("insert", "sent"), 1),
         (of("find", "ok"), 2),
-        (of("find", "refused"), 1),
-        (of("find", "error"), 1),
+        (of("find", "refused"), 2),
+        (of("drop", "ok"), 1),
+        (of("drop", "error"), 1),
         (values("sealed", "ssn"), 4),
         (values("sealed", "note"), 3),
         (values("opened", "ssn"), 6),
@@ -279,13 +283,13 @@ async fn what_was_done_is_what_is_counted() {
         ),
         (
             r#"fieldseal_refusals_total{reason="not_supported"}"#.to_owned(),
-            1,
+            2,
         ),
         ("fieldseal_connections".to_owned(), 0),
         ("fieldseal_connections_accepted_total".to_owned(), 1),
         ("fieldseal_messages_bytes".to_owned(), 0),
         // With the hello, the ping and the unknown command.
-        ("fieldseal_request_seconds_count".to_owned(), 12),
+        ("fieldseal_request_seconds_count".to_owned(), 14),
     ] {
         let line = format!("{name} {count}");
         assert!(page.lines().any(|found| found == line), "{line}\n{page}");

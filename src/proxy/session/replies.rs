@@ -51,7 +51,7 @@ impl Session {
                 } => header?,
                 () = stopped(&mut self.stop), if streaming || hello => return Err(Ended::Stopping),
             };
-            self.journal.lap(Phase::Upstream);
+            self.journal.arrived();
             // Each reply of a stream answers the one before it.
             if header.response_to != expected {
                 return Err(Ended::Answer);

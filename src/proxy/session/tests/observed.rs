@@ -8,7 +8,10 @@ use crate::refusal::RefusalKind;
 /// A session whose commands are counted.
 fn observed() -> (Both, Metrics) {
     let metrics = Metrics::on();
-    let mut shared = shared();
+    let mut shared = shared_with(Limits {
+        array_length: Some(2),
+        ..Limits::default()
+    });
     shared.observers = Observers {
         metrics: metrics.clone(),
         ..Observers::default()
@@ -42,7 +45,8 @@ async fn commands_are_counted_by_name_namespace_and_outcome() {
     let unwatched = insert(flag::MORE_TO_COME, 10);
     both.client.write_all(&unwatched).await.unwrap();
     read(&mut both.mongodb).await;
-    let refused = msg(0, &body(&doc! {"noSuchCommand": 1, "$db": "d"}));
+    let refused = doc! {"noSuchCommand": [1, 2, 3], "$db": "d"};
+    let refused = msg(0, &body(&refused));
     both.client.write_all(&refused).await.unwrap();
     read(&mut both.client).await;
     let (lines, snapshot) = counted(both, &metrics).await;
@@ -53,11 +57,7 @@ async fn commands_are_counted_by_name_namespace_and_outcome() {
         "other d refused 1",
     ];
     assert_eq!(lines, expected);
-    assert!(
-        snapshot
-            .refusals
-            .contains(&(RefusalKind::UnknownCommand, 1))
-    );
+    assert!(snapshot.refusals.contains(&(RefusalKind::TooLarge, 1)));
     assert_eq!(snapshot.recent[0].command, "noSuchCommand");
     assert_eq!(snapshot.requests.count, 4);
     assert!(snapshot.phases.iter().all(|phase| phase.count == 4));
