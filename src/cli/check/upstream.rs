@@ -245,8 +245,7 @@ impl Upstreams {
 
 fn row(asked: &Asked) -> [String; 9] {
     let dash = || "-".to_owned();
-    let ends = [asked.listen.clone(), asked.upstream.to_string()];
-    let [listen, upstream] = ends;
+    let (listen, upstream) = (asked.listen.clone(), asked.upstream.to_string());
     let Ok(member) = &asked.member else {
         let lost = "not reached".to_owned();
         return [
@@ -285,12 +284,11 @@ fn row(asked: &Asked) -> [String; 9] {
 }
 
 fn describe_route(asked: &Asked) -> Value {
-    let ends = json!({
+    let mut described = json!({
         "listen": asked.listen,
         "upstream": asked.upstream.to_string(),
         "local": asked.upstream.is_local(),
     });
-    let mut described = ends;
     let more = match &asked.member {
         Err(why) => json!({ "reached": false, "why": why }),
         Ok(member) => json!({
