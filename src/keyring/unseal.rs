@@ -168,23 +168,38 @@ fn from_base64(text: &[u8]) -> Option<Material> {
 impl UnsealSource {
     /// Fetches the secret.
     pub fn read(&self) -> Result<UnsealSecret, UnsealError> {
+        UnsealSecret::parse(&*self.bytes()?)
+    }
+
+    /// Fetches another secret than that of a key file: what is there, without one line break at
+    /// its end, as text. One that is no text counts as none.
+    pub fn text(&self) -> Result<Zeroizing<String>, UnsealError> {
+        let bytes = self.bytes()?;
+        if bytes.len() > MAX_BYTES {
+            return Err(UnsealError::TooLong);
+        }
+        let text = std::str::from_utf8(&bytes).unwrap_or_default();
+        let line = text.strip_suffix('\n').unwrap_or(text);
+        let line = line.strip_suffix('\r').unwrap_or(line);
+        if line.is_empty() {
+            return Err(UnsealError::Empty);
+        }
+        Ok(Zeroizing::new(line.to_owned()))
+    }
+
+    fn bytes(&self) -> Result<Zeroizing<Vec<u8>>, UnsealError> {
         match self {
-            Self::File(path) => {
-                let file = |error| UnsealError::File {
+            Self::File(path) => std::fs::File::open(path)
+                .and_then(read_bounded)
+                .map_err(|error| UnsealError::File {
                     path: path.clone(),
                     error,
-                };
-                let bytes = std::fs::File::open(path)
-                    .and_then(read_bounded)
-                    .map_err(file)?;
-                UnsealSecret::parse(&bytes)
-            }
+                }),
             Self::Env(name) => {
                 let value = std::env::var_os(name).ok_or_else(|| UnsealError::Env(name.clone()))?;
-                let value = Zeroizing::new(value.into_encoded_bytes());
-                UnsealSecret::parse(&value)
+                Ok(Zeroizing::new(value.into_encoded_bytes()))
             }
-            Self::Command(words) => UnsealSecret::parse(&run(words, COMMAND_TIMEOUT)?),
+            Self::Command(words) => run(words, COMMAND_TIMEOUT),
         }
     }
 }
