@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::Desk;
 use crate::observe::command::Phase;
-use crate::observe::metrics::{Extras, Histogram, Snapshot};
+use crate::observe::metrics::{Extras, Histogram, Snapshot, reason};
 use crate::policy::Policy;
 use crate::proxy::RouteState;
 use crate::schema::{CollectionRule, FieldRule, Mask};
@@ -95,7 +95,7 @@ fn traffic(snapshot: &Snapshot) -> Value {
         });
     let refusals = snapshot.refusals.iter().filter(|(_, count)| *count > 0);
     let refusals =
-        refusals.map(|(kind, count)| json!({ "reason": kind.code_name(), "count": count }));
+        refusals.map(|(kind, count)| json!({ "reason": reason(*kind), "count": count }));
     let away = snapshot.turned_away.iter();
     let away = away.map(|(limit, count)| json!({ "limit": limit, "count": count }));
     json!({
@@ -200,7 +200,7 @@ fn refusals(snapshot: &Snapshot) -> Vec<Value> {
             "at": milliseconds(refusal.at),
             "command": refusal.command,
             "namespace": refusal.namespace,
-            "reason": refusal.kind.code_name(),
+            "reason": reason(refusal.kind),
             "why": refusal.why,
         })
     });
