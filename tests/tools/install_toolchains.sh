@@ -25,6 +25,7 @@ packages=(
     libmongodb-java                            # Java
     gcc pkg-config libmongoc-dev               # C
     php-cli php-mongodb                        # PHP
+    chromium                                   # the page of the admin endpoint
 )
 command -v javac >/dev/null || packages+=(default-jdk-headless)
 command -v node >/dev/null || packages+=(nodejs)

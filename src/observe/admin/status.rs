@@ -94,8 +94,7 @@ fn traffic(snapshot: &Snapshot) -> Value {
             value
         });
     let refusals = snapshot.refusals.iter().filter(|(_, count)| *count > 0);
-    let refusals =
-        refusals.map(|(kind, count)| json!({ "reason": reason(*kind), "count": count }));
+    let refusals = refusals.map(|(kind, count)| json!({ "reason": reason(*kind), "count": count }));
     let away = snapshot.turned_away.iter();
     let away = away.map(|(limit, count)| json!({ "limit": limit, "count": count }));
     json!({

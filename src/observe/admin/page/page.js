@@ -266,7 +266,7 @@
       ["Commands", before ? digits(rate(commands, before, status)) + "/s" : "–"], ["Refused", before ? digits(rate(refused, before, status)) + "/s" : "–"],
       ["Half are within", seconds(within(times, 0.5))], ["95 % within", seconds(within(times, 0.95))], ["99 % within", seconds(within(times, 0.99))],
       ["Connections", whole(connections.open)], ["Turned away", whole(away)],
-      ["Messages in memory", bytes(status.traffic.memory_in_flight)],
+      ["Large messages in memory", bytes(status.traffic.memory_in_flight)],
       ["Reloads", whole(status.traffic.reloads) + (status.traffic.reloads_refused ? ", " + whole(status.traffic.reloads_refused) + " refused" : "")],
       ["Up for", span((status.at - status.started) / 1000)],
     ];
