@@ -146,8 +146,10 @@
 
   // Tables.
 
-  const cell = (text, kind) => element("td", kind ? { class: kind } : {}, text === null || text === undefined || text === "" ? "–" : String(text));
-  const head = (text) => element("th", { scope: "row" }, String(text));
+  /// Names may be as long as someone likes.
+  const classes = (text, kind) => [kind, String(text).length > 30 && kind !== "why" ? "long" : ""].join(" ").trim();
+  const cell = (text, kind) => element("td", { class: classes(text, kind) }, text === null || text === undefined || text === "" ? "–" : String(text));
+  const head = (text) => element("th", { scope: "row", class: classes(text) }, String(text));
   const empty = (columns, text) => element("tr", {}, element("td", { colspan: columns, class: "quiet" }, text));
 
   function table(id, list, columns, nothing, make) {
@@ -162,7 +164,7 @@
 
   function state(word) {
     const [kind, sign] = SIGNS[word] || ["", ""];
-    return element("span", { class: kind }, element("span", { "aria-hidden": "true" }, sign), word);
+    return element("span", { class: kind + " state" }, element("span", { "aria-hidden": "true" }, sign), word);
   }
 
   function routes(status) {
@@ -241,8 +243,8 @@
     write("keys-caption", "Key versions and index epochs, generation " + status.generation + " of the key file");
     const list = status.keys.map((key) => Object.assign({}, key, { age_seconds: span(key.age_seconds) }));
     table("keys", list, 6, "no key", (key) => [
-      head(key.key), cell(key.kind + " " + key.number), element("td", {}, state(key.state)), cell(key.age_seconds, "n"),
-      cell(key.suite), cell(key.sealed === null ? null : whole(key.sealed), "n"),
+      head(key.key), cell(key.kind + " " + key.number, "fit"), element("td", {}, state(key.state)), cell(key.age_seconds, "n"),
+      cell(key.suite, "fit"), cell(key.sealed === null ? null : whole(key.sealed), "n"),
     ]);
     const sides = { listen: "clients", upstream: "MongoDB", admin: "operators" };
     const ends = status.certificates.map((end) => [sides[end.side] || end.side, day(end.until), Math.floor((end.until - status.at) / 86400000)]);
@@ -253,7 +255,7 @@
 
   function refusals(status) {
     table("refusals", status.refusals, 5, "nothing was refused", (refusal) => [
-      cell(moment(refusal.at)), cell(refusal.command), cell(refusal.namespace), cell(refusal.reason), cell(refusal.why, "why"),
+      cell(moment(refusal.at), "time"), cell(refusal.command), cell(refusal.namespace), cell(refusal.reason), cell(refusal.why, "why"),
     ]);
   }
 
