@@ -1,6 +1,7 @@
 //! What the data path needs of schema and keyring, compiled into one snapshot.
 
 mod access;
+mod described;
 mod equality;
 mod fault;
 mod field;
@@ -20,6 +21,7 @@ use crate::keyring::{KeyId, Keyring, Material, NamedKey, State};
 use crate::schema::{CollectionRule, OnPlaintext, Schema, Tree};
 pub use access::FieldAccess;
 use access::Held;
+pub use described::VersionState;
 pub use equality::{Equality, Tokens};
 pub use fault::{PolicyError, Unopened};
 pub use field::Field;

@@ -13,6 +13,7 @@ mod keys;
 mod limits;
 mod load;
 mod migrate;
+mod operators;
 mod progress;
 mod reload;
 mod serve;

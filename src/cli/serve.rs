@@ -13,7 +13,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::reload::{Fingerprint, Running, Stamp, remember};
-use super::{Failure, audit, limits, load};
+use super::{Failure, audit, limits, load, operators};
 use crate::code::Code;
 use crate::config::{Config, Log, LogFormat};
 use crate::observe::audit::{AuditKey, Standing};
@@ -90,11 +90,13 @@ async fn serve(start: Start<'_>) -> Result<(), Failure> {
     let mut stop = Stop::new()?;
     let hangup = listen_for(SignalKind::hangup())?;
     let proxy = Proxy::bind(&config, Arc::clone(&policy), Arc::clone(&tls)).await?;
-    // After it: of a proxy that cannot listen there is nothing to remember.
-    let audit = audit::open(&config, key, &standing)?;
     let observers = observers(&config)?;
     let telemetry = observers.telemetry.clone();
-    let proxy = proxy.audited(audit.clone()).observed(observers.clone());
+    let proxy = proxy.observed(observers.clone());
+    let admin = operators::start(&config, &proxy, &policy, &tls, &observers).await?;
+    // After it: of a proxy that cannot listen there is nothing to remember.
+    let audit = audit::open(&config, key, &standing)?;
+    let proxy = proxy.audited(audit.clone());
     for (route, (address, advertised)) in config
         .routes
         .iter()
@@ -119,6 +121,9 @@ async fn serve(start: Start<'_>) -> Result<(), Failure> {
     let (told, first) = tokio::sync::oneshot::channel::<()>();
     let twice = async {
         stop.asked().await;
+        if let Some(admin) = &admin {
+            admin.draining();
+        }
         tracing::info!("stopping: operations under way may end; a second signal ends them at once");
         // An error means that the proxy has stopped by itself.
         let _ = told.send(());

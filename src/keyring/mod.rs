@@ -20,6 +20,7 @@ use zeroize::Zeroizing;
 pub use fault::{KeyringError, KeyringFault};
 pub use file::{KeyFile, readable_by_others};
 pub use life::{Part, Step, StepError, Which};
+pub use stored::FORMAT;
 pub use suite::Suite;
 pub use text::TextError;
 pub use unseal::{UnsealError, UnsealSecret, UnsealSource};

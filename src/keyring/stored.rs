@@ -10,8 +10,8 @@ use zeroize::Zeroizing;
 use super::kdf::{Kdf, RootKeys};
 use super::{KeyId, KeyVersion, Keyring, Material, NamedKey, State, Suite};
 
-/// What the first key of the file says.
-pub(super) const FORMAT: &str = "fieldseal-keyring/1";
+/// The format of the key file, as its first key says.
+pub const FORMAT: &str = "fieldseal-keyring/1";
 
 const NONCE: usize = 12;
 const SECRET: usize = 32;

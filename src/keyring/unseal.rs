@@ -187,15 +187,12 @@ impl UnsealSource {
     /// What is there, whatever it is.
     pub(super) fn bytes(&self) -> Result<Zeroizing<Vec<u8>>, UnsealError> {
         match self {
-            Self::File(path) => {
-                let file = |error| UnsealError::File {
+            Self::File(path) => std::fs::File::open(path)
+                .and_then(read_bounded)
+                .map_err(|error| UnsealError::File {
                     path: path.clone(),
                     error,
-                };
-                std::fs::File::open(path)
-                    .and_then(read_bounded)
-                    .map_err(file)
-            }
+                }),
             Self::Env(name) => {
                 let value = std::env::var_os(name).ok_or_else(|| UnsealError::Env(name.clone()))?;
                 Ok(Zeroizing::new(value.into_encoded_bytes()))

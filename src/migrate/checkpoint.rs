@@ -1,5 +1,7 @@
 //! How far a job has come, kept in MongoDB, so that it goes on after it was stopped.
 
+use std::time::SystemTime;
+
 use bson::{Bson, Document, doc};
 use mongodb::options::WriteConcern;
 use mongodb::{Client, Collection};
@@ -33,6 +35,66 @@ pub(super) struct Reached {
     pub(super) tally: Tally,
     /// Documents that were changed in all passes.
     pub(super) changed: u64,
+}
+
+/// How far a job has come that is under way, or was stopped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Underway {
+    /// What it is: `rotate shop.customers ssn default v2`.
+    pub job: String,
+    /// The collection.
+    pub namespace: String,
+    /// The pass, counted from 1.
+    pub pass: u64,
+    /// Documents that this pass has looked at.
+    pub documents: u64,
+    /// Documents that were changed in all passes.
+    pub changed: u64,
+    /// Values and documents that this pass has left as they are.
+    pub left: u64,
+    /// When this was noted.
+    pub updated: Option<SystemTime>,
+}
+
+/// The jobs that are under way or were stopped, at most 100.
+pub async fn underway(client: &Client) -> Result<Vec<Underway>, DatabaseError> {
+    let what = || format!("read {DATABASE}.{COLLECTION}");
+    let records = client.database(DATABASE).collection::<Document>(COLLECTION);
+    // Where a job has come to is an `_id` of a document, which may be a name or a number of someone.
+    let mut cursor = records
+        .find(doc! {})
+        .projection(doc! { "after": 0, "tally.duplicates": 0, "indexes": 0, "sessions": 0 })
+        .limit(100)
+        .await
+        .map_err(driver(what()))?;
+    let mut jobs = Vec::new();
+    while cursor.advance().await.map_err(driver(what()))? {
+        let record = cursor.deserialize_current().map_err(driver(what()))?;
+        jobs.extend(Underway::read(&record));
+    }
+    Ok(jobs)
+}
+
+impl Underway {
+    fn read(record: &Document) -> Option<Self> {
+        let job = record.get_str("_id").ok()?;
+        // The name of the work has a space where it has a colon.
+        let mut words = job.split(' ').filter(|word| !word.ends_with(':'));
+        let namespace = words.nth(1)?.to_owned();
+        let number = |key| record.get_i64(key).unwrap_or_default();
+        let tally = record.get_document("tally").map(Tally::from_document);
+        let tally = tally.unwrap_or_default();
+        let updated = record.get_datetime("updated").ok();
+        Some(Self {
+            job: job.to_owned(),
+            namespace,
+            pass: u64::try_from(number("pass")).unwrap_or_default(),
+            documents: tally.documents,
+            changed: u64::try_from(number("changed")).unwrap_or_default(),
+            left: tally.left(),
+            updated: updated.map(|updated| updated.to_system_time()),
+        })
+    }
 }
 
 impl Checkpoint {
@@ -184,5 +246,30 @@ impl Checkpoint {
                 Err(error) => return Err(error),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    #[test]
+    fn a_record_says_which_collection_and_how_far() {
+        let record = |id: &str| {
+            doc! {
+                "_id": id, "pass": 2_i64, "changed": 7_i64, "after": "a name",
+                "tally": { "documents": 30_i64, "left": [{ "field": "x", "why": "w", "count": 3_i64 }] },
+            }
+        };
+        let read = Underway::read(&record("rotate shop.customers ssn default v2")).unwrap();
+        assert_eq!(read.namespace, "shop.customers");
+        let counts = (read.pass, read.documents, read.changed, read.left);
+        assert_eq!(counts, (2, 30, 7, 3));
+        assert!(!format!("{read:?}").contains("a name"));
+        let read = Underway::read(&record("reindex: fill shop.orders all fields e2")).unwrap();
+        assert_eq!(read.namespace, "shop.orders");
+        assert_eq!(Underway::read(&doc! { "_id": 7 }), None);
     }
 }

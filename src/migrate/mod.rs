@@ -23,7 +23,7 @@ mod transaction;
 mod trouble;
 pub mod walk;
 
-pub use checkpoint::{COLLECTION, DATABASE};
+pub use checkpoint::{COLLECTION, DATABASE, Underway, underway};
 pub use job::Work;
 pub use pass::Progress;
 pub use run::{Options, Outcome, run};

@@ -11,7 +11,7 @@ use super::routes::{Routes, Table};
 const SEALING_MESSAGE_BYTES: i64 = 24_000_000;
 
 /// MongoDB 6.0, the newest that is tested.
-const MAX_WIRE_VERSION: i64 = 17;
+pub(super) const MAX_WIRE_VERSION: i64 = 17;
 
 /// What a reply to `hello` is rewritten with.
 pub(super) struct Rewriting<'a> {

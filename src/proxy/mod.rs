@@ -11,6 +11,7 @@ mod indexes;
 mod journal;
 mod link;
 mod login;
+mod members;
 mod pool;
 pub(crate) mod question;
 mod routes;
@@ -44,12 +45,16 @@ use crate::policy::Policy;
 use crate::refusal::Refusal;
 use crate::reveal::{self, Reads, ReplyPlan, Revealed};
 use crate::tls::TlsCell;
+pub use members::{MemberRole, MemberState, Members, RouteState};
 
 /// The policy in force. An operation finishes under the one that it began with.
 pub type PolicyCell = Arc<ArcSwap<Policy>>;
 
 /// The limits in force. A connection keeps those of messages that it began with.
 pub type LimitsCell = Arc<ArcSwap<Limits>>;
+
+/// The newest wire version that clients are told of.
+pub const MAX_WIRE_VERSION: i64 = hello::MAX_WIRE_VERSION;
 
 /// The first pause before members that did not answer are asked again; each further one doubles it.
 const FIRST_PROBE_PAUSE: Duration = Duration::from_secs(2);
@@ -230,6 +235,17 @@ impl Proxy {
             .expect("sessions and tasks that share it are made when it runs, which takes it")
             .observers = observers;
         self
+    }
+
+    /// Its members, to be watched and shown.
+    pub fn members(&self) -> Members {
+        let names = self.addresses.iter().zip(&self.advertised);
+        let routes = self.listeners.iter().zip(names);
+        let routes = routes.map(|((_, upstream), (listen, advertised))| {
+            (listen.clone(), advertised.clone(), upstream.clone())
+        });
+        let (policy, tls) = (&self.shared.policy, &self.shared.tls);
+        Members::new(routes, Arc::clone(policy), Arc::clone(tls))
     }
 
     /// The limits in force, to put others in their place.

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use super::frames::FrameReader;
 use super::stream::{Socket, Stream, WriteHalf};
-use super::{handshake, hello};
+use super::{handshake, hello as greeting};
 use crate::config::Address;
 use crate::policy::Policy;
 use crate::rewrite::{self, Cleared, Decision};
@@ -77,25 +77,33 @@ pub(super) async fn probe(
     let plain = tls.is_none();
     timeout(PROBE, async {
         let mut upstream = Upstream::connect(address, tls, "probe", PROBE).await?;
-        let frame = hello_request();
-        let message = Message::recognise(&frame).map_err(io::Error::other)?;
-        let mut scratch = Vec::new();
-        match rewrite::decide(&message, policy, &mut scratch) {
-            Decision::Forward { cleared, .. } => upstream.requests.send(&cleared).await?,
-            Decision::Refuse(refusal) => return Err(io::Error::other(refusal)),
-        }
-        let mut answer = Vec::new();
-        let header = upstream
-            .replies
-            .next(&mut answer)
-            .await
-            .map_err(io::Error::other)?;
-        header.ok_or_else(|| closed(plain))?;
+        let answer = hello(&mut upstream, policy, plain).await?;
         let reply = Reply::recognise(&answer).map_err(io::Error::other)?;
-        let name = hello::own_name(&reply).map_err(io::Error::other)?;
+        let name = greeting::own_name(&reply).map_err(io::Error::other)?;
         Ok(name.map(str::to_owned))
     })
     .await?
+}
+
+/// Asks `hello`, for as long as it takes; `plain` says whether the connection is without TLS.
+pub(super) async fn hello(
+    upstream: &mut Upstream,
+    policy: &Policy,
+    plain: bool,
+) -> io::Result<Vec<u8>> {
+    let frame = hello_request();
+    let message = Message::recognise(&frame).map_err(io::Error::other)?;
+    let mut scratch = Vec::new();
+    match rewrite::decide(&message, policy, &mut scratch) {
+        Decision::Forward { cleared, .. } => upstream.requests.send(&cleared).await?,
+        Decision::Refuse(refusal) => return Err(io::Error::other(refusal)),
+    }
+    let mut answer = Vec::new();
+    let header = upstream.replies.next(&mut answer).await;
+    header
+        .map_err(io::Error::other)?
+        .ok_or_else(|| closed(plain))?;
+    Ok(answer)
 }
 
 pub(super) fn closed(plain: bool) -> io::Error {

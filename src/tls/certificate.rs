@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::time::{Duration, SystemTime};
 
 use rustls::pki_types::{CertificateDer, UnixTime};
 use tokio_rustls::rustls;
@@ -277,6 +278,16 @@ fn days(year: i64, month: i64, day: i64) -> i64 {
 impl Moment {
     pub(super) fn now() -> Self {
         Self(i64::try_from(UnixTime::now().as_secs()).unwrap_or(i64::MAX))
+    }
+
+    /// The same as the system counts it.
+    pub(super) fn time(self) -> SystemTime {
+        let seconds = Duration::from_secs(self.0.unsigned_abs());
+        let time = match self.0 < 0 {
+            true => SystemTime::UNIX_EPOCH.checked_sub(seconds),
+            false => SystemTime::UNIX_EPOCH.checked_add(seconds),
+        };
+        time.unwrap_or(SystemTime::UNIX_EPOCH)
     }
 
     pub(super) fn in_days(self, days: i64) -> Self {

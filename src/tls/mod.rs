@@ -8,6 +8,7 @@ mod pins;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 use rustls::client::{Resumption, WebPkiServerVerifier};
@@ -25,7 +26,8 @@ use self::certificate::{Certificate, Moment};
 use self::files::{Fault, Found, at, note};
 use self::pins::Pinned;
 use crate::config::{
-    Address, ClientAuth, ListenTls, MinVersion, TlsConfig, UpstreamTls, server_name_of,
+    Address, ClientAuth, IdentityFiles, ListenTls, MinVersion, TlsConfig, UpstreamTls,
+    server_name_of,
 };
 use crate::keyring::readable_by_others;
 
@@ -44,6 +46,7 @@ const DAYS_LEFT: i64 = 21;
 pub struct Tls {
     listen: Option<Arc<Listen>>,
     upstream: Option<Arc<Upstream>>,
+    ends: Vec<(&'static str, SystemTime)>,
 }
 
 /// TLS towards clients.
@@ -76,8 +79,15 @@ impl Tls {
             (listen, upstream) => Ok(Self {
                 listen: listen.flatten().map(Arc::new),
                 upstream: upstream.flatten().map(Arc::new),
+                ends: ends_of(config),
             }),
         }
+    }
+
+    /// Until when the proxy's own certificates hold: `listen` and `upstream`, as far as they
+    /// are used.
+    pub fn ends(&self) -> &[(&'static str, SystemTime)] {
+        &self.ends
     }
 
     /// In a cell, to be exchanged while the proxy runs.
@@ -116,6 +126,42 @@ impl Listen {
             &self.any
         })
     }
+}
+
+/// TLS 1.3 towards operators, who show no certificate, and until when the certificate holds.
+pub(crate) fn for_operators(
+    identity: &IdentityFiles,
+) -> Result<(Arc<ServerConfig>, Option<SystemTime>), Vec<TlsError>> {
+    let mut found = Found::new();
+    let config = ListenTls {
+        identity: identity.clone(),
+        client_ca: None,
+        client_auth: ClientAuth::None,
+        min_version: MinVersion::Tls13,
+    };
+    let made = listen_side(&config, &mut found);
+    let made = made.filter(|_| found.is_empty()).ok_or(found)?;
+    Ok((made.any, end_of(identity)))
+}
+
+/// When the first certificate of a file ends.
+fn end_of(files: &IdentityFiles) -> Option<SystemTime> {
+    let chain = files::certificates(&files.cert).unwrap_or_default();
+    let ends = chain.iter().filter_map(|certificate| {
+        let certificate = Certificate::read(certificate).ok()?;
+        Some(certificate.not_after)
+    });
+    ends.min().map(Moment::time)
+}
+
+fn ends_of(config: &TlsConfig) -> Vec<(&'static str, SystemTime)> {
+    let listen = config.listen.as_ref().map(|listen| &listen.identity);
+    let upstream = config.upstream.as_ref();
+    let upstream = upstream.and_then(|upstream| upstream.identity.as_ref());
+    let sides = [("listen", listen), ("upstream", upstream)];
+    let ends = sides.into_iter();
+    ends.filter_map(|(side, files)| Some((side, end_of(files?)?)))
+        .collect()
 }
 
 impl Upstream {

@@ -2,6 +2,7 @@
 //! links once and its modules share one replica set.
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
 
+mod admin;
 mod attacks;
 mod audit;
 mod bad_input;

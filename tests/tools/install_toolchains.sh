@@ -26,6 +26,7 @@ packages=(
     gcc pkg-config libmongoc-dev               # C
     php-cli php-mongodb                        # PHP
     prometheus                                 # its promtool, for what is in deploy/
+    chromium                                   # the page of the admin endpoint
 )
 command -v javac >/dev/null || packages+=(default-jdk-headless)
 command -v node >/dev/null || packages+=(nodejs)

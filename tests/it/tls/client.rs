@@ -109,6 +109,12 @@ impl Client {
         timeout(PATIENCE, asked).await.expect("no answer")
     }
 
+    /// Sends bytes as they are.
+    pub(crate) async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.0.write_all(bytes).await?;
+        self.0.flush().await
+    }
+
     /// What the server showed.
     pub(crate) fn certificate(&self) -> CertificateDer<'static> {
         self.0.get_ref().1.peer_certificates().unwrap()[0].clone()
