@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 use tokio::signal::unix::Signal;
 
 use super::serve::LogLevel;
-use super::{Failure, audit, load};
+use super::{Failure, audit, load, service};
 use crate::config::{AuditConfig, Config, KeyringConfig, Log, TlsConfig};
 use crate::keyring::{KeyFile, UnsealSource};
 use crate::observe::audit::{Audit, AuditKey, Event, Standing};
@@ -73,6 +73,7 @@ impl Running {
                 continue;
             }
             changing = None;
+            service::reloading();
             let running = Arc::clone(&self);
             // A passphrase takes its time.
             match tokio::task::spawn_blocking(move || running.take_up()).await {
@@ -85,6 +86,7 @@ impl Running {
                     seen = now;
                 }
             }
+            service::ready();
         }
     }
 

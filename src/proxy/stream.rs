@@ -250,13 +250,13 @@ impl Drop for SocketFile {
 }
 
 impl Listener {
-    /// Listens on `address`.
-    pub(super) async fn bind(address: &Address) -> io::Result<Self> {
+    /// Listens on `address`; if `shared`, other processes of this user may do so too.
+    pub(super) async fn bind(address: &Address, shared: bool) -> io::Result<Self> {
         match address {
             Address::Tcp(name) => {
                 let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
                 for resolved in lookup_host(name).await? {
-                    match listen_tcp(resolved) {
+                    match listen_tcp(resolved, shared) {
                         Ok(listener) => return Ok(listener),
                         Err(error) => last = error,
                     }
@@ -281,6 +281,34 @@ impl Listener {
             Self::Unix(listener, SocketFile(path)) => {
                 let (stream, _) = listener.accept().await?;
                 Ok(Socket::Unix(stream, path.clone()))
+            }
+        }
+    }
+
+    /// Closes it. Gives the clients that were connected already and wait to be accepted: with
+    /// the listener, the system would reset their connections.
+    pub(super) fn close(self) -> Vec<Socket> {
+        // Not by the event loop, which may not have heard of the last ones yet.
+        match self {
+            Self::Tcp(listener, _) => {
+                let Ok(listener) = listener.into_std() else {
+                    return Vec::new();
+                };
+                queued(|| {
+                    let (stream, peer) = listener.accept()?;
+                    stream.set_nonblocking(true)?;
+                    Socket::tcp(TcpStream::from_std(stream)?, peer)
+                })
+            }
+            Self::Unix(listener, file) => {
+                let Ok(listener) = listener.into_std() else {
+                    return Vec::new();
+                };
+                queued(|| {
+                    let (stream, _) = listener.accept()?;
+                    stream.set_nonblocking(true)?;
+                    Ok(Socket::Unix(UnixStream::from_std(stream)?, file.0.clone()))
+                })
             }
         }
     }
@@ -312,10 +340,25 @@ impl fmt::Display for Listener {
     }
 }
 
-fn listen_tcp(address: SocketAddr) -> io::Result<Listener> {
+/// What `accept` gives until there is no more, at most as many as can have waited.
+fn queued(mut accept: impl FnMut() -> io::Result<Socket>) -> Vec<Socket> {
+    let mut waiting = Vec::new();
+    for _ in 0..BACKLOG {
+        match accept() {
+            Ok(socket) => waiting.push(socket),
+            // This one has gone meanwhile; others have not.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(_) => break,
+        }
+    }
+    waiting
+}
+
+fn listen_tcp(address: SocketAddr, shared: bool) -> io::Result<Listener> {
     let socket = tcp_socket(address)?;
     // A restart need not wait for the connections of the last run to be forgotten.
     socket.set_reuseaddr(true)?;
+    socket.set_reuseport(shared)?;
     socket.bind(address)?;
     let listener = socket.listen(BACKLOG)?;
     let bound = listener.local_addr()?;
