@@ -15,6 +15,7 @@ mod harness;
 mod hello;
 mod keys;
 mod leak;
+mod life;
 mod limits;
 mod migrate;
 mod operators;
