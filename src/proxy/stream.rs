@@ -378,3 +378,43 @@ async fn remove_stale(path: &Path) -> io::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_listener_that_closes_resets_no_client_that_was_connected_already() {
+        let any = Address::Tcp("127.0.0.1:0".to_owned());
+        let listener = Listener::bind(&any, false).await.unwrap();
+        let address = listener.to_string();
+        let mut clients = Vec::new();
+        for _ in 0..3 {
+            clients.push(TcpStream::connect(&address).await.unwrap());
+        }
+        let mut waiting = listener.close();
+        assert_eq!(waiting.len(), clients.len());
+        for (client, waited) in clients.iter_mut().zip(&mut waiting) {
+            let Socket::Tcp(socket, peer) = waited else {
+                panic!("not TCP");
+            };
+            assert_eq!(*peer, client.local_addr().unwrap());
+            socket.write_all(b"x").await.unwrap();
+            assert_eq!(client.read_u8().await.unwrap(), b'x');
+        }
+        TcpStream::connect(&address).await.unwrap_err();
+    }
+
+    #[tokio::test]
+    async fn two_listen_on_an_address_only_if_both_share_it() {
+        let any = Address::Tcp("127.0.0.1:0".to_owned());
+        let first = Listener::bind(&any, true).await.unwrap();
+        let same = Address::Tcp(first.to_string());
+        assert!(Listener::bind(&same, false).await.is_err());
+        Listener::bind(&same, true).await.unwrap();
+    }
+}

@@ -1,9 +1,10 @@
-"""One proxy takes over from another at the same address, under PyMongo: what it writes is done, once, and
-it sees no error."""
+"""Proxies are restarted under PyMongo: what it writes is done, once, and it sees no error."""
 
 import os
 import pathlib
+import shutil
 import signal
+import socket
 import tempfile
 import threading
 import time
@@ -63,17 +64,16 @@ class Writer(threading.Thread):
 class Rolling(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        folder = tempfile.TemporaryDirectory(prefix="fieldseal-rolling-")
-        cls.addClassCleanup(folder.cleanup)
-        cls.stage = test_running.Stage(pathlib.Path(folder.name))
+        cls.folder = tempfile.TemporaryDirectory(prefix="fieldseal-rolling-")
+        cls.addClassCleanup(cls.folder.cleanup)
+        cls.stage = test_running.Stage(pathlib.Path(cls.folder.name))
         cls.addClassCleanup(cls.stage.stop)
 
-    def begin(self, port, shared):
-        """A proxy at this port."""
-        address = f"127.0.0.1:{port}"
+    def begin(self, port, shared="true", advertise=None):
+        """A proxy at this port; `advertise` is the port that drivers are told of."""
         more = {
-            "FIELDSEAL__ROUTE__0__LISTEN": address,
-            "FIELDSEAL__ROUTE__0__ADVERTISE": address,
+            "FIELDSEAL__ROUTE__0__LISTEN": f"127.0.0.1:{port}",
+            "FIELDSEAL__ROUTE__0__ADVERTISE": f"127.0.0.1:{advertise or port}",
             "FIELDSEAL__ROUTE__0__REUSE_PORT": shared,
         }
         proxy = test_running.Proxy(self.stage.place, self.stage.mongod, more=more)
@@ -96,16 +96,15 @@ class Rolling(unittest.TestCase):
             self.assertLess(time.monotonic(), deadline, "nothing is written any more")
             time.sleep(0.02)
 
-    def roll(self, restart, first):
-        port = servers.free_port()
-        proxy = self.begin(port, "true")
-        clients = [self.stage.through(proxy=proxy, **self.stage.user()) for _ in range(2)]
+    def roll(self, at, restart, first):
+        """Restarts what is at this place while writers write, the first of whom has this number."""
+        clients = [self.stage.through(proxy=at, **self.stage.user()) for _ in range(2)]
         writers = [Writer(clients[n % 2], first + n, n == WRITERS - 1) for n in range(WRITERS)]
         for writer in writers:
             writer.start()
         self.more(writers)
         for _ in range(RESTARTS):
-            proxy = restart(port, proxy)
+            restart()
             self.more(writers)
         for writer in writers:
             writer.ending.set()
@@ -122,16 +121,85 @@ class Rolling(unittest.TestCase):
             client.close()
 
     def test_one_that_begins_beside_another_takes_over(self):
-        def restart(port, old):
-            new = self.begin(port, "true")
-            self.end(old)
-            return new
+        port = servers.free_port()
+        running = [self.begin(port)]
 
-        self.roll(restart, 1000)
+        def restart():
+            running.append(self.begin(port))
+            self.end(running.pop(0))
+
+        self.roll(running[0], restart, 1000)
 
     def test_one_that_ends_before_another_begins_is_waited_for(self):
-        def restart(port, old):
-            self.end(old)
-            return self.begin(port, "true")
+        port = servers.free_port()
+        running = [self.begin(port, "false")]
 
-        self.roll(restart, 2000)
+        def restart():
+            self.end(running.pop())
+            running.append(self.begin(port, "false"))
+
+        self.roll(running[0], restart, 2000)
+
+    @unittest.skipUnless(shutil.which("haproxy"), "no haproxy here")
+    def test_two_behind_haproxy_are_restarted_in_turn(self):
+        front = servers.free_port()
+        ports = [servers.free_port() for _ in range(2)]
+        running = [self.begin(port, "false", front) for port in ports]
+        with HAProxy(pathlib.Path(self.folder.name), front, ports) as haproxy:
+
+            def restart():
+                port = running[0].port
+                self.end(running.pop(0))
+                running.append(self.begin(port, "false", front))
+                # As one does who restarts all of a service: not the next before this one is back.
+                haproxy.wait_until_up(ports.index(port))
+
+            self.roll(haproxy, restart, 3000)
+
+
+class HAProxy(servers.Server):
+    """As docs/running.md has it, but for one member, and asked by TCP whether proxies are there."""
+
+    def __init__(self, folder, port, behind):
+        self.port = port
+        self.socket = folder / "haproxy.sock"
+        lines = [f"    server p{n} 127.0.0.1:{behind[n]}" for n in range(len(behind))]
+        configuration = folder / "haproxy.cfg"
+        configuration.write_text(CONFIGURATION.format(socket=self.socket, port=port) + "\n".join(lines) + "\n")
+        super().__init__(["haproxy", "-db", "-f", configuration], folder / "haproxy.log")
+        for server in range(len(behind)):
+            self.wait_until_up(server)
+
+    def wait_until_up(self, server):
+        deadline = time.monotonic() + PATIENCE
+        while not self.is_up(server):
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(self.output.read_text())
+            time.sleep(0.1)
+
+    def is_up(self, server):
+        with socket.socket(socket.AF_UNIX) as asking:
+            try:
+                asking.connect(str(self.socket))
+            except OSError:
+                return False
+            asking.sendall(b"show stat\n")
+            told = asking.makefile().read()
+        (line,) = [line for line in told.splitlines() if line.startswith(f"member-0,p{server},")]
+        return ",UP," in line
+
+
+CONFIGURATION = """
+global
+    stats socket {socket} level admin
+listen member-0
+    bind 127.0.0.1:{port}
+    mode tcp
+    balance leastconn
+    option redispatch 1
+    retries 3
+    timeout connect 2s
+    timeout client  1h
+    timeout server  1h
+    default-server check inter 200ms fall 1 rise 1
+"""

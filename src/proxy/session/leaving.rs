@@ -150,6 +150,9 @@ impl Session {
 
     async fn say(&mut self, asked: Asked, why: Going, labels: Labels) -> Result<(), Ended> {
         if !asked.wants_reply {
+            tracing::warn!(
+                "a request that wants no reply came when the proxy had stopped: it is not done"
+            );
             return Ok(());
         }
         self.replies = self.replies.wrapping_add(1);
