@@ -29,9 +29,6 @@ pub(super) fn run(file: &Path) -> Result<(), Failure> {
     let config = Config::load(file)?;
     let level = LogLevel::start(&config.log);
     std::panic::set_hook(Box::new(tell_panic));
-    if let Some(shortage) = files::raise(config.limits.connections) {
-        tracing::warn!("{shortage}");
-    }
     for warning in load::warnings(&config) {
         tracing::warn!("{warning}");
     }
@@ -88,6 +85,10 @@ async fn serve(start: Start<'_>) -> Result<(), Failure> {
     let mut stop = Stop::new()?;
     let hangup = listen_for(SignalKind::hangup())?;
     let proxy = Proxy::bind(&config, Arc::clone(&policy), Arc::clone(&tls)).await?;
+    // After it: one that cannot listen says that alone.
+    if let Some(shortage) = files::raise(config.limits.connections) {
+        tracing::warn!("{shortage}");
+    }
     // After it: of a proxy that cannot listen there is nothing to remember.
     let audit = audit::open(&config, key, &standing)?;
     let proxy = proxy.audited(audit.clone());
