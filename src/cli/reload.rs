@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 use tokio::signal::unix::Signal;
 
 use super::serve::LogLevel;
-use super::{Failure, audit, load};
+use super::{Failure, audit, load, service};
 use crate::code::Code;
 use crate::config::{AuditConfig, Config, KeyringConfig, Log, TlsConfig};
 use crate::keyring::{KeyFile, UnsealSource};
@@ -76,6 +76,7 @@ impl Running {
                 continue;
             }
             changing = None;
+            service::reloading();
             let running = Arc::clone(&self);
             // A passphrase takes its time.
             match tokio::task::spawn_blocking(move || running.take_up()).await {
@@ -88,6 +89,7 @@ impl Running {
                     seen = now;
                 }
             }
+            service::ready();
         }
     }
 

@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinSet;
 use tracing_subscriber::Registry;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::reload::{Fingerprint, Running, Stamp, remember};
-use super::{Failure, audit, limits, load, operators};
+use super::{Failure, audit, files, limits, load, operators, service};
 use crate::code::Code;
 use crate::config::{Config, Log, LogFormat};
 use crate::observe::audit::{AuditKey, Standing};
@@ -34,6 +35,7 @@ pub(super) fn run(file: &Path) -> Result<(), Failure> {
     let stamp = Stamp::of(file);
     let config = Config::load(file)?;
     let level = LogLevel::start(&config.log);
+    std::panic::set_hook(Box::new(tell_panic));
     for warning in load::warnings(&config) {
         tracing::warn!("{warning}");
     }
@@ -94,6 +96,10 @@ async fn serve(start: Start<'_>) -> Result<(), Failure> {
     let telemetry = observers.telemetry.clone();
     let proxy = proxy.observed(observers.clone());
     let admin = operators::start(&config, &proxy, &policy, &tls, &observers).await?;
+    // After it: one that cannot listen says that alone.
+    if let Some(shortage) = files::raise(config.limits.connections) {
+        tracing::warn!("{shortage}");
+    }
     // After it: of a proxy that cannot listen there is nothing to remember.
     let audit = audit::open(&config, key, &standing)?;
     let proxy = proxy.audited(audit.clone());
@@ -116,7 +122,11 @@ async fn serve(start: Start<'_>) -> Result<(), Failure> {
         observers,
         standing: ArcSwap::from_pointee(standing),
     });
-    let limits = tokio::spawn(limits::watch(Arc::clone(&running)));
+    let bounds = proxy.limits();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(service::tell_ready(proxy.stage()));
+    tasks.spawn(service::keep_telling(proxy.pulse()));
+    tasks.spawn(limits::watch(Arc::clone(&running)));
     let watch = tokio::spawn(running.watch(start.seen, hangup));
     let (told, first) = tokio::sync::oneshot::channel::<()>();
     let twice = async {
@@ -124,7 +134,12 @@ async fn serve(start: Start<'_>) -> Result<(), Failure> {
         if let Some(admin) = &admin {
             admin.draining();
         }
-        tracing::info!("stopping: operations under way may end; a second signal ends them at once");
+        let within = bounds.load().drain_timeout;
+        service::stopping(within);
+        tracing::info!(
+            seconds = within.as_secs(),
+            "stopping: what is under way may end; a second signal ends it at once"
+        );
         // An error means that the proxy has stopped by itself.
         let _ = told.send(());
         stop.asked().await;
@@ -135,7 +150,7 @@ async fn serve(start: Start<'_>) -> Result<(), Failure> {
         () = twice => {}
     }
     watch.abort();
-    limits.abort();
+    tasks.shutdown().await;
     if tokio::time::timeout(LAST_LINES, audit.close())
         .await
         .is_err()
@@ -155,9 +170,22 @@ fn observers(config: &Config) -> Result<Observers, Failure> {
     let telemetry = config.telemetry.as_ref().map(Telemetry::start).transpose();
     Ok(Observers {
         metrics,
-        telemetry: telemetry.map_err(Failure::new)?.unwrap_or_default(),
+        telemetry: (telemetry.map_err(|error| Failure::coded(Code::Telemetry, error))?)
+            .unwrap_or_default(),
         slow: Slow::from(config.log.slow),
     })
+}
+
+/// Logs where a part of the proxy panicked. Not what it said, which may hold values.
+fn tell_panic(panic: &std::panic::PanicHookInfo<'_>) {
+    let place = panic
+        .location()
+        .map(ToString::to_string)
+        .unwrap_or_default();
+    tracing::error!(
+        place,
+        "a part of the proxy panicked, which is a mistake in it; please report it"
+    );
 }
 
 /// The level of the log, which can be changed while the proxy runs.

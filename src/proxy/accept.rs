@@ -3,17 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::handshake::{self, HandshakeError};
 use super::journal;
+use super::life::{LAST_ANSWERS, Life, Stage};
 use super::session::Session;
 use super::stream::{Listener, Socket, Stream};
 use super::upstream::Upstream;
 use super::workers::{Aside, Workers};
-use super::{Shared, stopped};
+use super::{Shared, end_of};
 use crate::config::Address;
 
 /// The first pause after a failed accept; each further failure doubles it.
@@ -22,34 +22,31 @@ const FIRST_PAUSE: Duration = Duration::from_millis(5);
 /// The longest pause after a failed accept.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// How long operations may still take when the proxy stops.
-const DRAIN: Duration = Duration::from_secs(5);
-
-/// A listener and what its clients reach.
+/// What the clients of a listener reach.
 pub(super) struct Accept {
-    pub(super) listener: Listener,
     pub(super) route: usize,
     pub(super) upstream: Address,
     pub(super) shared: Arc<Shared>,
     pub(super) workers: Arc<Workers>,
-    pub(super) stop: watch::Receiver<bool>,
+    pub(super) life: Life,
 }
 
 impl Accept {
-    /// Accepts clients until it is to stop, then waits for the operations under way.
-    pub(super) async fn run(mut self) {
+    /// Accepts clients until it is to stop, then waits for what is under way.
+    pub(super) async fn run(mut self, listener: Listener) {
         let mut sessions = JoinSet::new();
         let mut pause = FIRST_PAUSE;
         loop {
             let accepted = tokio::select! {
-                accepted = self.listener.accept() => accepted,
+                accepted = listener.accept() => accepted,
                 Some(done) = sessions.join_next() => {
-                    if let Err(error) = done {
-                        tracing::error!(%error, "a session broke off");
+                    if done.is_err_and(|error| error.is_panic()) {
+                        // What the panic said may hold values.
+                        tracing::error!(route = self.route, "a session broke off, and its connection with it");
                     }
                     continue;
                 }
-                () = stopped(&mut self.stop) => break,
+                () = self.life.until(Stage::Draining) => break,
             };
             match accepted {
                 Ok(client) => {
@@ -57,28 +54,28 @@ impl Accept {
                     self.admit(client, &mut sessions);
                 }
                 Err(error) => {
-                    tracing::warn!(listen = %self.listener, %error, "cannot accept a connection, trying again");
+                    tracing::warn!(listen = %listener, %error, "cannot accept a connection, trying again");
                     tokio::select! {
                         () = sleep(pause) => pause = LONGEST_PAUSE.min(pause * 2),
-                        () = stopped(&mut self.stop) => break,
+                        () = self.life.until(Stage::Draining) => break,
                     }
                 }
             }
         }
-        // Nobody is left waiting at a door that stays shut.
-        drop(self.listener);
-        if timeout(DRAIN, async {
-            while sessions.join_next().await.is_some() {}
-        })
-        .await
-        .is_err()
-        {
-            tracing::warn!(
-                route = self.route,
-                sessions = sessions.len(),
-                "operations were cut off"
-            );
+        // Who was let in already is served, if only to be told to go elsewhere.
+        for client in listener.close() {
+            self.admit(client, &mut sessions);
         }
+        let late = async {
+            self.life.until(Stage::Ending).await;
+            sleep(LAST_ANSWERS).await;
+        };
+        tokio::select! {
+            () = end_of(&mut sessions) => return,
+            () = late => {}
+        }
+        let (route, left) = (self.route, sessions.len());
+        tracing::warn!(route, sessions = left, "operations were cut off");
         sessions.shutdown().await;
     }
 
@@ -93,7 +90,7 @@ impl Accept {
                 return gate.turned_away(|| client.peer(), why);
             }
         };
-        let (shared, stop) = (Arc::clone(&self.shared), self.stop.clone());
+        let (shared, life) = (Arc::clone(&self.shared), self.life.clone());
         let (upstream, route) = (self.upstream.clone(), self.route);
         let client = match client.detach() {
             Ok(client) => client,
@@ -106,7 +103,7 @@ impl Accept {
         let aside = self.workers.aside();
         let session = async move {
             match client.attach() {
-                Ok(client) => connection(client, &upstream, shared, route, aside, stop).await,
+                Ok(client) => connection(client, &upstream, shared, route, aside, life).await,
                 Err(error) => tracing::warn!(%error, "a connection cannot be handed to its thread"),
             }
             drop((place, desk));
@@ -121,12 +118,12 @@ async fn connection(
     shared: Arc<Shared>,
     route: usize,
     aside: Aside,
-    mut stop: watch::Receiver<bool>,
+    mut life: Life,
 ) {
     let name = client.peer();
     let begun = tokio::select! {
         begun = begin(client, &shared) => begun,
-        () = stopped(&mut stop) => return,
+        () = life.until(Stage::Ending) => return,
     };
     let client = match begun {
         Ok(client) => client,
@@ -144,7 +141,7 @@ async fn connection(
     let tls = shared.tls.load().upstream();
     let connected = tokio::select! {
         connected = Upstream::connect(upstream, tls, &name, within) => connected,
-        () = stopped(&mut stop) => return,
+        () = life.until(Stage::Ending) => return,
     };
     let connected = match connected {
         Ok(connected) => connected,
@@ -153,7 +150,7 @@ async fn connection(
             return;
         }
     };
-    Session::new(client, connected, shared, route, stop)
+    Session::new(client, connected, shared, route, life)
         .aside(aside)
         .run()
         .await;

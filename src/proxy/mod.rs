@@ -9,6 +9,7 @@ mod handshake;
 mod hello;
 mod indexes;
 mod journal;
+mod life;
 mod link;
 mod login;
 mod members;
@@ -29,12 +30,16 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use self::accept::Accept;
 use self::cursors::Cursors;
 use self::gate::Gate;
+use self::life::Life;
+pub use self::life::Stage;
 use self::routes::Routes;
 use self::stream::Listener;
+pub use self::workers::Pulse;
 use self::workers::Workers;
 use crate::access::Principal;
 use crate::code::Code;
@@ -91,7 +96,8 @@ impl BindError {
 fn advice(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::AddrInUse => {
-            "it is in use by another process; end that process, or change `listen` of the [[route]]"
+            "it is in use by another process; end that process, or change `listen` of the [[route]]; \
+             for one to take over from the other, both need `reuse_port = true` there"
                 .to_owned()
         }
         io::ErrorKind::AddrNotAvailable => "this machine has no such address".to_owned(),
@@ -155,6 +161,7 @@ pub struct Proxy {
     advertised: Vec<String>,
     workers: Arc<Workers>,
     shared: Arc<Shared>,
+    stage: watch::Sender<Stage>,
 }
 
 impl Proxy {
@@ -168,13 +175,12 @@ impl Proxy {
         let mut addresses = Vec::new();
         let mut advertised = Vec::new();
         for route in &config.routes {
-            let listener =
-                Listener::bind(&route.listen)
-                    .await
-                    .map_err(|source| BindError::Listen {
-                        address: route.listen.to_string(),
-                        source,
-                    })?;
+            let listener = Listener::bind(&route.listen, route.reuse_port)
+                .await
+                .map_err(|source| BindError::Listen {
+                    address: route.listen.to_string(),
+                    source,
+                })?;
             if route.advertise.is_none() && listener.is_unspecified() {
                 tracing::warn!(
                     listen = %listener,
@@ -195,6 +201,7 @@ impl Proxy {
             addresses,
             advertised,
             workers: Arc::new(workers),
+            stage: watch::Sender::new(Stage::Starting),
             shared: Arc::new(Shared {
                 policy,
                 tls,
@@ -253,14 +260,25 @@ impl Proxy {
         Arc::clone(&self.shared.limits)
     }
 
-    /// Serves clients until `shutdown` is done, then lets the operations under way end.
+    /// How far it is, and what it comes to. Ends with the proxy.
+    pub fn stage(&self) -> watch::Receiver<Stage> {
+        self.stage.subscribe()
+    }
+
+    /// Whether the threads that serve connections do.
+    pub fn pulse(&self) -> Pulse {
+        self.workers.pulse()
+    }
+
+    /// Serves clients until `shutdown` is done. Then it lets nobody in any more, tells drivers by
+    /// `hello` to go elsewhere, and lets what is under way end, for as long as the limits say.
     pub async fn run(self, shutdown: impl Future) {
         let upstreams: Vec<Address> = self
             .listeners
             .iter()
             .map(|(_, upstream)| upstream.clone())
             .collect();
-        let (stopping, stop) = watch::channel(false);
+        let life = Life::new(self.stage.subscribe());
         let mut shutdown = std::pin::pin!(shutdown);
         // So that the first client already hears of all members.
         tokio::select! {
@@ -270,40 +288,38 @@ impl Proxy {
         let mut tasks = JoinSet::new();
         for (route, (listener, upstream)) in self.listeners.into_iter().enumerate() {
             let accept = Accept {
-                listener,
                 route,
                 upstream,
                 shared: Arc::clone(&self.shared),
                 workers: Arc::clone(&self.workers),
-                stop: stop.clone(),
+                life: life.clone(),
             };
-            tasks.spawn(accept.run());
+            tasks.spawn(accept.run(listener));
         }
-        tasks.spawn(keep_probing(upstreams, Arc::clone(&self.shared), stop));
+        tasks.spawn(keep_probing(upstreams, Arc::clone(&self.shared), life));
+        self.stage.send_replace(Stage::Serving);
         shutdown.await;
-        // Fails only if every task has ended already.
-        let _ = stopping.send(true);
-        while tasks.join_next().await.is_some() {}
+        self.stage.send_replace(Stage::Draining);
+        let within = self.shared.limits.load().drain_timeout;
+        if timeout(within, end_of(&mut tasks)).await.is_err() {
+            self.stage.send_replace(Stage::Ending);
+            end_of(&mut tasks).await;
+        }
     }
 }
 
-/// Waits until the proxy is to stop.
-async fn stopped(stop: &mut watch::Receiver<bool>) {
-    // An error means that the proxy itself is gone, which is a stop as well.
-    let _ = stop.wait_for(|stop| *stop).await;
+/// Waits until all of them have ended.
+async fn end_of(tasks: &mut JoinSet<()>) {
+    while tasks.join_next().await.is_some() {}
 }
 
 /// Asks again the members that have not said their name: they were down, or in no replica set yet.
-async fn keep_probing(
-    upstreams: Vec<Address>,
-    shared: Arc<Shared>,
-    mut stop: watch::Receiver<bool>,
-) {
+async fn keep_probing(upstreams: Vec<Address>, shared: Arc<Shared>, mut life: Life) {
     let mut pause = FIRST_PROBE_PAUSE;
     while !shared.routes.now().unknown().is_empty() {
         tokio::select! {
             () = tokio::time::sleep(pause) => probe_unknown(&upstreams, &shared).await,
-            () = stopped(&mut stop) => return,
+            () = life.until(Stage::Draining) => return,
         }
         pause = LONGEST_PROBE_PAUSE.min(pause * 2);
     }

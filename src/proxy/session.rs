@@ -1,26 +1,28 @@
 //! One client's connection: requests in order, each with its replies.
 
 mod answers;
+mod leaving;
 mod replies;
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use self::answers::malformed;
+use self::leaving::{Labels, Unfinished};
 use super::frames::FrameReader;
 use super::gate::{FREE, Guest, Held};
 use super::hello;
 use super::journal::Journal;
+use super::life::{Life, Stage};
 use super::link::{Ended, Link};
 use super::login::{Admitted, Login, Step};
 use super::pool;
 use super::stream::Stream;
 use super::upstream::Upstream;
 use super::workers::{Aside, LONG};
-use super::{Shared, indexes, stopped, views};
+use super::{Shared, indexes, views};
 use crate::access::Principal;
 use crate::config::Limits;
 use crate::observe::command::Phase;
@@ -50,7 +52,9 @@ pub(super) struct Session {
     /// principal is another one. A client that is idle keeps no keys of an old one in memory.
     policy: Option<Weak<Policy>>,
     guest: Guest,
-    stop: watch::Receiver<bool>,
+    life: Life,
+    /// What the last command left that another one is to end.
+    unfinished: Unfinished,
     /// Numbers the replies that are made here.
     replies: i32,
     buffers: Buffers,
@@ -102,6 +106,8 @@ struct Treatment {
     compressors: Vec<Compressor>,
     /// The listings that the request makes old: of one database, or of all.
     outdates: Option<Option<String>>,
+    /// What an error says of it that comes because the proxy stops.
+    labels: Labels,
 }
 
 impl Session {
@@ -111,7 +117,7 @@ impl Session {
         upstream: Upstream,
         shared: Arc<Shared>,
         route: usize,
-        stop: watch::Receiver<bool>,
+        life: Life,
     ) -> Self {
         let limits = shared.limits.load_full();
         let stall = limits.handshake_timeout;
@@ -149,7 +155,8 @@ impl Session {
             journal,
             policy: None,
             guest,
-            stop,
+            life,
+            unfinished: Unfinished::default(),
             replies: 0,
             buffers: Buffers::default(),
             keep,
@@ -246,6 +253,20 @@ impl Session {
     /// The next request, which has to begin within `idle`. Meanwhile nothing is going on, so this
     /// is where a session stops.
     async fn request(&mut self, idle: Option<Duration>) -> Result<Header, Ended> {
+        loop {
+            let quiet = leaving::quiet(self.life.now(), &self.unfinished);
+            if let Some(header) = self.request_or_change(idle, quiet).await? {
+                return Ok(header);
+            }
+        }
+    }
+
+    /// The same; none if another stage of the proxy has come meanwhile. An error after `quiet`.
+    async fn request_or_change(
+        &mut self,
+        idle: Option<Duration>,
+        quiet: Option<Duration>,
+    ) -> Result<Option<Header>, Ended> {
         // The request and, where fields are sealed, what it becomes.
         let copies = usize::from(!self.shared.policy.load().is_empty());
         let Link {
@@ -257,10 +278,8 @@ impl Session {
         let (gate, held, frame) = (self.guest.gate(), &mut self.held, &mut self.buffers.request);
         let (address, long) = (self.principal.address, &mut self.long);
         let journal = &mut self.journal;
-        // Who sends one request after the other is stopped between them all the same.
-        if self.stop.has_changed().unwrap_or(true) {
-            return Err(Ended::Stopping);
-        }
+        // That of a wait that was given up.
+        *held = Held::default();
         let next = async {
             let Some(announced) = requests.announced(idle).await? else {
                 return Ok(None);
@@ -276,12 +295,13 @@ impl Session {
         tokio::select! {
             biased;
             header = next => match header {
-                Ok(Some(header)) => Ok(header),
+                Ok(Some(header)) => Ok(Some(header)),
                 Ok(None) => Err(Ended::ClientClosed),
                 Err(error) => Err(Ended::Client(error)),
             },
             () = upstream.replies.closed() => Err(Ended::of_upstream(*answered)),
-            () = stopped(&mut self.stop) => Err(Ended::Stopping),
+            () = self.life.changed() => Ok(None),
+            () = sleep(quiet.unwrap_or_default()), if quiet.is_some() => Err(Ended::Stopping),
         }
     }
 
@@ -343,11 +363,21 @@ impl Session {
             compressor,
             wants_reply: message.wants_reply(),
         };
+        let labels = leaving::labels(&request);
+        match self.life.known() {
+            Stage::Starting | Stage::Serving => {}
+            Stage::Draining if rewrite::hello::asks(&request) => {
+                return self.turn_away(asked, &[]).await;
+            }
+            Stage::Draining => {}
+            Stage::Ending => return self.dismiss_last(asked, labels).await,
+        }
+        self.unfinished = Unfinished::of(&request);
         if let Err(refusal) = self.guest.seated(&self.principal) {
             return self.dismiss(asked, &refusal).await;
         }
-        let (link, stop) = (&mut self.link, &mut self.stop);
-        let passed = (self.guest.pass(&request, asked.wants_reply, link, stop)).await?;
+        let (link, life) = (&mut self.link, &mut self.life);
+        let passed = (self.guest.pass(&request, asked.wants_reply, link, life)).await?;
         let bounds = Bounds {
             depth: self.limits.document_depth,
             array: self.limits.array_length,
@@ -443,6 +473,7 @@ impl Session {
                     login,
                     compressors,
                     outdates,
+                    labels,
                 };
                 self.give_back();
                 let ended = if asked.wants_reply {
@@ -464,3 +495,6 @@ mod tests;
 
 #[cfg(test)]
 mod limits_tests;
+
+#[cfg(test)]
+mod leaving_tests;

@@ -250,13 +250,13 @@ impl Drop for SocketFile {
 }
 
 impl Listener {
-    /// Listens on `address`.
-    pub(super) async fn bind(address: &Address) -> io::Result<Self> {
+    /// Listens on `address`; if `shared`, other processes of this user may do so too.
+    pub(super) async fn bind(address: &Address, shared: bool) -> io::Result<Self> {
         match address {
             Address::Tcp(name) => {
                 let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
                 for resolved in lookup_host(name).await? {
-                    match listen_tcp(resolved) {
+                    match listen_tcp(resolved, shared) {
                         Ok(listener) => return Ok(listener),
                         Err(error) => last = error,
                     }
@@ -281,6 +281,34 @@ impl Listener {
             Self::Unix(listener, SocketFile(path)) => {
                 let (stream, _) = listener.accept().await?;
                 Ok(Socket::Unix(stream, path.clone()))
+            }
+        }
+    }
+
+    /// Closes it. Gives the clients that were connected already and wait to be accepted: with
+    /// the listener, the system would reset their connections.
+    pub(super) fn close(self) -> Vec<Socket> {
+        // Not by the event loop, which may not have heard of the last ones yet.
+        match self {
+            Self::Tcp(listener, _) => {
+                let Ok(listener) = listener.into_std() else {
+                    return Vec::new();
+                };
+                queued(|| {
+                    let (stream, peer) = listener.accept()?;
+                    stream.set_nonblocking(true)?;
+                    Socket::tcp(TcpStream::from_std(stream)?, peer)
+                })
+            }
+            Self::Unix(listener, file) => {
+                let Ok(listener) = listener.into_std() else {
+                    return Vec::new();
+                };
+                queued(|| {
+                    let (stream, _) = listener.accept()?;
+                    stream.set_nonblocking(true)?;
+                    Ok(Socket::Unix(UnixStream::from_std(stream)?, file.0.clone()))
+                })
             }
         }
     }
@@ -312,10 +340,25 @@ impl fmt::Display for Listener {
     }
 }
 
-fn listen_tcp(address: SocketAddr) -> io::Result<Listener> {
+/// What `accept` gives until there is no more, at most as many as can have waited.
+fn queued(mut accept: impl FnMut() -> io::Result<Socket>) -> Vec<Socket> {
+    let mut waiting = Vec::new();
+    for _ in 0..BACKLOG {
+        match accept() {
+            Ok(socket) => waiting.push(socket),
+            // This one has gone meanwhile; others have not.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(_) => break,
+        }
+    }
+    waiting
+}
+
+fn listen_tcp(address: SocketAddr, shared: bool) -> io::Result<Listener> {
     let socket = tcp_socket(address)?;
     // A restart need not wait for the connections of the last run to be forgotten.
     socket.set_reuseaddr(true)?;
+    socket.set_reuseport(shared)?;
     socket.bind(address)?;
     let listener = socket.listen(BACKLOG)?;
     let bound = listener.local_addr()?;
@@ -334,4 +377,44 @@ async fn remove_stale(path: &Path) -> io::Result<()> {
         std::fs::remove_file(path)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_listener_that_closes_resets_no_client_that_was_connected_already() {
+        let any = Address::Tcp("127.0.0.1:0".to_owned());
+        let listener = Listener::bind(&any, false).await.unwrap();
+        let address = listener.to_string();
+        let mut clients = Vec::new();
+        for _ in 0..3 {
+            clients.push(TcpStream::connect(&address).await.unwrap());
+        }
+        let mut waiting = listener.close();
+        assert_eq!(waiting.len(), clients.len());
+        for (client, waited) in clients.iter_mut().zip(&mut waiting) {
+            let Socket::Tcp(socket, peer) = waited else {
+                panic!("not TCP");
+            };
+            assert_eq!(*peer, client.local_addr().unwrap());
+            socket.write_all(b"x").await.unwrap();
+            assert_eq!(client.read_u8().await.unwrap(), b'x');
+        }
+        TcpStream::connect(&address).await.unwrap_err();
+    }
+
+    #[tokio::test]
+    async fn two_listen_on_an_address_only_if_both_share_it() {
+        let any = Address::Tcp("127.0.0.1:0".to_owned());
+        let first = Listener::bind(&any, true).await.unwrap();
+        let same = Address::Tcp(first.to_string());
+        assert!(Listener::bind(&same, false).await.is_err());
+        Listener::bind(&same, true).await.unwrap();
+    }
 }

@@ -70,6 +70,21 @@ impl Aside {
     }
 }
 
+/// Tells whether the threads do what they are given.
+#[derive(Debug, Clone)]
+pub struct Pulse(Vec<Handle>);
+
+impl Pulse {
+    /// Done when each thread has done something: one that is stuck, or has ended, never does.
+    pub async fn beat(&self) {
+        for worker in &self.0 {
+            if worker.spawn(async {}).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+}
+
 /// A connection's place at a worker, until it is dropped.
 pub(super) struct Desk {
     connections: Arc<AtomicUsize>,
@@ -102,6 +117,16 @@ impl Workers {
     /// Where long work is done.
     pub(super) fn aside(&self) -> Aside {
         Aside(self.aside.as_ref().map(|aside| aside.handle().clone()))
+    }
+
+    /// What tells whether they do what they are given.
+    pub(super) fn pulse(&self) -> Pulse {
+        Pulse(
+            self.each
+                .iter()
+                .map(|worker| worker.runtime.clone())
+                .collect(),
+        )
     }
 
     /// A place at the worker that has the fewest connections, and its event loop.
@@ -181,6 +206,24 @@ mod tests {
             std::mem::forget(desk);
         }
         assert_eq!(workers.each[1].connections.load(Ordering::Relaxed), 3);
+    }
+
+    #[tokio::test]
+    async fn a_thread_that_is_stuck_has_no_pulse() {
+        let workers = Workers::start(NonZeroUsize::new(2)).unwrap();
+        let pulse = workers.pulse();
+        pulse.beat().await;
+        let (stuck, beginning) = oneshot::channel();
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        workers.each[1].runtime.spawn(async move {
+            stuck.send(()).unwrap();
+            let _ = ended.recv();
+        });
+        beginning.await.unwrap();
+        let beat = tokio::time::timeout(std::time::Duration::from_millis(50), pulse.beat());
+        assert!(beat.await.is_err());
+        drop(end);
+        pulse.beat().await;
     }
 
     #[tokio::test]

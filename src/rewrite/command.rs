@@ -36,6 +36,12 @@ impl<'m> Request<'m> {
         Some((command.name, command.database, command.body))
     }
 
+    /// What it says of whether it can be sent again.
+    pub fn again(&self) -> Again {
+        self.command()
+            .map_or_else(Again::default, |command| command.again)
+    }
+
     /// The command of an `OP_MSG` that holds together.
     pub(super) fn command(&self) -> Option<&Command<'m>> {
         self.command.as_ref()?.as_ref().ok()
@@ -57,6 +63,17 @@ pub(super) struct Command<'m> {
     pub(super) body: Doc<'m>,
     /// The kind-1 sections.
     pub(super) sequences: &'m [Sequence<'m>],
+    /// Whether it can be sent again.
+    pub(super) again: Again,
+}
+
+/// What a command says of whether its client can send it again.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Again {
+    /// It has a `txnNumber`, by which MongoDB does it once however often it is sent.
+    pub numbered: bool,
+    /// It has an `autocommit`, which is a part of a transaction.
+    pub in_transaction: bool,
 }
 
 /// What the first value of a command names.
@@ -78,11 +95,14 @@ impl<'m> Command<'m> {
         let mut database = None;
         for element in body.elements() {
             let element = element?;
-            if element.key == "$db" {
-                if database.is_some() {
-                    return Err(Malformed("$db is given twice"));
+            match element.key {
+                "$db" if database.is_some() => return Err(Malformed("$db is given twice")),
+                "$db" => {
+                    database = Some(element.str().ok_or(Malformed("$db is not a string"))?);
                 }
-                database = Some(element.str().ok_or(Malformed("$db is not a string"))?);
+                "txnNumber" => command.again.numbered = true,
+                "autocommit" => command.again.in_transaction = true,
+                _ => {}
             }
         }
         command.database = database
@@ -102,6 +122,7 @@ impl<'m> Command<'m> {
             database,
             body,
             sequences: &[],
+            again: Again::default(),
         })
     }
 

@@ -3,9 +3,9 @@
 
 use std::ops::Range;
 
-use super::login;
+use super::{Request, login};
 use crate::raw::{Doc, Malformed, Splicer, kind};
-use crate::wire::{WireError, finish};
+use crate::wire::{Message, WireError, finish};
 
 /// The field that lists the client's compressors.
 const COMPRESSION: &str = "compression";
@@ -16,6 +16,16 @@ pub(crate) const LOGIN: &str = "speculativeAuthenticate";
 /// Whether a command of this name is `hello`, by its present or a former name.
 pub(crate) fn is_hello(command: &str) -> bool {
     matches!(command, "hello" | "isMaster" | "ismaster")
+}
+
+/// Whether a request asks `hello`, in whatever form.
+pub(crate) fn asks(request: &Request<'_>) -> bool {
+    match request.message() {
+        Message::Msg(_) => request.parts().is_some_and(|(name, ..)| is_hello(name)),
+        Message::Query(query) => unwrapped(query.frame, query.query.clone())
+            .and_then(|body| body.first())
+            .is_ok_and(|first| first.is_some_and(|first| is_hello(first.key))),
+    }
 }
 
 /// The command in `body`: the document itself, or what an `OP_QUERY` wraps as `$query`.

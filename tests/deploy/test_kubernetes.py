@@ -115,15 +115,22 @@ class Manifests(unittest.TestCase):
         self.assertEqual(rule["from"], [{"podSelector": {"matchLabels": {"fieldseal/client": "true"}}}])
         self.assertEqual(proxy["policyTypes"], ["Ingress", "Egress"])
 
-    def test_the_deployment_is_probed_by_tcp_on_a_port_that_it_listens_on(self):
+    def test_the_deployment_is_probed_where_it_listens_and_stops_within_its_grace_period(self):
         manifests = shipped.manifests(NAMES[0])
         (container,) = containers(pod(manifests))
         ports = {port["name"]: port["containerPort"] for port in container["ports"]}
         for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
-            self.assertIn(container[probe]["tcpSocket"]["port"], ports)
+            asked = container[probe]["httpGet"]
+            self.assertEqual((asked["port"], asked["scheme"]), ("admin", "HTTPS"))
+            self.assertEqual(asked["path"], "/readyz" if probe == "readinessProbe" else "/healthz")
+        (configuration,) = of_kind(manifests, "ConfigMap")
+        admin = ports.pop("admin")
+        self.assertIn(f'[admin]\n    listen = "0.0.0.0:{admin}"'.replace("    ", ""), configuration["data"]["fieldseal.toml"])
+        # Time to stop with the default of limits.drain_timeout_seconds, and to answer what is left then.
+        waits = container["lifecycle"]["preStop"]["sleep"]["seconds"]
+        self.assertGreaterEqual(pod(manifests)["spec"]["terminationGracePeriodSeconds"], waits + 8 + 5)
         (service,) = of_kind(manifests, "Service")
         self.assertEqual({port["targetPort"]: port["port"] for port in service["spec"]["ports"]}, ports)
-        (configuration,) = of_kind(manifests, "ConfigMap")
         for port in ports.values():
             self.assertIn(f'listen    = "0.0.0.0:{port}"', configuration["data"]["fieldseal.toml"])
 
@@ -144,6 +151,8 @@ class Configurations(unittest.TestCase):
         for name, text in configuration["data"].items():
             (folder / name).write_text(text.replace(run, str(folder)))
         (folder / "unseal/unseal").write_text("5a" * 32)
+        if (folder / "admin").exists():
+            (folder / "admin/token").write_text("5a" * 32)
         subprocess.run([shipped.program(), "certs", folder / "certs"], check=True, capture_output=True)
         for side in ("services", "database"):
             if (folder / side).exists():

@@ -54,6 +54,14 @@ class Unit(unittest.TestCase):
             self.assertEqual(subprocess.run(command, capture_output=True).returncode, 0, line)
         self.assertEqual(settings("ExecReload"), ["/bin/kill -HUP $MAINPID"])
 
+    def test_it_gives_the_program_time_to_stop_and_as_many_files_as_its_defaults_need(self):
+        # The defaults of limits.drain_timeout_seconds and limits.connections.
+        self.assertGreater(int(settings("TimeoutStopSec")[0]), 8 + 5)
+        self.assertGreater(int(settings("LimitNOFILE")[0]), 2 * 10_000 + 128)
+        # The program tells when it serves, and that it lives: tests/it/life/service.rs.
+        self.assertEqual(settings("Type"), ["notify"])
+        self.assertTrue(settings("WatchdogSec"))
+
 
 def allowed_calls():
     """The system calls that the unit's filters leave, as systemd has them in its sets."""

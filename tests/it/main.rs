@@ -16,6 +16,7 @@ mod harness;
 mod hello;
 mod keys;
 mod leak;
+mod life;
 mod limits;
 mod metrics;
 mod migrate;

@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::Guest;
 use super::rates::Turn;
+use crate::proxy::life::{Life, Stage};
 use crate::proxy::link::{Ended, Link};
-use crate::proxy::stopped;
 use crate::refusal::Refusal;
 use crate::rewrite::Request;
 use crate::rewrite::permitted::is_essential;
@@ -20,7 +19,7 @@ impl Guest {
         request: &Request<'_>,
         wants_reply: bool,
         link: &mut Link,
-        stop: &mut watch::Receiver<bool>,
+        life: &mut Life,
     ) -> Result<Result<(), Refusal>, Ended> {
         if !self.is_rated() {
             return Ok(Ok(()));
@@ -30,12 +29,12 @@ impl Guest {
             match self.turn(essential) {
                 Turn::Now => return Ok(Ok(())),
                 Turn::After(wait) => {
-                    pause(wait, wants_reply, link, stop).await?;
+                    pause(wait, wants_reply, link, life).await?;
                     return Ok(Ok(()));
                 }
                 Turn::NotBefore(_) if wants_reply => return Ok(Err(self.too_many_commands())),
                 // Its client could not be told that its write is not done.
-                Turn::NotBefore(wait) => pause(wait, wants_reply, link, stop).await?,
+                Turn::NotBefore(wait) => pause(wait, wants_reply, link, life).await?,
             }
         }
     }
@@ -46,12 +45,12 @@ async fn pause(
     wait: Duration,
     wants_reply: bool,
     link: &mut Link,
-    stop: &mut watch::Receiver<bool>,
+    life: &mut Life,
 ) -> Result<(), Ended> {
     tokio::select! {
         () = sleep(wait) => Ok(()),
         // Who sends a write and leaves without waiting has still sent it.
         () = link.requests.closed(), if wants_reply => Err(Ended::ClientClosed),
-        () = stopped(stop) => Err(Ended::Stopping),
+        () = life.until(Stage::Ending) => Err(Ended::Stopping),
     }
 }

@@ -7,9 +7,9 @@ use crate::code::Code;
 use crate::observe::command::Phase;
 use crate::policy::Policy;
 use crate::proxy::hello::Rewriting;
+use crate::proxy::life::Stage;
 use crate::proxy::link::Ended;
 use crate::proxy::login::Change;
-use crate::proxy::stopped;
 use crate::proxy::workers::LONG;
 use crate::refusal::{Refusal, RefusalKind};
 use crate::reveal::{Reads, ReplyPlan, Revealed};
@@ -41,16 +41,24 @@ impl Session {
         let address = self.principal.address;
         loop {
             let gate = self.guest.gate();
-            let header = tokio::select! {
-                header = async {
-                    self.held = self.link.room(gate, address, copies).await?;
-                    if streaming || hello {
-                        self.journal.waited();
-                    }
-                    self.link.reply(&mut self.buffers.reply, true).await
-                } => header?,
-                () = stopped(&mut self.stop), if streaming || hello => return Err(Ended::Stopping),
+            let last = if hello {
+                Stage::Draining
+            } else {
+                Stage::Ending
             };
+            tokio::select! {
+                biased;
+                room = self.link.room(gate, address, copies) => self.held = room?,
+                () = self.life.until(last) => {
+                    let asked = Asked { request_id: expected, ..asked };
+                    return self.interrupt(asked, hello, treatment.labels).await;
+                }
+            }
+            if streaming || hello {
+                self.journal.waited();
+            }
+            // A reply that has begun is passed on whole.
+            let header = self.link.reply(&mut self.buffers.reply, true).await?;
             self.journal.arrived();
             // Each reply of a stream answers the one before it.
             if header.response_to != expected {
@@ -107,6 +115,7 @@ impl Session {
         let mut reads = Reads::default();
         let reply = Reply::recognise(frame).map_err(upstream)?;
         let more = reply.more_to_come();
+        self.unfinished.note(&reply);
         match (self.login.learn(&treatment.login, &reply)).map_err(upstream)? {
             Some(Change::LoggedIn(user)) => (self.principal.user, self.policy) = (user, None),
             Some(Change::LoggedOut) => (self.principal.user, self.policy) = (None, None),

