@@ -14,6 +14,7 @@ class Relay:
         # One reply in so many is cut; 0 for none.
         self.one_in = 0
         self.silent = False
+        self.tasks = set()
         self.loop = asyncio.new_event_loop()
         self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
         self.thread.start()
@@ -35,9 +36,12 @@ class Relay:
             return
         ways = [self.pass_on(client_reader, writer, False), self.pass_on(reader, client_writer, True)]
         tasks = [asyncio.create_task(way) for way in ways]
+        self.tasks.update(tasks)
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in tasks:
             task.cancel()
+        await asyncio.wait(tasks)
+        self.tasks.difference_update(tasks)
         for side in (writer, client_writer):
             side.close()
 
@@ -60,5 +64,14 @@ class Relay:
         return self
 
     def __exit__(self, *_):
+        asyncio.run_coroutine_threadsafe(self.end(), self.loop).result()
         self.loop.call_soon_threadsafe(self.loop.stop)
         self.thread.join()
+        self.loop.close()
+
+    async def end(self):
+        for task in self.tasks:
+            task.cancel()
+        # Their connections close in their own time.
+        while self.tasks:
+            await asyncio.sleep(0.01)

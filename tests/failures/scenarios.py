@@ -102,12 +102,14 @@ class FrozenSecondary(FrozenPrimary):
 
 
 class SilentUpstream(Scenario):
-    name = "an upstream that says nothing"
+    name = "a secondary's upstream silent"
     only_through = True
 
+    def silent(self):
+        return self.group.secondary()
+
     def upstreams(self):
-        # A secondary's: what is left of the set can be reached.
-        silent = self.group.secondary()
+        silent = self.silent()
         self.relay = self.stack.enter_context(Relay(silent.port))
         return [self.relay if member is silent else member for member in self.group.members]
 
@@ -119,8 +121,17 @@ class SilentUpstream(Scenario):
         self.relay.silent = False
 
 
+class SilentPrimary(SilentUpstream):
+    """MongoDB is well and elects no other: writes wait until the network is mended."""
+
+    name = "the primary's upstream silent"
+
+    def silent(self):
+        return self.group.primary()
+
+
 class SilentFromTheStart(SilentUpstream):
-    name = "an upstream that never said anything"
+    name = "an upstream silent from the start"
 
     def upstreams(self):
         upstreams = super().upstreams()
@@ -203,6 +214,7 @@ ALL = [
     FrozenPrimary,
     FrozenSecondary,
     SilentUpstream,
+    SilentPrimary,
     SilentFromTheStart,
     ProxyKilled,
     CutReplies,

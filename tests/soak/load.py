@@ -1,6 +1,6 @@
 """One process of the soak's load: threads that write, read, ask for what is refused, leave cursors open and come back.
 
-usage: load.py URI DATABASE THREADS SEED; ends when standard input closes, and prints what it did.
+usage: load.py URI DATABASE CONNECTIONS SEED; ends when standard input closes, and prints what it did.
 """
 
 import collections
@@ -17,23 +17,46 @@ import pymongo
 from pymongo.errors import CursorNotFound, OperationFailure, PyMongoError
 
 NAMES = 2000
+# Of the client; the other connections are mostly idle.
+THREADS = 20
+
+
+class Connection:
+    """One that speaks the wire protocol by itself."""
+
+    def __init__(self, address, database):
+        self.database = database
+        self.socket = socket.create_connection(address)
+        self.ask({"hello": 1, "$db": "admin"})
+
+    def send(self, command):
+        body = bson.encode(command)
+        self.socket.sendall(struct.pack("<iiiiIB", 21 + len(body), 1, 0, 2013, 0, 0) + body)
+
+    def ask(self, command):
+        self.send(command)
+        received = b""
+        while len(received) < 4 or len(received) < struct.unpack_from("<i", received)[0]:
+            part = self.socket.recv(65536)
+            if not part:
+                raise ConnectionError("the proxy closed the connection")
+            received += part
+        return bson.decode(received[21:])
 
 
 class Load:
     """A client that is replaced now and then, and the threads that share it."""
 
-    def __init__(self, uri, database, threads, seed):
-        self.uri, self.database, self.threads, self.seed = uri, database, threads, seed
+    def __init__(self, uri, database, connections, seed):
+        self.uri, self.database, self.connections, self.seed = uri, database, connections, seed
         self.ended = threading.Event()
         self.counts = collections.Counter()
         self.lock = threading.Lock()
         self.client = self.connect()
 
     def connect(self):
-        # All connections are there at all times, and so many idle ones with them.
-        return pymongo.MongoClient(
-            self.uri, minPoolSize=self.threads, maxPoolSize=self.threads, compressors=random.choice(["zlib", None])
-        )
+        compressors = random.choice([{}, {"compressors": "zlib"}])
+        return pymongo.MongoClient(self.uri, minPoolSize=THREADS, **compressors)
 
     def count(self, what):
         with self.lock:
@@ -53,16 +76,15 @@ class Load:
                 self.count("again")
             except PyMongoError as error:
                 self.count(f"failed: {type(error).__name__}: {error}"[:200])
-            self.ended.wait(dice.uniform(0, 4))
+            self.ended.wait(dice.uniform(0, 1))
 
     def insert(self, people, dice):
         number = dice.randrange(NAMES)
-        size = dice.choice([10, 10, 100, 100, 5000, 200_000] if dice.random() < 0.1 else [10, 100])
-        people.replace_one({"_id": number}, person(number, size), upsert=True)
+        people.replace_one({"_id": number}, person(number), upsert=True)
 
     def update(self, people, dice):
         number = dice.randrange(NAMES)
-        people.update_one({"ssn": f"ssn {number}"}, {"$set": {"note": "n" * dice.randrange(300)}, "$inc": {"n": 1}})
+        people.update_one({"ssn": f"ssn {number}"}, {"$set": {"note": note(number)}, "$inc": {"n": 1}})
 
     def find(self, people, dice):
         number = dice.randrange(NAMES)
@@ -94,21 +116,36 @@ class Load:
 
     def vanish(self, people, _):
         """Asks for much, and is gone in the midst of the answer."""
-        host, port = people.database.client.address
-        find = bson.encode({"find": "people", "batchSize": 200, "$db": self.database})
-        with socket.create_connection((host, port)) as connection:
-            connection.sendall(struct.pack("<iiiiIB", 21 + len(find), 1, 0, 2013, 0, 0) + find)
-            connection.recv(100)
+        connection = Connection(people.database.client.address, self.database)
+        connection.send({"find": "people", "batchSize": 200, "$db": self.database})
+        connection.socket.recv(100)
+        connection.socket.close()
+
+    def hold(self):
+        """Keeps so many connections; at any time one of them asks, or another takes its place."""
+        dice = random.Random(self.seed)
+        address = self.client.address
+        held = [Connection(address, self.database) for _ in range(self.connections - THREADS)]
+        while not self.ended.wait(0.1):
+            place = dice.randrange(len(held))
+            if dice.random() < 0.3:
+                held[place].socket.close()
+                held[place] = Connection(address, self.database)
+                self.count("replaced")
+                continue
+            number = dice.randrange(NAMES)
+            find = {"find": "people", "filter": {"ssn": f"ssn {number}"}, "$db": self.database}
+            found = held[place].ask(find)["cursor"]["firstBatch"]
+            self.count("asked" if [one["_id"] for one in found] == [number] else f"WRONG: {len(found)} for {number}")
 
     def run(self):
-        workers = [threading.Thread(target=self.work, args=(number,)) for number in range(self.threads)]
+        workers = [threading.Thread(target=self.work, args=(number,)) for number in range(THREADS)]
+        workers += [threading.Thread(target=self.reconnect), threading.Thread(target=self.hold)]
         for worker in workers:
             worker.start()
-        reconnecting = threading.Thread(target=self.reconnect)
-        reconnecting.start()
         sys.stdin.read()
         self.ended.set()
-        for worker in [*workers, reconnecting]:
+        for worker in workers:
             worker.join()
         self.client.close()
         print(json.dumps(self.counts))
@@ -121,8 +158,13 @@ class Load:
             self.count("reconnected")
 
 
-def person(number, size):
-    return {"_id": number, "ssn": f"ssn {number}", "note": "n" * size, "n": 0, "at": time.time(), "open": "o" * 50}
+def note(number):
+    """A short one; every tenth is longer, every hundredth long. So the load is the same at all times."""
+    return "n" * (200_000 if number % 100 == 0 else 5000 if number % 10 == 0 else 100)
+
+
+def person(number):
+    return {"_id": number, "ssn": f"ssn {number}", "note": note(number), "n": 0, "at": time.time(), "open": "o" * 50}
 
 
 if __name__ == "__main__":

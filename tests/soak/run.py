@@ -14,20 +14,18 @@ import json
 import os
 import pathlib
 import signal
-import socket
 import statistics
-import struct
 import subprocess
 import sys
 import tempfile
 import time
 
-import bson
 import pymongo
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests/drivers"))
 
+import load  # noqa: E402
 import servers  # noqa: E402
 
 BUILT = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "debug/fieldseal"
@@ -134,7 +132,7 @@ def soak(arguments, scratch, mongod, proxy):
     with pymongo.MongoClient(proxy.uri()) as client:
         people = client.soak.people
         people.create_index("ssn")
-        people.insert_many([{"_id": n, "ssn": f"ssn {n}", "note": "n" * 100, "n": 0} for n in range(2000)])
+        people.insert_many([load.person(number) for number in range(load.NAMES)])
     pid = proxy.pid()
     time.sleep(2)
     before = Sample(pid)
@@ -153,8 +151,8 @@ def soak(arguments, scratch, mongod, proxy):
             changes.next()
             changed = time.monotonic()
     counts = collections.Counter()
-    for load in loads:
-        counts.update(json.loads(load.communicate(timeout=120)[0]))
+    for process in loads:
+        counts.update(json.loads(process.communicate(timeout=120)[0]))
     after = settled(pid, before.descriptors)
     print(f"{time.monotonic() - began:7.1f} s  {after}  (clients gone)")
     for what, count in sorted((counts + changes.done).items()):
@@ -180,23 +178,6 @@ def judge(samples, began, seconds, before, after, counts):
     return wrong
 
 
-def message(command):
-    """An OP_MSG."""
-    body = bson.encode(command)
-    return struct.pack("<iiiiIB", 21 + len(body), 1, 0, 2013, 0, 0) + body
-
-
-def ask(connection, command):
-    connection.sendall(message(command))
-    received = b""
-    while len(received) < 4 or len(received) < struct.unpack_from("<i", received)[0]:
-        part = connection.recv(65536)
-        if not part:
-            raise ConnectionError("the proxy closed the connection")
-        received += part
-    return bson.decode(received[21:])
-
-
 def idle(arguments, scratch, mongod, proxy):
     """Opens so many connections, each of which has said hello and found a sealed document, and measures."""
     pid = proxy.pid()
@@ -210,22 +191,21 @@ def idle(arguments, scratch, mongod, proxy):
     find = {"find": "people", "filter": {"ssn": "ssn 1"}, "$db": "soak"}
     while len(connections) < arguments.idle:
         for _ in range(min(1000, arguments.idle - len(connections))):
-            connection = socket.create_connection((host, int(port)))
-            ask(connection, {"hello": 1, "$db": "admin"})
-            assert ask(connection, find)["cursor"]["firstBatch"][0]["ssn"] == "ssn 1"
+            connection = load.Connection((host, port), "soak")
+            assert connection.ask(find)["cursor"]["firstBatch"][0]["ssn"] == "ssn 1"
             connections.append(connection)
         time.sleep(1)
         sample = Sample(pid)
         each = (sample.memory - before.memory) / len(connections)
         print(f"{len(connections):6} connections: {sample}; {each:.2f} KiB each", flush=True)
-    assert ask(connections[0], find)["ok"] == 1
+    assert connections[0].ask(find)["ok"] == 1
     began = time.process_time()
     ticks = cpu(pid)
     time.sleep(5)
     print(f"CPU of the proxy in 5 s with all of them idle: {cpu(pid) - ticks:.2f} s")
     assert time.process_time() - began < 5
     for connection in connections:
-        connection.close()
+        connection.socket.close()
     after = settled(pid, before.descriptors)
     print(f"{0:6} connections: {after}")
     return [] if after.descriptors <= before.descriptors else ["descriptors were left open"]
@@ -246,7 +226,7 @@ def main():
     arguments = parser.parse_args()
     further = "[limits]\nconnections = 20000\n"
     if not arguments.idle:
-        further += '[audit]\nfile = "audit.jsonl"\nmax_bytes = 2000000\nkeep = 3\n'
+        further += 'memory_bytes = 200000000\n[audit]\nfile = "audit.jsonl"\nmax_bytes = 2000000\nkeep = 3\n'
     with tempfile.TemporaryDirectory(prefix="fieldseal-soak-") as folder:
         scratch = pathlib.Path(folder)
         with (
