@@ -167,7 +167,7 @@ class CutReplies(Scenario):
 
     def break_it(self):
         for relay in self.relays:
-            relay.one_in = 40
+            relay.one_in = 15
 
     def mend(self):
         time.sleep(HOLD)
