@@ -8,6 +8,7 @@ MAKEFLAGS += --no-builtin-rules
 CARGO ?= cargo
 PYTHON ?= python3
 ARGS ?=
+RELEASE = $(or $(CARGO_TARGET_DIR),target)/release/fieldseal
 
 # The mongod of the demo, the tests and the benches: the one you name, else the
 # one on PATH, else the one that `make mongod` installs.
@@ -22,7 +23,7 @@ CSFLE_READY := $(VENV)/.ready-csfle
 NODE := tests/drivers/node
 NODE_READY := $(NODE)/node_modules/.ready
 
-.PHONY: help mongod build demo test rust-test driver-test deploy-test suites soak fmt lint bench bench-parts bench-counts bench-life bench-perimeter check docs clean toolchains node
+.PHONY: help mongod build demo test rust-test driver-test deploy-test suites failures soak idle differential fmt lint bench bench-parts bench-counts bench-life bench-perimeter check docs clean toolchains node
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-16s %s\n", $$1, $$2 }'
@@ -50,6 +51,7 @@ driver-test: mongod $(VENV_READY) $(SUITES_READY) node ## the drivers of other l
 	$(VENV)/bin/python tests/drivers/run.py $(ARGS)
 	$(if $(ARGS),,$(VENV)/bin/python tests/drivers/run.py --tls)
 	$(if $(ARGS),,$(VENV)/bin/python tests/suites/run.py --quick)
+	$(if $(ARGS),,$(VENV)/bin/python tests/failures/run.py --quick)
 
 deploy-test: mongod $(VENV_READY) $(DEPLOY_READY) node ## what is in deploy/, run and checked without containers
 	$(CARGO) build --locked
@@ -59,7 +61,19 @@ suites: mongod $(SUITES_READY) ## PyMongo's own tests, directly and through the 
 	$(CARGO) build --locked
 	$(VENV)/bin/python tests/suites/run.py $(ARGS)
 
-soak: mongod ## the differential test for long: an hour, or SECONDS=n
+failures: mongod $(VENV_READY) node ## break a replica set and the proxy while four drivers write; ARGS='--scenario frozen python'
+	$(CARGO) build --locked
+	$(VENV)/bin/python tests/failures/run.py $(ARGS)
+
+soak: mongod $(VENV_READY) ## 500 connections, rotations, reloads: does memory stay, is all closed; MINUTES=10
+	$(CARGO) build --locked --release
+	$(VENV)/bin/python tests/soak/run.py --minutes $(or $(MINUTES),10) --fieldseal $(RELEASE) $(ARGS)
+
+idle: mongod $(VENV_READY) ## what each of many idle connections costs; CONNECTIONS=9900
+	$(CARGO) build --locked --release
+	ulimit -n "$$(ulimit -Hn)"; $(VENV)/bin/python tests/soak/run.py --idle $(or $(CONNECTIONS),9900) --fieldseal $(RELEASE)
+
+differential: mongod ## the differential test for long: an hour, or SECONDS=n
 	FIELDSEAL_DIFFERENTIAL_SECONDS=$(or $(SECONDS),3600) $(CARGO) test --locked --test it -- differential --nocapture
 
 fmt: ## format the code

@@ -6,6 +6,7 @@ import os
 import pathlib
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -42,16 +43,35 @@ class Server:
     """A process that ends with this one."""
 
     def __init__(self, command, output, environment=None):
-        self.output = output
-        with open(output, "wb") as target:
+        self.command, self.output, self.environment = [*map(str, command)], output, environment
+        self.launch()
+
+    def launch(self):
+        """Starts it, or starts it again when it has ended."""
+        with open(self.output, "wb") as target:
             self.process = subprocess.Popen(
-                ["sh", "-c", WATCH, "watch", *map(str, command)],
+                ["sh", "-c", WATCH, "watch", *self.command],
                 stdin=subprocess.PIPE,
                 stdout=target,
                 stderr=target,
-                env=environment,
+                env=self.environment,
                 start_new_session=True,
             )
+
+    def pid(self):
+        """Of the server itself, not of the shell that watches it."""
+        shell = self.process.pid
+        for child in pathlib.Path(f"/proc/{shell}/task/{shell}/children").read_text().split():
+            command = pathlib.Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")
+            if command[0].decode() == self.command[0]:
+                return int(child)
+        raise ProcessLookupError(f"{self.command[0]} has ended")
+
+    def kill(self):
+        """Ends it as a crash would."""
+        os.kill(self.pid(), signal.SIGKILL)
+        self.process.wait()
+        self.process.stdin.close()
 
     def wait_for(self, path, condition):
         """Waits until `condition` holds of the text of a log; false when the process ended before."""
@@ -149,9 +169,10 @@ class Mongod(Server):
 class Proxy(Server):
     """`fieldseal serve`, with a key file of its own, on a port that the system picks."""
 
-    def __init__(self, program, scratch, mongods, schema, tls=False):
+    def __init__(self, program, scratch, mongods, schema, tls=False, further="", level="debug"):
+        """`further` are sections of its configuration."""
         self.options = ""
-        sections = self.certificates(program, scratch) if tls else ""
+        sections = further + (self.certificates(program, scratch) if tls else "")
         self.folder = scratch / "proxy"
         self.folder.mkdir()
         (self.folder / "schema.toml").write_text(schema)
@@ -162,7 +183,7 @@ class Proxy(Server):
             + "".join(
                 f'[[route]]\nlisten = "127.0.0.1:0"\nupstream = "127.0.0.1:{mongod.port}"\n' for mongod in mongods
             )
-            + '[log]\nlevel = "debug"\n'
+            + f'[log]\nlevel = "{level}"\n'
             # Tests of drivers use it on collections with nothing sealed.
             + '[access]\njavascript = "allow"\n'
             + sections

@@ -12,6 +12,7 @@ mod connections;
 mod differential;
 mod encryption_spec;
 mod epochs;
+mod failures;
 mod harness;
 mod hello;
 mod keys;

@@ -1,6 +1,7 @@
 //! A client that speaks the wire protocol by hand, so that it can do so wrongly.
 
 use std::io;
+use std::time::Duration;
 
 use mongodb::bson::{self, Document, doc};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -60,7 +61,15 @@ impl Wire {
     /// # Panics
     /// When neither comes, or half a frame.
     pub(crate) async fn receive(&mut self) -> Option<Vec<u8>> {
-        let read = timeout(PATIENCE, self.frame()).await;
+        self.receive_within(PATIENCE).await
+    }
+
+    /// The same for what takes its time.
+    ///
+    /// # Panics
+    /// When neither comes, or half a frame.
+    pub(crate) async fn receive_within(&mut self, patience: Duration) -> Option<Vec<u8>> {
+        let read = timeout(patience, self.frame()).await;
         read.expect("neither an answer nor a closed connection")
     }
 
