@@ -15,6 +15,9 @@ pub mod bench;
 pub mod cli;
 pub mod config;
 pub mod document;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod inspect;
 pub mod keyring;
 pub mod migrate;

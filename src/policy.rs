@@ -452,5 +452,5 @@ impl Policy {
     }
 }
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub(crate) mod fixture;
