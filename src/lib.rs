@@ -11,7 +11,9 @@
 //! See `ARCHITECTURE.md` for a tour of one write and one read.
 
 pub mod access;
+#[cfg(not(fuzzing))]
 pub mod bench;
+#[cfg(not(fuzzing))]
 pub mod cli;
 pub mod config;
 pub mod document;
@@ -20,9 +22,12 @@ pub mod document;
 pub mod fuzzing;
 pub mod inspect;
 pub mod keyring;
+#[cfg(not(fuzzing))]
 pub mod migrate;
+#[cfg(not(fuzzing))]
 pub mod observe;
 pub mod policy;
+#[cfg(not(fuzzing))]
 pub mod proxy;
 pub mod raw;
 pub mod refusal;
