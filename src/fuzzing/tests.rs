@@ -92,3 +92,32 @@ fn enough_random_commands_go_on_and_hide_something() {
     );
     assert!(refused > 200, "{refused} were refused");
 }
+
+#[test]
+fn what_is_fuzzed_is_built_of_what_the_program_is_built_of() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |path: &str| -> toml::Table {
+        let text = std::fs::read_to_string(root.join(path)).unwrap();
+        text.parse().unwrap()
+    };
+    let (program, fuzzed) = (read("Cargo.toml"), read("fuzz/Cargo.toml"));
+    for (name, wanted) in fuzzed["dependencies"].as_table().unwrap() {
+        if name != "libfuzzer-sys" {
+            assert_eq!(Some(wanted), program["dependencies"].get(name), "{name}");
+        }
+    }
+    let packages = |file: &str| -> std::collections::BTreeSet<(String, String)> {
+        let locked = read(file);
+        let packages = locked["package"].as_array().unwrap().iter();
+        let text = |package: &toml::Value, key: &str| package[key].as_str().unwrap().to_owned();
+        packages
+            .map(|package| (text(package, "name"), text(package, "version")))
+            .collect()
+    };
+    let known = packages("Cargo.lock");
+    let names: std::collections::BTreeSet<_> = known.iter().map(|(name, _)| name).collect();
+    for package in packages("fuzz/Cargo.lock") {
+        let shared = names.contains(&package.0);
+        assert!(!shared || known.contains(&package), "{package:?}");
+    }
+}
