@@ -115,14 +115,22 @@ impl Commands<'_> {
                 bson!({"$function": {"body": "function(a) { return a }", "args": [sealed, self.constant()], "lang": "js"}})
             }
             20 => bson!({"$allElementsTrue": [[self.touching(depth + 1)]]}),
-            _ => self.beside(depth + 1),
+            // What is only tested for being true stays as it is: so it is compared.
+            _ => bson!({"$eq": ["$ssn", self.beside(depth + 1)]}),
         }
     }
 
-    /// A canary in the place of a sealed field's values.
+    /// A canary in the place of a sealed field's values. It has the field's type: one of
+    /// another type is no value of the field, and stays as it is.
     pub(super) fn beside(&mut self, depth: usize) -> Bson {
-        let sealed = self.operand();
-        let bait = self.bait();
+        let fields = [
+            "$ssn",
+            "$payment.card",
+            "$contacts.home.phone",
+            "$$ROOT.ssn",
+        ];
+        let sealed = self.choices.pick(&fields);
+        let bait = CANARY_TEXT;
         let kinds = if depth > DEEP { 2 } else { 6 };
         match self.choices.below(kinds) {
             0 => bson!({"$ifNull": [sealed, bait]}),

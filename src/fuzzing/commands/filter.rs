@@ -50,7 +50,10 @@ impl Commands<'_> {
                 let filter = self.named(names, Role::Asked, depth + 1);
                 return filter.into_iter().next().unwrap_or_default();
             }
-            _ => ("contacts", bson!({"$elemMatch": {"phone": self.bait()}})),
+            _ => (
+                "contacts",
+                bson!({"$elemMatch": {"home.phone": self.bait()}}),
+            ),
         };
         (name.to_owned(), value)
     }

@@ -93,7 +93,7 @@ impl Commands<'_> {
             }
             15 => {
                 known.own = false;
-                doc! {"$fill": {"sortBy": {"x": 1}, "output": {"ssn": {"value": self.bait()}}}}
+                doc! {"$fill": {"sortBy": {"x": 1}, "output": {"ssn": {"value": CANARY_TEXT}}}}
             }
             16 => {
                 doc! {"$setWindowFields": {"partitionBy": self.touching(0), "sortBy": {"x": 1}, "output": {"w": {"$push": "$ssn"}}}}
@@ -183,7 +183,7 @@ impl Commands<'_> {
             }
             _ => {
                 known.names.push("w");
-                doc! {"$addFields": {"w": {"$ifNull": [path, self.bait()]}}}
+                doc! {"$addFields": {"w": {"$ifNull": [path, CANARY_TEXT]}}}
             }
         }
     }

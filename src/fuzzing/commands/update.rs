@@ -162,7 +162,8 @@ impl Commands<'_> {
             6 => {
                 doc! {"$replaceWith": {"$setField": {"field": "ssn", "input": "$$ROOT", "value": self.stored(0)}}}
             }
-            7 => doc! {"$project": {"x": 1, "ssn": self.stored(0)}},
+            // A bare number or a boolean would say whether the field stays.
+            7 => doc! {"$project": {"x": 1, "ssn": {"$literal": self.bait()}}},
             _ => doc! {"$set": {"x": self.touching(0)}},
         }
     }
