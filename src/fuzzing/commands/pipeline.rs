@@ -120,16 +120,14 @@ impl Commands<'_> {
         self.choices.pick(&fields).into()
     }
 
+    /// The match comes first: behind the projection the fields are not there any more.
     fn pipeline_below(&mut self) -> Vec<Document> {
-        let count = self.choices.below(2);
-        (0..=count)
-            .map(|_| match self.choices.below(3) {
-                0 => doc! {"$match": self.filter(1)},
-                1 => doc! {"$project": {"t": self.touching(1)}},
-                _ => doc! {"$limit": 1},
-            })
-            .take(2)
-            .collect()
+        let matching = doc! {"$match": self.filter(1)};
+        let last = match self.choices.below(2) {
+            0 => doc! {"$limit": 1},
+            _ => doc! {"$project": {"t": self.touching(1)}},
+        };
+        vec![matching, last]
     }
 
     /// With documents of `shop.people`, whose `a` is sealed.
