@@ -19,11 +19,14 @@ VENV := $(CURDIR)/.venv
 VENV_READY := $(VENV)/.ready
 SUITES_READY := $(VENV)/.ready-suites
 DEPLOY_READY := $(VENV)/.ready-deploy
+# Tools that cargo builds for this repository alone.
+TOOLS := $(CURDIR)/.tools
 CSFLE_READY := $(VENV)/.ready-csfle
 NODE := tests/drivers/node
 NODE_READY := $(NODE)/node_modules/.ready
 
-.PHONY: help mongod build demo test rust-test driver-test deploy-test suites failures soak idle differential fmt lint bench bench-parts bench-counts bench-life bench-perimeter check docs clean toolchains node
+.PHONY: help mongod build demo test rust-test driver-test deploy-test suites failures soak idle differential fmt lint \
+	bench bench-parts bench-counts bench-life bench-perimeter check fuzz fuzz-quick licences deny sbom deb docs clean toolchains node
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-16s %s\n", $$1, $$2 }'
@@ -90,8 +93,33 @@ bench: mongod $(VENV_READY) $(CSFLE_READY) build ## against HAProxy, and against
 bench-parts: ## the criterion benches
 	$(CARGO) bench --locked --bench parts $(ARGS)
 
-check: lint ## what needs no mongod: lint and unit tests
+check: lint licences ## what needs no mongod: lint, licences and unit tests
 	$(CARGO) test --locked --lib
+
+licences: ## is every crate under a licence that deny.toml allows; with cargo-deny, if it is installed
+	$(PYTHON) packaging/dependencies.py licences
+	@if command -v cargo-deny >/dev/null || [ -x $(TOOLS)/bin/cargo-deny ]; then \
+	PATH="$(TOOLS)/bin:$$PATH" cargo deny --locked --offline check licenses bans sources; \
+	else echo "cargo-deny is not installed: bans and sources were not checked by it (make deny installs it)"; fi
+
+deny: $(TOOLS)/bin/cargo-deny ## cargo deny, installed if it is not here; the advisories too, where their database is reached
+	PATH="$(TOOLS)/bin:$$PATH" cargo deny --locked check licenses bans sources
+	PATH="$(TOOLS)/bin:$$PATH" cargo deny --locked check advisories \
+	|| { echo; echo "THE ADVISORIES WERE NOT CHECKED, or there are some: see above"; echo; }
+
+sbom: ## write target/fieldseal.cdx.json: what the program is built of, as CycloneDX
+	@mkdir -p target
+	$(PYTHON) packaging/dependencies.py sbom --output target/fieldseal.cdx.json
+
+deb: build ## make a Debian package of the optimised build, in target/debian
+	packaging/debian.sh
+
+fuzz: $(TOOLS)/bin/cargo-fuzz ## fuzz each target for a minute, or SECONDS=n, or TARGET=name alone
+	PATH="$(TOOLS)/bin:$$PATH" fuzz/run.sh $(or $(SECONDS),60) $(TARGET)
+
+fuzz-quick: ## the same for three seconds each; says loudly when that cannot be
+	@if $(MAKE) --no-print-directory $(TOOLS)/bin/cargo-fuzz; then $(MAKE) --no-print-directory fuzz SECONDS=3; \
+	else echo; echo "NOTHING WAS FUZZED: cargo-fuzz could not be installed; the corpora ran in the unit tests"; echo; fi
 
 bench-counts: ## the instructions of each part of the data path, by valgrind; ARGS='seal-32 open-32'
 	$(PYTHON) benches/counts.py $(ARGS)
@@ -107,7 +135,7 @@ docs: ## write docs/operators.md anew, from the table of the tests
 
 clean: ## remove what was built and installed here
 	$(CARGO) clean
-	rm -rf .mongod .venv $(NODE)/node_modules
+	rm -rf .mongod .venv .tools fuzz/target $(NODE)/node_modules
 
 toolchains: ## install, with apt-get, what the driver tests need (CI does)
 	@tests/tools/install_toolchains.sh
@@ -119,6 +147,10 @@ endif
 
 $(CURDIR)/.mongod/mongod: | $(VENV_READY)
 	@$(VENV)/bin/python tests/tools/install_mongod.py $@
+
+$(TOOLS)/bin/cargo-%:
+	@echo "building cargo-$*, for this repository alone"
+	$(CARGO) install --quiet --locked --root $(TOOLS) cargo-$*
 
 $(VENV_READY): tests/tools/requirements.txt
 	@$(PYTHON) -m venv $(VENV) || { echo "$(PYTHON) has no venv module (Debian, Ubuntu: python3-venv)" >&2; exit 1; }

@@ -11,16 +11,24 @@
 //! See `ARCHITECTURE.md` for a tour of one write and one read.
 
 pub mod access;
+#[cfg(not(fuzzing))]
 pub mod bench;
+#[cfg(not(fuzzing))]
 pub mod cli;
 pub mod code;
 pub mod config;
 pub mod document;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod inspect;
 pub mod keyring;
+#[cfg(not(fuzzing))]
 pub mod migrate;
+#[cfg(not(fuzzing))]
 pub mod observe;
 pub mod policy;
+#[cfg(not(fuzzing))]
 pub mod proxy;
 pub mod raw;
 pub mod refusal;

@@ -253,6 +253,28 @@ fn parse(bytes: &[u8], secret: &UnsealSecret) -> Result<(Kdf, RootKeys, Keyring)
     Ok((stored.kdf, root, keyring))
 }
 
+/// Opens any bytes as a key file, for [`crate::fuzzing`]: as they are, and with the MAC that
+/// they would have, so that what lies behind it is reached too. A file for a passphrase is
+/// refused before its key is stretched, which would take long.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn fuzzed(bytes: &[u8]) {
+    let secret = UnsealSecret::parse(&[7; 32]).expect("32 bytes are a key");
+    let parsed = parse(bytes, &secret).map(|(_, _, keyring)| keyring);
+    let stored = || serde_json::from_slice::<StoredFile>(bytes).ok();
+    let vouched = || {
+        let stored = stored()?;
+        let root = stored.kdf.root_keys(&secret).ok()?;
+        let text = serde_json::to_vec(&stored.vouched_for(&root)).ok()?;
+        Some(parse(&text, &secret).map(|(_, _, keyring)| keyring))
+    };
+    for opened in [Some(parsed), vouched()].into_iter().flatten() {
+        match opened {
+            Ok(keyring) => check(&keyring).expect("what opens holds together"),
+            Err(fault) => assert!(!fault.to_string().is_empty()),
+        }
+    }
+}
+
 /// Puts `bytes` in place of the file, so that a reader, or a machine that
 /// stops half way, sees the old file or the new one.
 fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {

@@ -18,6 +18,8 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 pub use fault::{KeyringError, KeyringFault};
+#[cfg(any(test, fuzzing))]
+pub(crate) use file::fuzzed;
 pub use file::{KeyFile, readable_by_others};
 pub use life::{Part, Step, StepError, Which};
 pub use stored::FORMAT;

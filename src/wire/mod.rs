@@ -4,7 +4,7 @@ mod compress;
 mod frame;
 mod message;
 mod reply;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub(crate) mod testing;
 
 use std::ops::Range;
