@@ -328,7 +328,7 @@ impl Session {
                 return self.part(asked, error).await;
             }
         };
-        let request = rewrite::Request::of(&message);
+        let mut request = rewrite::Request::of(&message);
         self.journal.asks(&request);
         let asked = Asked {
             request_id: header.request_id,
@@ -368,6 +368,7 @@ impl Session {
                 return Err(ended);
             }
         };
+        request.recognise_name(&policy, &self.views);
         for database in rewrite::views::unlisted(&request, &policy, &self.views) {
             let told = views::list(
                 &mut self.link,
