@@ -16,6 +16,7 @@ mod session;
 mod stream;
 mod upstream;
 mod views;
+mod vigil;
 mod workers;
 
 use std::future::Future;

@@ -3,7 +3,9 @@
 mod answers;
 mod replies;
 
+use std::future::poll_fn;
 use std::sync::{Arc, Weak};
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -19,6 +21,7 @@ use super::login::{Admitted, Login, Step};
 use super::pool;
 use super::stream::Stream;
 use super::upstream::Upstream;
+use super::vigil::Vigil;
 use super::workers::{Aside, LONG};
 use super::{Shared, indexes, stopped, views};
 use crate::access::Principal;
@@ -50,6 +53,8 @@ pub(super) struct Session {
     policy: Option<Weak<Policy>>,
     guest: Guest,
     stop: watch::Receiver<bool>,
+    /// Waits for it meanwhile.
+    vigil: Vigil,
     /// Numbers the replies that are made here.
     replies: i32,
     buffers: Buffers,
@@ -148,6 +153,7 @@ impl Session {
             policy: None,
             guest,
             stop,
+            vigil: Vigil::default(),
             replies: 0,
             buffers: Buffers::default(),
             keep,
@@ -254,6 +260,7 @@ impl Session {
         } = &mut self.link;
         let (gate, held, frame) = (self.guest.gate(), &mut self.held, &mut self.buffers.request);
         let (address, long) = (self.principal.address, &mut self.long);
+        let (stop, vigil) = (&self.stop, &mut self.vigil);
         // Who sends one request after the other is stopped between them all the same.
         if self.stop.has_changed().unwrap_or(true) {
             return Err(Ended::Stopping);
@@ -266,6 +273,13 @@ impl Session {
             *held = gate.room(address, announced, copies).await;
             requests.next(frame).await
         };
+        let stops = poll_fn(|context| match stop.has_changed() {
+            Ok(false) => vigil.poll(context, || {
+                let mut stop = stop.clone();
+                async move { stopped(&mut stop).await }
+            }),
+            _ => Poll::Ready(()),
+        });
         tokio::select! {
             biased;
             header = next => match header {
@@ -274,7 +288,7 @@ impl Session {
                 Err(error) => Err(Ended::Client(error)),
             },
             () = upstream.replies.closed() => Err(Ended::of_upstream(*answered)),
-            () = stopped(&mut self.stop) => Err(Ended::Stopping),
+            () = stops => Err(Ended::Stopping),
         }
     }
 
