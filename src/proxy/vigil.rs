@@ -11,9 +11,11 @@ use std::task::{Context, Poll, Waker};
 
 use tokio::task::unconstrained;
 
+type Wait = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// The wait, and whom it wakes.
 #[derive(Default)]
-pub(super) struct Vigil(Option<(Waker, Pin<Box<dyn Future<Output = ()> + Send>>)>);
+pub(super) struct Vigil(Option<(Waker, Wait)>);
 
 impl Vigil {
     /// Waits for what the future of `begin` waits for, made anew if none is waited for yet.
