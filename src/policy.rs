@@ -31,7 +31,7 @@ pub use indexes::{Found, Indexes, Listed};
 pub use masking::Masking;
 use uses::Tallies;
 pub use uses::{Aged, Nearness, Opened, Use};
-pub use views::{AskedAt, Reaching, Views};
+pub use views::{AskedAt, Reaching, Standing, Views};
 
 use crate::seal::{FieldId, Header, SealKey};
 

@@ -6,8 +6,8 @@
 //! as it came, so such views have to be known before a command is decided on.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -31,6 +31,15 @@ pub struct Views {
 /// When a listing was asked for, by the count of [`Views`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct AskedAt(u64);
+
+/// What was listed of all databases when a name was looked up, and for how long that is trusted.
+#[derive(Debug)]
+pub struct Standing {
+    /// Holds its place in memory, so that nothing that is listed later is taken for it.
+    listings: Weak<HashMap<String, Arc<Listing>>>,
+    /// None where nothing needs to be listed.
+    until: Option<Instant>,
+}
 
 #[derive(Debug, Clone, Default)]
 struct Listing {
@@ -76,6 +85,34 @@ impl Views {
         self.listings.load().get(database).is_some_and(|listing| {
             listing.fresh() && listing.used.contains(name) && !listing.reaching.contains_key(name)
         })
+    }
+
+    /// What [`Self::is_known`] finds of a name, if that is so, to be found again by [`Self::stands`].
+    pub fn known(&self, database: &str, name: &str) -> Option<Standing> {
+        let listings = self.listings.load();
+        let listing = listings.get(database)?;
+        let known = listing.used.contains(name) && !listing.reaching.contains_key(name);
+        Some(Standing {
+            listings: Arc::downgrade(&listings),
+            until: Some(listing.at.filter(|_| known)?.checked_add(FRESH)?),
+        })
+    }
+
+    /// The same of a name in a database where nothing needs to be listed.
+    pub fn unlisted(&self) -> Standing {
+        Standing {
+            listings: Arc::downgrade(&self.listings.load()),
+            until: None,
+        }
+    }
+
+    /// Whether nothing was listed or made old since, and what was listed is still trusted.
+    pub fn stands(&self, standing: &Standing) -> bool {
+        let same = std::ptr::eq(
+            Arc::as_ptr(&self.listings.load()),
+            standing.listings.as_ptr(),
+        );
+        same && standing.until.is_none_or(|until| Instant::now() < until)
     }
 
     /// Whether the name is that of a view which reaches a sealed collection.

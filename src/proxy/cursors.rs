@@ -75,19 +75,29 @@ impl Opener {
 }
 
 impl Open {
-    /// What a cursor holds that is opened by a reply treated by `plan`; none if it
-    /// is read on as any other.
-    fn of(plan: &ReplyPlan, policy: &Policy) -> Option<Self> {
+    /// Whether there is anything to note of a cursor that is opened by a reply treated by `plan`.
+    fn is_noted(plan: &ReplyPlan, policy: &Policy) -> bool {
+        match plan {
+            ReplyPlan::Documents(_)
+            | ReplyPlan::Described(_)
+            | ReplyPlan::Changes(_)
+            | ReplyPlan::Results => true,
+            _ => policy.roles().is_some(),
+        }
+    }
+
+    /// What a cursor holds that is opened by a reply treated by `plan`.
+    fn of(plan: &ReplyPlan, policy: &Policy) -> Self {
         let name = |collection: &Collection| collection.namespace.as_str().into();
         match plan {
             ReplyPlan::Documents(shape) if shape.derived => {
-                Some(Self::Derived(Arc::clone(shape), policy.serial()))
+                Self::Derived(Arc::clone(shape), policy.serial())
             }
-            ReplyPlan::Documents(collection) => Some(Self::Documents(name(collection))),
-            ReplyPlan::Described(collection) => Some(Self::Described(name(collection))),
-            ReplyPlan::Changes(collection) => Some(Self::Changes(collection.as_deref().map(name))),
-            ReplyPlan::Results => Some(Self::Results),
-            _ => policy.roles().map(|_| Self::Other),
+            ReplyPlan::Documents(collection) => Self::Documents(name(collection)),
+            ReplyPlan::Described(collection) => Self::Described(name(collection)),
+            ReplyPlan::Changes(collection) => Self::Changes(collection.as_deref().map(name)),
+            ReplyPlan::Results => Self::Results,
+            _ => Self::Other,
         }
     }
 
@@ -156,10 +166,10 @@ impl Cursors {
         read: Option<i64>,
         frame: &[u8],
     ) {
-        let Some(holds) = Open::of(plan, policy) else {
+        // What nearly all replies are: of a plan that opens none, or read to the end at once.
+        if !Open::is_noted(plan, policy) {
             return;
-        };
-
+        }
         let open = reveal::cursor(frame).filter(|cursor| *cursor != 0);
         if open == read {
             return;
@@ -174,6 +184,7 @@ impl Cursors {
             {
                 known.remove(&other);
             }
+            let holds = Open::of(plan, policy);
             known.insert((route, open), (holds, Opener::of(policy)));
         }
     }

@@ -1,8 +1,12 @@
 //! The stages of the proxy's life, and how its parts hear of them.
 
+use std::future::poll_fn;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::sync::watch;
+
+use super::vigil::Vigil;
 
 /// How long a connection has to be quiet before it is closed while the proxy drains: drivers
 /// that hear that it stops close their connections themselves, and none that is in use is cut.
@@ -41,24 +45,40 @@ impl Stage {
 }
 
 /// What a part of the proxy knows of the stage that it is in.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Life {
     changes: watch::Receiver<Stage>,
     stage: Stage,
+    /// Waits for the next change from this stage on.
+    vigil: Vigil,
+}
+
+impl Clone for Life {
+    fn clone(&self) -> Self {
+        Self::new(self.changes.clone())
+    }
 }
 
 impl Life {
     /// What is told by this channel. Once its sender is gone, so is the proxy.
     pub(super) fn new(changes: watch::Receiver<Stage>) -> Self {
         let stage = *changes.borrow();
-        Self { changes, stage }
+        Self {
+            changes,
+            stage,
+            vigil: Vigil::default(),
+        }
     }
 
     /// The stage now. Without a lock, unless it has changed.
     pub(super) fn now(&mut self) -> Stage {
         match self.changes.has_changed() {
             Ok(false) => {}
-            Ok(true) => self.stage = *self.changes.borrow_and_update(),
+            Ok(true) => {
+                self.stage = *self.changes.borrow_and_update();
+                // It was for this change, and will not wake anyone again.
+                self.vigil = Vigil::default();
+            }
             Err(_) => self.stage = Stage::Ending,
         }
         self.stage
@@ -71,11 +91,22 @@ impl Life {
 
     /// Waits until this stage has come. Nothing is lost if the future is dropped before.
     pub(super) async fn until(&mut self, stage: Stage) {
+        poll_fn(|context| self.poll(context, stage)).await;
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>, stage: Stage) -> Poll<()> {
         while self.now() < stage {
-            if self.changes.changed().await.is_ok() {
-                self.stage = *self.changes.borrow_and_update();
+            let changes = &self.changes;
+            let change = || {
+                let mut changes = changes.clone();
+                // An error means that the proxy is gone, which `now` tells.
+                async move { drop(changes.changed().await) }
+            };
+            if self.vigil.poll(context, change).is_pending() {
+                return Poll::Pending;
             }
         }
+        Poll::Ready(())
     }
 
     /// Waits until another stage has come than the one that was last asked for; for ever if

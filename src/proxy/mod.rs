@@ -20,6 +20,7 @@ mod session;
 mod stream;
 mod upstream;
 mod views;
+mod vigil;
 mod workers;
 
 use std::future::Future;

@@ -355,7 +355,7 @@ impl Session {
                 return self.part(asked, error).await;
             }
         };
-        let request = rewrite::Request::of(&message);
+        let mut request = rewrite::Request::of(&message);
         self.journal.asks(&request, header.length);
         let asked = Asked {
             request_id: header.request_id,
@@ -405,6 +405,7 @@ impl Session {
                 return Err(ended);
             }
         };
+        request.recognise_name(&policy, &self.views);
         for database in rewrite::views::unlisted(&request, &policy, &self.views) {
             self.journal.lap(Phase::Policy);
             let told = views::list(

@@ -4,6 +4,7 @@ use crate::policy::Policy;
 use crate::raw::{Doc, Element, Malformed, kind};
 use crate::wire::{Message, OpMsg, Sequence};
 
+use super::familiar::Known;
 use super::table::{self, Family};
 
 /// A message with the command in it, recognised once for all who look at it.
@@ -12,6 +13,8 @@ pub struct Request<'m> {
     pub(super) message: &'m Message<'m>,
     /// None for an `OP_QUERY`; what is malformed is told by who decides on it.
     pub(super) command: Option<Result<Command<'m>, Malformed>>,
+    /// What is known of the one name in it.
+    pub(super) known: Option<Known>,
 }
 
 impl<'m> Request<'m> {
@@ -21,7 +24,11 @@ impl<'m> Request<'m> {
             Message::Msg(message) => Some(Command::of(message)),
             Message::Query(_) => None,
         };
-        Self { message, command }
+        Self {
+            message,
+            command,
+            known: None,
+        }
     }
 
     /// The message.
@@ -91,20 +98,28 @@ impl<'m> Command<'m> {
     /// Recognises the command of a message.
     pub(super) fn of(message: &'m OpMsg<'m>) -> Result<Self, Malformed> {
         let body = Doc::at(message.frame, message.body.start, message.body.end)?;
-        let mut command = Self::in_doc(body, "")?;
+        let mut elements = body.elements();
+        let target = elements.next().transpose()?;
+        let mut command = Self::by_target(body, target, "")?;
         let mut database = None;
-        for element in body.elements() {
-            let element = element?;
+        let mut again = Again::default();
+        let mut note = |element: &Element<'m>| {
             match element.key {
                 "$db" if database.is_some() => return Err(Malformed("$db is given twice")),
                 "$db" => {
                     database = Some(element.str().ok_or(Malformed("$db is not a string"))?);
                 }
-                "txnNumber" => command.again.numbered = true,
-                "autocommit" => command.again.in_transaction = true,
+                "txnNumber" => again.numbered = true,
+                "autocommit" => again.in_transaction = true,
                 _ => {}
             }
+            Ok(())
+        };
+        note(&command.target)?;
+        for element in elements {
+            note(&element?)?;
         }
+        command.again = again;
         command.database = database
             .filter(|database| !database.contains('\0'))
             .ok_or(Malformed("$db is missing, or holds a zero"))?;
@@ -114,7 +129,15 @@ impl<'m> Command<'m> {
 
     /// The command in a document of its own, as `explain` has it.
     pub(super) fn in_doc(body: Doc<'m>, database: &'m str) -> Result<Self, Malformed> {
-        let target = body.first()?.ok_or(Malformed("a command is empty"))?;
+        Self::by_target(body, body.first()?, database)
+    }
+
+    fn by_target(
+        body: Doc<'m>,
+        first: Option<Element<'m>>,
+        database: &'m str,
+    ) -> Result<Self, Malformed> {
+        let target = first.ok_or(Malformed("a command is empty"))?;
         Ok(Self {
             name: target.key,
             family: table::family(target.key),

@@ -20,7 +20,7 @@ const NO_COLLECTION: i64 = 26;
 
 /// The sealed collections whose indexes must be listed before this message can be decided on.
 pub fn unlisted(request: &Request<'_>, policy: &Policy) -> Vec<String> {
-    if !policy.renames_indexes() {
+    if request.is_open(policy) || !policy.renames_indexes() {
         return Vec::new();
     }
     // What is malformed is refused without it.

@@ -22,6 +22,7 @@ mod domains;
 mod element_condition;
 mod elements;
 mod expression;
+mod familiar;
 mod filter;
 mod forged;
 pub(crate) mod hello;
@@ -111,7 +112,8 @@ pub fn decide_request<'a>(
     let message = request.message;
     let decided = match (message, &request.command) {
         (Message::Msg(message), Some(Ok(command))) => {
-            decide_command(message, command, policy, scratch)
+            let is_open = request.is_open(policy);
+            decide_command(message, command, is_open, policy, scratch)
         }
         (Message::Msg(_), Some(Err(malformed))) => Err((*malformed).into()),
         (Message::Msg(_), None) => Err(Malformed("a message without a command").into()),
@@ -185,6 +187,7 @@ fn strip(
 fn decide_command(
     message: &OpMsg<'_>,
     command: &Command<'_>,
+    is_open: bool,
     policy: &Policy,
     scratch: &mut Vec<u8>,
 ) -> Result<(Form, ReplyPlan), Refusal> {
@@ -201,6 +204,9 @@ fn decide_command(
         return Ok((Form::Untouched, ReplyPlan::Pass));
     }
     forged::refuse_forged(message, command)?;
+    if is_open {
+        return Ok((Form::Untouched, ReplyPlan::Relay));
+    }
     let mut splicer = Splicer::new(message.frame, scratch);
     let plan = rewrite(&mut splicer, policy, command, family, 0)
         .map_err(|refusal| naming(refusal, command.name))?;

@@ -81,6 +81,9 @@ fn databases<'m>(command: &Command<'m>) -> impl Iterator<Item = &'m str> {
 /// sealed collection: another one may stand in its place since, whose fields are others.
 /// `own` is what this client alone was told, by [`Asking::Names`].
 pub fn unlisted<'m>(request: &Request<'m>, policy: &Policy, own: &Views) -> Vec<&'m str> {
+    if request.is_known(policy) {
+        return Vec::new();
+    }
     let Some(command) = may_name(request, policy) else {
         return Vec::new();
     };
@@ -206,7 +209,7 @@ pub fn outdated<'m>(request: &Request<'m>, policy: &Policy) -> Option<Option<&'m
 
 /// Refuses a message that names a view which this client was told of by name alone.
 pub fn refuse_unknown(request: &Request<'_>, policy: &Policy, own: &Views) -> Result<(), Refusal> {
-    if own.is_empty() {
+    if request.is_known(policy) || own.is_empty() {
         return Ok(());
     }
     let Some(command) = may_name(request, policy) else {
