@@ -638,12 +638,6 @@ upstream = "127.0.0.1:27017"
     }
 
     #[test]
-    fn what_a_later_version_does_is_refused_and_not_ignored() {
-        let found = mistakes(&format!("{LEAST}[admin]\nx = 1\n"));
-        one(&found, ":", "is not supported by this version of fieldseal");
-    }
-
-    #[test]
     fn other_machines_are_let_in_without_tls_only_if_that_is_said() {
         let open = LEAST.replace("127.0.0.1:27117", "0.0.0.0:27117");
         one(

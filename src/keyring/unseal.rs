@@ -168,7 +168,7 @@ fn from_base64(text: &[u8]) -> Option<Material> {
 impl UnsealSource {
     /// Fetches the secret.
     pub fn read(&self) -> Result<UnsealSecret, UnsealError> {
-        UnsealSecret::parse(&*self.bytes()?)
+        UnsealSecret::parse(&self.bytes()?)
     }
 
     /// Fetches another secret than that of a key file: what is there, without one line break at
