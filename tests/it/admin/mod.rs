@@ -114,7 +114,7 @@ async fn the_status_says_what_was_sent_refused_and_is_stored_under_which_key() {
     let people = proxy.client().await.database(&database);
     let people = people.collection::<Document>("people");
     people.insert_one(doc! { "ssn": "canary-1" }).await.unwrap();
-    proxy.keys(&["rotate"]).await;
+    proxy.keys(&["rotate", "default"]).await;
     people.insert_one(doc! { "ssn": "canary-2" }).await.unwrap();
     let stored = set.client().await.database(&database);
     let plain = stored.collection::<Document>("people");

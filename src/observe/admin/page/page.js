@@ -240,7 +240,7 @@
   }
 
   function keys(status) {
-    write("keys-caption", "Key versions and index epochs, generation " + status.generation + " of the key file");
+    write("keys-caption", "Key versions and index epochs, generation " + status.generation + " of the key file; values sealed are since the start");
     const list = status.keys.map((key) => Object.assign({}, key, { age_seconds: span(key.age_seconds) }));
     table("keys", list, 6, "no key", (key) => [
       head(key.key), cell(key.kind + " " + key.number, "fit"), element("td", {}, state(key.state)), cell(key.age_seconds, "n"),
