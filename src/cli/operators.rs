@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::Failure;
+use crate::code::Code;
 use crate::config::Config;
 use crate::observe::Observers;
 use crate::observe::admin::{Admin, AdminError, Sources};
@@ -11,7 +12,13 @@ use crate::tls::TlsCell;
 
 impl From<AdminError> for Failure {
     fn from(error: AdminError) -> Self {
-        Self::new(error)
+        let code = match error {
+            AdminError::Listen { .. } => Code::Listen,
+            AdminError::Tls(_) => Code::CertificateUnusable,
+            AdminError::Thread(_) => Code::Start,
+            _ => Code::Configuration,
+        };
+        Self::coded(code, error)
     }
 }
 
