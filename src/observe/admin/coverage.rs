@@ -273,6 +273,9 @@ impl Field {
                 values: *values,
             }
         });
+        let mut versions: Vec<Version> = versions.collect();
+        // Ids are random.
+        versions.sort_by(|one, other| (&one.key, one.number).cmp(&(&other.key, other.number)));
         Self {
             namespace: String::new(),
             path: census.field.path.clone(),
@@ -280,7 +283,7 @@ impl Field {
             sampled: 0,
             plain: census.plain,
             unreadable: census.damaged + census.foreign.values().sum::<u64>(),
-            versions: versions.collect(),
+            versions,
         }
     }
 

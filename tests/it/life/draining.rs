@@ -103,6 +103,8 @@ async fn drivers_are_sent_elsewhere_while_a_cursor_is_read_to_its_end() {
     let first = reader.ask(&find).await;
     let cursor = first.get_document("cursor").unwrap();
     let id = cursor.get_i64("id").unwrap();
+    // So that it is not closed for being quiet, however slow this machine is.
+    monitor.ask(&find).await;
     draining.stop().await;
 
     let told = monitor.hello().await;
