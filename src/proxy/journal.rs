@@ -186,7 +186,8 @@ impl Journal {
             self.clock.skip();
         } else {
             self.begins();
-            self.request_bytes = 0;
+            self.outcome = Outcome::Sent;
+            (self.request_bytes, self.reply_bytes) = (0, 0);
         }
     }
 
@@ -368,6 +369,18 @@ impl Journal {
         }
         let digits: String = id.0.iter().map(|byte| format!("{byte:02x}")).collect();
         (Value::Null, format!("id:{digits}"))
+    }
+
+    /// A stream of replies ends for this: there is no reply that could say so.
+    pub(super) fn broke_off(&mut self, refusal: &Refusal) {
+        self.outcome = Outcome::Refused(refusal.kind.code());
+        let metrics = &self.observers.metrics;
+        metrics.refused(&self.command, &self.namespace, refusal);
+    }
+
+    /// The command under way is not done, with this code, because the proxy stops.
+    pub(super) fn not_done(&mut self, code: i32) {
+        self.outcome = Outcome::Refused(code);
     }
 
     /// MongoDB's answer to the command under way.

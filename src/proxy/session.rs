@@ -322,6 +322,9 @@ impl Session {
     /// One request and all its replies.
     async fn operation(&mut self, header: Header) -> Result<(), Ended> {
         let done = self.operate(header).await;
+        if let Err(Ended::Stream(refusal)) = &done {
+            self.journal.broke_off(refusal);
+        }
         self.journal.done(&self.principal, done.is_ok());
         done
     }

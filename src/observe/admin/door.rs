@@ -1,5 +1,7 @@
 //! Who comes in, how many at a time, and for how long.
 
+use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::io;
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
@@ -11,18 +13,19 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout_at};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Sleep, sleep};
 use tokio_rustls::TlsAcceptor;
 pub(super) use tokio_rustls::rustls::ServerConfig;
 
 use crate::config::Address;
 
-/// How many connections there may be at a time; others wait in the system's queue.
-const MOST: usize = 64;
+/// How many connections there may be at a time. For one more, that is closed which has been
+/// there longest: those that hang must not keep out the probes by which others judge whether
+/// the proxy lives.
+pub(super) const MOST: usize = 64;
 
-/// How long each may take, from the first byte of its handshake to the last one of its answer:
-/// one that hangs keeps its place for so long.
+/// How long each may take, from the first byte of its handshake to the last one of its answer.
 const VISIT: Duration = Duration::from_secs(10);
 
 /// The pause after a failed accept.
@@ -74,11 +77,8 @@ impl Door {
         tls: Option<Arc<ArcSwap<ServerConfig>>>,
         queue: mpsc::Sender<Guest>,
     ) {
-        let places = Arc::new(Semaphore::new(MOST));
+        let mut visits: VecDeque<oneshot::Sender<()>> = VecDeque::new();
         loop {
-            let Ok(place) = Arc::clone(&places).acquire_owned().await else {
-                return;
-            };
             let socket = match self.accept().await {
                 Ok(socket) => socket,
                 Err(error) => {
@@ -87,29 +87,33 @@ impl Door {
                     continue;
                 }
             };
+            visits.retain(|visit| !visit.is_closed());
+            if visits.len() >= MOST {
+                visits.pop_front();
+            }
+            let (visit, mut time) = Time::begin();
+            visits.push_back(visit);
             let tls = match &self {
                 Self::Tcp(_) => tls.as_ref().map(|tls| tls.load_full()),
                 Self::Unix(..) => None,
             };
             let queue = queue.clone();
             tokio::spawn(async move {
-                let until = Instant::now() + VISIT;
                 let begun = async {
                     Ok::<_, io::Error>(match tls {
                         Some(tls) => Box::pin(TlsAcceptor::from(tls).accept(socket).await?),
                         None => socket,
                     })
                 };
-                let Ok(Ok(stream)) = timeout_at(until, begun).await else {
+                let stream = tokio::select! {
+                    begun = begun => begun,
+                    () = poll_fn(|context| time.poll_over(context)) => return,
+                };
+                let Ok(stream) = stream else {
                     return;
                 };
-                let guest = Guest {
-                    stream,
-                    until: Box::pin(sleep_until(until)),
-                    _place: place,
-                };
                 // Fails only when the endpoint ends.
-                let _ = queue.send(guest).await;
+                let _ = queue.send(Guest { stream, time }).await;
             });
         }
     }
@@ -141,16 +145,46 @@ pub(super) trait Both: AsyncRead + AsyncWrite + Send {}
 
 impl<T: AsyncRead + AsyncWrite + Send> Both for T {}
 
+/// How long a visit may still last.
+struct Time {
+    until: Pin<Box<Sleep>>,
+    /// Ready once its other half is dropped.
+    ended: oneshot::Receiver<()>,
+    over: bool,
+}
+
+impl Time {
+    /// A visit's time begins; it ends early when the other half is dropped.
+    fn begin() -> (oneshot::Sender<()>, Self) {
+        let (visit, ended) = oneshot::channel();
+        let time = Self {
+            until: Box::pin(sleep(VISIT)),
+            ended,
+            over: false,
+        };
+        (visit, time)
+    }
+
+    fn poll_over(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        self.over = self.over
+            || self.until.as_mut().poll(context).is_ready()
+            || Pin::new(&mut self.ended).poll(context).is_ready();
+        match self.over {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }
+    }
+}
+
 /// A connection that lasts until its time is over.
 pub(super) struct Guest {
     stream: Pin<Box<dyn Both>>,
-    until: Pin<Box<Sleep>>,
-    _place: OwnedSemaphorePermit,
+    time: Time,
 }
 
 impl Guest {
     fn still(&mut self, context: &mut Context<'_>) -> io::Result<()> {
-        match self.until.as_mut().poll(context) {
+        match self.time.poll_over(context) {
             Poll::Ready(()) => Err(io::ErrorKind::TimedOut.into()),
             Poll::Pending => Ok(()),
         }

@@ -27,8 +27,9 @@ impl Token {
     /// The fewest characters of one.
     pub(super) const LEAST: usize = 16;
 
-    /// None if it could be guessed.
+    /// None if it could be guessed. Spaces around it are not of it: no header can have them.
     pub(super) fn new(text: &str) -> Option<Self> {
+        let text = text.trim();
         (text.chars().count() >= Self::LEAST).then(|| Self(Sha256::digest(text).into()))
     }
 
@@ -41,17 +42,19 @@ impl Token {
     /// ask people for.
     fn is_borne_by(&self, headers: &HeaderMap) -> bool {
         let sent = headers.get(header::AUTHORIZATION);
-        let Some((scheme, rest)) = sent.and_then(|it| it.to_str().ok()?.split_once(' ')) else {
+        let sent = sent.map(HeaderValue::as_bytes).unwrap_or_default();
+        let mut parts = sent.splitn(2, |byte| *byte == b' ');
+        let (Some(scheme), Some(rest)) = (parts.next(), parts.next()) else {
             return false;
         };
-        let rest = rest.trim();
-        if scheme.eq_ignore_ascii_case("bearer") {
-            return self.is(rest.as_bytes());
+        let rest = rest.trim_ascii();
+        if scheme.eq_ignore_ascii_case(b"bearer") {
+            return self.is(rest);
         }
         let login = STANDARD.decode(rest).unwrap_or_default();
         let colon = login.iter().position(|byte| *byte == b':');
         let password = colon.and_then(|at| login.get(at + 1..));
-        scheme.eq_ignore_ascii_case("basic") && password.is_some_and(|it| self.is(it))
+        scheme.eq_ignore_ascii_case(b"basic") && password.is_some_and(|it| self.is(it))
     }
 }
 
@@ -197,8 +200,25 @@ mod tests {
     }
 
     #[test]
+    fn a_token_that_can_be_configured_can_be_sent() {
+        for (configured, sent) in [
+            ("  correct horse battery \t", "correct horse battery"),
+            ("caf\u{e9} correct horse", "caf\u{e9} correct horse"),
+        ] {
+            let token = Token::new(configured).unwrap();
+            let basic = format!("Basic {}", STANDARD.encode(format!("me:{sent}")));
+            for value in [format!("Bearer {sent}"), basic] {
+                let value = HeaderValue::from_bytes(value.as_bytes()).unwrap();
+                let headers = HeaderMap::from_iter([(header::AUTHORIZATION, value)]);
+                assert!(token.is_borne_by(&headers), "{configured}");
+            }
+        }
+    }
+
+    #[test]
     fn a_token_that_could_be_guessed_is_none() {
         assert!(Token::new("fifteen letters").is_none());
+        assert!(Token::new("fifteen letters     ").is_none());
         assert!(Token::new("sixteen letters!").is_some());
     }
 

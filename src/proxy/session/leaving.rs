@@ -23,15 +23,20 @@ enum Going {
 }
 
 impl Going {
+    fn code(self) -> i32 {
+        match self {
+            Self::ShutdownInProgress => 91,
+            Self::InterruptedAtShutdown => 11600,
+        }
+    }
+
     fn write(self, labels: Labels, writer: &mut Writer<'_>) {
-        let (code, name, what) = match self {
+        let (name, what) = match self {
             Self::ShutdownInProgress => (
-                91,
                 "ShutdownInProgress",
                 "fieldseal: this proxy is shutting down",
             ),
             Self::InterruptedAtShutdown => (
-                11600,
                 "InterruptedAtShutdown",
                 "fieldseal: this proxy is shutting down, and MongoDB had not answered yet",
             ),
@@ -41,7 +46,7 @@ impl Going {
         // and takes an error with the present one for old news.
         writer.double("ok", 0.0);
         writer.string("errmsg", what);
-        writer.int32("code", code);
+        writer.int32("code", self.code());
         writer.string("codeName", name);
         if !labels.is_empty() {
             let open = writer.begin_array("errorLabels");
@@ -161,7 +166,7 @@ impl Session {
         wire::short_reply(asked.form, number, to, built, |writer| {
             why.write(labels, writer)
         });
-        self.journal.answered(built);
+        self.journal.not_done(why.code());
         self.link.answer(built, asked.compressor, other).await
     }
 }

@@ -91,6 +91,66 @@ async fn a_client_that_waits_for_the_next_reply_of_a_stream_counts_no_more_when_
     assert_eq!(lines, ["ping admin ok 1"]);
 }
 
+/// Answers what the proxy asks by itself, as a MongoDB without views does, up to the client's own.
+async fn asked(both: &mut Both) -> i32 {
+    loop {
+        let frame = read(&mut both.mongodb).await;
+        let id = i32::from_le_bytes(*frame[4..].first_chunk().unwrap());
+        if content(&frame).contains_key("find") {
+            return id;
+        }
+        let none = doc! {"cursor": {"id": 0_i64, "ns": "shop.none", "firstBatch": []}, "ok": 1.0};
+        let reply = numbered(msg(0, &body(&none)), 1000, id);
+        both.mongodb.write_all(&reply).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_breaks_off_at_what_cannot_be_opened_counts_as_refused() {
+    let metrics = Metrics::on();
+    let mut shared = shared_with(Limits::default());
+    shared.policy = Arc::new(ArcSwap::from_pointee(crate::policy::fixture::policy()));
+    shared.observers.metrics = metrics.clone();
+    let mut both = both_of(Arc::new(shared));
+    let find = msg(
+        flag::EXHAUST_ALLOWED,
+        &body(&doc! {"find": "customers", "$db": "shop"}),
+    );
+    both.client.write_all(&find).await.unwrap();
+    let id = asked(&mut both).await;
+    let batch = |ssn: bson::Bson| {
+        let batch = doc! {"id": 5_i64, "ns": "shop.customers", "nextBatch": [{"ssn": ssn}]};
+        msg(
+            flag::MORE_TO_COME,
+            &body(&doc! {"cursor": batch, "ok": 1.0}),
+        )
+    };
+    let fine = numbered(batch(bson::Bson::Null), 11, id);
+    both.mongodb.write_all(&fine).await.unwrap();
+    read(&mut both.client).await;
+    let plain = numbered(batch("not sealed".into()), 12, 11);
+    both.mongodb.write_all(&plain).await.unwrap();
+    assert_eq!(read_to_end(&mut both.client).await, b"");
+    let (lines, snapshot) = counted(both, &metrics).await;
+    let expected = ["find shop.customers ok 1", "find shop.customers refused 1"];
+    assert_eq!(lines, expected);
+    assert!(snapshot.refusals.contains(&(RefusalKind::CannotOpen, 1)));
+    assert_eq!(snapshot.recent.len(), 1);
+}
+
+#[tokio::test]
+async fn what_the_proxy_does_not_do_since_it_stops_is_no_error_of_mongodb() {
+    let (mut both, metrics) = observed();
+    both.stop.send(Stage::Draining).unwrap();
+    let hello = msg(0, &body(&doc! {"hello": 1, "$db": "admin"}));
+    both.client.write_all(&hello).await.unwrap();
+    read(&mut both.client).await;
+    let (lines, snapshot) = counted(both, &metrics).await;
+    assert_eq!(lines, ["hello admin refused 1"]);
+    // Nobody asked for what may not be.
+    assert!(snapshot.refusals.iter().all(|(_, count)| *count == 0));
+}
+
 #[tokio::test]
 async fn a_command_that_is_cut_off_counts_with_the_time_that_mongodb_had_it() {
     let (mut both, metrics) = observed();
