@@ -115,7 +115,8 @@ impl Commands<'_> {
                 bson!({"$function": {"body": "function(a) { return a }", "args": [sealed, self.constant()], "lang": "js"}})
             }
             20 => bson!({"$allElementsTrue": [[self.touching(depth + 1)]]}),
-            // What is only tested for being true stays as it is: so it is compared.
+            // Moved or tested for being true, as it stands; or compared.
+            _ if self.choices.yes() => self.beside(depth + 1),
             _ => bson!({"$eq": ["$ssn", self.beside(depth + 1)]}),
         }
     }
