@@ -77,7 +77,6 @@ impl Commands<'_> {
                     "$setEquals",
                     "$setIsSubset",
                     "$setDifference",
-                    "$concatArrays",
                 ];
                 let operator = self.choices.pick(&operators);
                 bson!({operator: [sealed, [self.constant()]]})
@@ -132,7 +131,7 @@ impl Commands<'_> {
         ];
         let sealed = self.choices.pick(&fields);
         let bait = CANARY_TEXT;
-        let kinds = if depth > DEEP { 2 } else { 6 };
+        let kinds = if depth > DEEP { 2 } else { 8 };
         match self.choices.below(kinds) {
             0 => bson!({"$ifNull": [sealed, bait]}),
             1 => bson!({"$cond": ["$x", sealed, bait]}),
@@ -141,7 +140,9 @@ impl Commands<'_> {
             }
             3 => bson!({"$ifNull": [sealed, {"$literal": bait}]}),
             4 => bson!({"$cond": [self.touching(depth + 1), bait, sealed]}),
-            _ => bson!({"$let": {"vars": {"b": "$x"}, "in": {"$ifNull": [sealed, bait]}}}),
+            5 => bson!({"$let": {"vars": {"b": "$x"}, "in": {"$ifNull": [sealed, bait]}}}),
+            6 => bson!({"$concatArrays": ["$tags", [bait, {"$cond": ["$x", bait, bait]}]]}),
+            _ => bson!({"$arrayElemAt": [{"$concatArrays": [[bait], "$tags"]}, 0]}),
         }
     }
 

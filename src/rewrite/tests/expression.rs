@@ -215,6 +215,7 @@ fn a_type_that_the_schema_knows_is_told() {
 #[test]
 fn constants_beside_sealed_values_are_sealed() {
     let project = |expression: Document| aggregate(vec![doc! {"$project": {"x": expression}}]);
+    let tag = |value: &str| doc! {"$literal": queryable("tags", value)};
     for (expression, expected) in [
         (
             doc! {"$ifNull": ["$ssn", "x"]},
@@ -223,6 +224,10 @@ fn constants_beside_sealed_values_are_sealed() {
         (
             doc! {"$cond": [{"$eq": ["$ssn", "a"]}, "$ssn", {"$literal": "$x"}]},
             doc! {"$cond": [{"$eq": ["$ssn.e1", ssn("a")]}, "$ssn", constant("$x")]},
+        ),
+        (
+            doc! {"$concatArrays": ["$tags", [{"$cond": ["$n", "a", "b"]}]]},
+            doc! {"$concatArrays": ["$tags", [{"$cond": ["$n", tag("a"), tag("b")]}]]},
         ),
     ] {
         assert_eq!(sent(project(expression)), project(expected));
