@@ -40,11 +40,12 @@ build: ## build fieldseal, optimised
 demo: mongod ## a guided tour, with its own mongod; ARGS=--exit ends it by itself, TLS=1 is over TLS
 	$(CARGO) run --locked --quiet -- demo $(if $(TLS),--tls) $(ARGS)
 
-test: $(if $(filter true,$(CI)),toolchains) ## everything: lint, unit and integration tests, drivers
+test: $(if $(filter true,$(CI)),toolchains) ## everything: lint, unit and integration tests, drivers, what is deployed, a little fuzzing
 	@$(MAKE) --no-print-directory lint
 	@$(MAKE) --no-print-directory rust-test
 	@$(MAKE) --no-print-directory driver-test
 	@$(MAKE) --no-print-directory deploy-test
+	@$(MAKE) --no-print-directory fuzz-quick
 
 rust-test: mongod ## the Rust tests, those against a real mongod included
 	$(CARGO) test --locked $(ARGS)

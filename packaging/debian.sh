@@ -8,6 +8,8 @@
 # dpkg-dev) finds out which C library the program needs.
 set -eu
 umask 022
+# Lists are sorted the same everywhere.
+export LC_ALL=C
 
 root=$(cd "$(dirname "$0")/.." && pwd)
 program=${1:-$root/target/release/fieldseal}
@@ -28,10 +30,12 @@ pages=$tree/usr/share/doc/fieldseal
 install -D -m 755 "$program" "$tree/usr/bin/fieldseal"
 strip --strip-unneeded "$tree/usr/bin/fieldseal" 2>/dev/null || true
 
-# The unit and the script beside it name the place of a program that was built by hand.
+# The unit and the script beside it name the place of a program that was built by hand, and how
+# to put it there.
 install -d "$tree/lib/systemd/system" "$tree/usr/sbin"
 for pair in fieldseal.service:lib/systemd/system/fieldseal.service fieldseal-keys.sh:usr/sbin/fieldseal-keys; do
-    sed 's|/usr/local/bin/fieldseal|/usr/bin/fieldseal|g; s|fieldseal-keys\.sh|fieldseal-keys|g' \
+    sed '/^#   install /d; /^#$/d; s|/usr/local/bin/fieldseal|/usr/bin/fieldseal|g
+        s|deploy/fieldseal-keys\.sh|/usr/sbin/fieldseal-keys|g; s|fieldseal-keys\.sh|fieldseal-keys|g' \
         "$root/deploy/${pair%%:*}" > "$tree/${pair#*:}"
 done
 chmod 755 "$tree/usr/sbin/fieldseal-keys"
@@ -85,6 +89,9 @@ if command -v dpkg-shlibdeps >/dev/null; then
     needs=${needs:-libc6, libgcc-s1}
 fi
 
+# In kibibytes, of the files themselves: what `du` says is of this machine's disk.
+size=$(find "$tree" -type f -printf '%s\n' | awk '{ sum += int(($1 + 1023) / 1024) } END { print sum }')
+
 control=$tree/DEBIAN
 install -d "$control"
 cat > "$control/control" <<EOF
@@ -92,7 +99,7 @@ Package: fieldseal
 Version: $version
 Architecture: $architecture
 Maintainer: Fieldseal <fieldseal@localhost>
-Installed-Size: $(du -sk --exclude=DEBIAN "$tree" | cut -f 1)
+Installed-Size: $size
 Depends: $needs
 Recommends: systemd
 Section: database

@@ -77,7 +77,6 @@ impl Commands<'_> {
                     "$setEquals",
                     "$setIsSubset",
                     "$setDifference",
-                    "$concatArrays",
                 ];
                 let operator = self.choices.pick(&operators);
                 bson!({operator: [sealed, [self.constant()]]})
@@ -115,7 +114,8 @@ impl Commands<'_> {
                 bson!({"$function": {"body": "function(a) { return a }", "args": [sealed, self.constant()], "lang": "js"}})
             }
             20 => bson!({"$allElementsTrue": [[self.touching(depth + 1)]]}),
-            // What is only tested for being true stays as it is: so it is compared.
+            // Moved or tested for being true, as it stands; or compared.
+            _ if self.choices.yes() => self.beside(depth + 1),
             _ => bson!({"$eq": ["$ssn", self.beside(depth + 1)]}),
         }
     }
@@ -131,7 +131,7 @@ impl Commands<'_> {
         ];
         let sealed = self.choices.pick(&fields);
         let bait = CANARY_TEXT;
-        let kinds = if depth > DEEP { 2 } else { 6 };
+        let kinds = if depth > DEEP { 2 } else { 8 };
         match self.choices.below(kinds) {
             0 => bson!({"$ifNull": [sealed, bait]}),
             1 => bson!({"$cond": ["$x", sealed, bait]}),
@@ -140,7 +140,9 @@ impl Commands<'_> {
             }
             3 => bson!({"$ifNull": [sealed, {"$literal": bait}]}),
             4 => bson!({"$cond": [self.touching(depth + 1), bait, sealed]}),
-            _ => bson!({"$let": {"vars": {"b": "$x"}, "in": {"$ifNull": [sealed, bait]}}}),
+            5 => bson!({"$let": {"vars": {"b": "$x"}, "in": {"$ifNull": [sealed, bait]}}}),
+            6 => bson!({"$concatArrays": ["$tags", [bait, {"$cond": ["$x", bait, bait]}]]}),
+            _ => bson!({"$arrayElemAt": [{"$concatArrays": [[bait], "$tags"]}, 0]}),
         }
     }
 

@@ -81,14 +81,8 @@ impl Commands<'_> {
             11 => bson!({"$size": 1}),
             12 => bson!({"$mod": [self.number(), 1]}),
             13 => {
-                let operators = [
-                    "$bitsAllSet",
-                    "$geoWithin",
-                    "$near",
-                    "$foo",
-                    "$type",
-                    "$size",
-                ];
+                // Not $size and $type: how many and of which type is no value of the field.
+                let operators = ["$bitsAllSet", "$geoWithin", "$near", "$foo"];
                 let operator = self.choices.pick(&operators);
                 bson!({operator: self.bait()})
             }

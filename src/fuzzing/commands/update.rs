@@ -108,8 +108,16 @@ impl Commands<'_> {
             3 => self.document().into(),
             _ => {
                 let count = self.choices.below(3);
-                let stages = (0..=count).map(|_| self.update_stage());
-                stages.map(Bson::from).collect::<Vec<_>>().into()
+                let mut stages = Vec::new();
+                for _ in 0..=count {
+                    let stage = self.update_stage();
+                    let drops = drops_fields(&stage);
+                    stages.push(Bson::from(stage));
+                    if drops {
+                        break;
+                    }
+                }
+                stages.into()
             }
         }
     }
@@ -166,5 +174,14 @@ impl Commands<'_> {
             7 => doc! {"$project": {"x": 1, "ssn": {"$literal": self.bait()}}},
             _ => doc! {"$set": {"x": self.touching(0)}},
         }
+    }
+}
+
+/// Whether sealed fields are gone behind a stage: what is compared with them there is compared
+/// with nothing.
+fn drops_fields(stage: &Document) -> bool {
+    match stage.get("$replaceWith") {
+        Some(Bson::Document(made)) => made.contains_key("_id"),
+        _ => stage.contains_key("$project"),
     }
 }

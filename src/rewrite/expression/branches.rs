@@ -10,7 +10,8 @@ use crate::rewrite::shape::{Content, Sealed};
 
 impl Expressions<'_, '_> {
     /// The field whose values an operator mixes with constants, which are sealed like
-    /// them then.
+    /// them then. Where it is asked whether that is true, the field has been found to have
+    /// no value that is false: so a constant that is sealed is as true as it was.
     pub(super) fn stands_beside(
         &self,
         operator: &Element<'_>,
@@ -22,7 +23,7 @@ impl Expressions<'_, '_> {
             operator.key,
             "$cond" | "$ifNull" | "$switch" | "$let" | "$concatArrays"
         );
-        if !mixes || !matches!(want, Want::Value) {
+        if !mixes || !matches!(want, Want::Value | Want::Truth) {
             return Ok(None);
         }
         if self.looks_ahead() {
@@ -33,7 +34,7 @@ impl Expressions<'_, '_> {
             self.looks.set(left);
         }
         let found =
-            self.ahead(|| self.handing_down(&mut Vec::new(), operator, Want::Value, env, depth))?;
+            self.ahead(|| self.handing_down(&mut Vec::new(), operator, want, env, depth))?;
         Ok(match found {
             (Content::Mixed, Some(field)) => Some(Content::Sealed(Sealed::stored(&field))),
             _ => None,

@@ -33,7 +33,7 @@ impl Expressions<'_, '_> {
         if hands_down(operator.key, want) {
             let beside;
             let want = match (want, self.stands_beside(&operator, want, env, depth)?) {
-                (Want::Value, Some(sealed)) => {
+                (Want::Value | Want::Truth, Some(sealed)) => {
                     beside = sealed;
                     Want::Beside(&beside)
                 }

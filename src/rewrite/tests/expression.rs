@@ -160,6 +160,36 @@ fn presence_and_truth_are_asked_as_they_are() {
 }
 
 #[test]
+fn constants_in_the_place_of_sealed_values_are_sealed_where_truth_is_asked() {
+    for (expression, expected) in [
+        (
+            doc! {"$ifNull": ["$ssn", CANARY]},
+            doc! {"$ifNull": ["$ssn", constant(CANARY)]},
+        ),
+        (
+            doc! {"$and": ["$n", {"$cond": ["$ssn", "$ssn", {"$literal": CANARY}]}]},
+            doc! {"$and": ["$n", {"$cond": ["$ssn", "$ssn", constant(CANARY)]}]},
+        ),
+        (
+            doc! {"$not": [{"$switch": {"branches": [{"case": {"$ifNull": ["$ssn", CANARY]}, "then": "$ssn"}], "default": CANARY}}]},
+            doc! {"$not": [{"$switch": {"branches": [{"case": {"$ifNull": ["$ssn", constant(CANARY)]}, "then": "$ssn"}], "default": constant(CANARY)}}]},
+        ),
+        (
+            doc! {"$cond": [{"$let": {"vars": {"s": "$ssn"}, "in": {"$ifNull": ["$$s", CANARY]}}}, 1, 0]},
+            doc! {"$cond": [{"$let": {"vars": {"s": "$ssn"}, "in": {"$ifNull": ["$$s", constant(CANARY)]}}}, 1, 0]},
+        ),
+    ] {
+        becomes(expression, expected);
+    }
+    // What the field cannot have is no value of it, and is as true or false as it was.
+    for other in [Bson::Boolean(false), 0.into(), "$n".into(), Bson::Null] {
+        stays(doc! {"$ifNull": ["$ssn", other]});
+    }
+    // A number could be false, which it is not when it is sealed.
+    refused(find(doc! {"$ifNull": ["$age", 0]}.into()), &["age"]);
+}
+
+#[test]
 fn a_type_that_the_schema_knows_is_told() {
     let sealed = doc! {"$in": [{"$type": "$$fs"}, ["object", "binData"]]};
     becomes(
@@ -185,6 +215,7 @@ fn a_type_that_the_schema_knows_is_told() {
 #[test]
 fn constants_beside_sealed_values_are_sealed() {
     let project = |expression: Document| aggregate(vec![doc! {"$project": {"x": expression}}]);
+    let tag = |value: &str| doc! {"$literal": queryable("tags", value)};
     for (expression, expected) in [
         (
             doc! {"$ifNull": ["$ssn", "x"]},
@@ -193,6 +224,10 @@ fn constants_beside_sealed_values_are_sealed() {
         (
             doc! {"$cond": [{"$eq": ["$ssn", "a"]}, "$ssn", {"$literal": "$x"}]},
             doc! {"$cond": [{"$eq": ["$ssn.e1", ssn("a")]}, "$ssn", constant("$x")]},
+        ),
+        (
+            doc! {"$concatArrays": ["$tags", [{"$cond": ["$n", "a", "b"]}]]},
+            doc! {"$concatArrays": ["$tags", [{"$cond": ["$n", tag("a"), tag("b")]}]]},
         ),
     ] {
         assert_eq!(sent(project(expression)), project(expected));
