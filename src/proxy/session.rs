@@ -97,6 +97,8 @@ struct Treatment {
     plan: ReplyPlan,
     /// The cursor that the request reads on.
     cursor: Option<i64>,
+    /// Whether the request closes cursors.
+    closes: bool,
     /// None for a `hello`, which needs none: a stream of them lasts for as long as its
     /// connection, and would keep the keys of a policy in memory that were destroyed since.
     policy: Option<Arc<Policy>>,
@@ -470,6 +472,9 @@ impl Session {
                 let treatment = Treatment {
                     plan,
                     cursor,
+                    closes: request
+                        .parts()
+                        .is_some_and(|(name, ..)| name == "killCursors"),
                     policy: Some(policy).filter(|_| !lasts),
                     login,
                     compressors,
