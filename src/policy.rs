@@ -9,6 +9,7 @@ mod index_names;
 mod indexes;
 mod mask;
 mod masking;
+mod shapes;
 mod uses;
 mod views;
 
@@ -29,6 +30,8 @@ use field::Opening;
 pub use index_names::{Shown, has_reserved_name, users_name, with_users_names};
 pub use indexes::{Found, Indexes, Listed};
 pub use masking::Masking;
+pub use shapes::Cursor;
+use shapes::Shapes;
 use uses::Tallies;
 pub use uses::{Aged, Nearness, Opened, Use};
 pub use views::{AskedAt, Reaching, Standing, Views};
@@ -55,6 +58,7 @@ pub struct Policy {
     fields: HashMap<FieldId, Arc<Field>>,
     views: Views,
     indexes: Arc<Indexes>,
+    shapes: Arc<Shapes>,
     /// Shared with the policies before and after it.
     tallies: Arc<Tallies>,
     /// Which of all policies this is; those for holders of roles have that of the one for all.
@@ -276,6 +280,7 @@ impl Policy {
             fields,
             views: Views::default(),
             indexes: Arc::default(),
+            shapes: Arc::default(),
             tallies,
             serial: SERIALS.fetch_add(1, Ordering::Relaxed),
             access,

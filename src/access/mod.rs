@@ -22,7 +22,7 @@ use crate::tls::ClientCertificate;
 #[derive(Debug, Default)]
 pub struct Access {
     /// The names of the roles; a role's number is its place.
-    roles: Vec<String>,
+    roles: Arc<[String]>,
     /// Which commands those who have each of the roles may send.
     commands: Vec<CommandRules>,
     bindings: Vec<Binding>,
@@ -82,7 +82,7 @@ impl Access {
         roles.dedup();
         let mut access = Self {
             commands: vec![CommandRules::default(); roles.len()],
-            roles,
+            roles: roles.into(),
             bindings: Vec::new(),
             allow: config.allow.clone(),
             javascript: config.javascript,
@@ -127,12 +127,15 @@ impl Access {
         RoleSet::of(self.number(name)?).ok()
     }
 
+    /// The names of all roles, each at the place of its number. They outlive the rest without
+    /// keeping a credential.
+    pub fn numbered_roles(&self) -> &Arc<[String]> {
+        &self.roles
+    }
+
     /// The names of the roles in a set.
     pub fn names_of(&self, roles: RoleSet) -> impl Iterator<Item = &str> {
-        let held = move |number: usize| RoleSet::of(number).is_ok_and(|role| roles.meets(role));
-        let all = self.roles.iter().enumerate();
-        all.filter(move |(number, _)| held(*number))
-            .map(|(_, name)| name.as_str())
+        roles.names(&self.roles)
     }
 
     /// The roles of a principal: those of every binding that fits it.

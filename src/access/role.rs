@@ -32,6 +32,14 @@ impl RoleSet {
         self.0 & other.0 != 0
     }
 
+    /// The names of its roles, of those of all roles.
+    pub fn names(self, all: &[String]) -> impl Iterator<Item = &str> {
+        let held = move |number: usize| Self::of(number).is_ok_and(|role| self.meets(role));
+        let all = all.iter().enumerate();
+        all.filter(move |(number, _)| held(*number))
+            .map(|(_, name)| name.as_str())
+    }
+
     /// Whether it holds no role.
     pub fn is_empty(self) -> bool {
         self.0 == 0

@@ -180,6 +180,7 @@ impl Policy {
             fields,
             views: super::Views::default(),
             indexes: Arc::clone(&self.indexes),
+            shapes: Arc::clone(&self.shapes),
             tallies: Arc::clone(&self.tallies),
             serial: self.serial,
             access: Arc::clone(&self.access),

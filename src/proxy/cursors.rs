@@ -7,29 +7,28 @@
 //!
 //! Where fields are open to some roles alone, a cursor is read on under the roles that it
 //! was opened under: who opened it chose and ordered its documents by what they may read.
+//!
+//! What is remembered holds no key and no credential: a cursor may be left open for as long as
+//! the proxy runs, and what is taken out of its files has to leave its memory.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::access::{Access, RoleSet};
+use crate::access::RoleSet;
 use crate::code::Code;
-use crate::policy::{Collection, Policy};
+use crate::policy::{Collection, Cursor, Policy};
 use crate::refusal::{Refusal, RefusalKind};
 use crate::reveal::{self, ReplyPlan};
 
 /// How many cursors are remembered; beyond that, some are forgotten.
 const MOST: usize = 16_384;
 
-/// A cursor of one member: the route, and MongoDB's number for it.
-type Cursor = (usize, i64);
-
 /// What a cursor holds, and of which collection.
 #[derive(Debug, Clone)]
 enum Open {
     Documents(Arc<str>),
-    /// Documents that a pipeline made, in a shape whose fields have the keys of the
-    /// policy of this number.
-    Derived(Arc<Collection>, u64),
+    /// Documents that a pipeline made, in a shape that the policy of this number keeps.
+    Derived(u64),
     Described(Arc<str>),
     Changes(Option<Arc<str>>),
     Results,
@@ -40,8 +39,8 @@ enum Open {
 /// The roles that a cursor was opened under.
 #[derive(Debug, Clone)]
 struct Opener {
-    /// What the numbers of the roles mean something to.
-    access: Arc<Access>,
+    /// The names of the roles, by their numbers.
+    names: Arc<[String]>,
     /// None if fields were open to all.
     roles: Option<RoleSet>,
     /// Whether a field was closed to them.
@@ -51,7 +50,7 @@ struct Opener {
 impl Opener {
     fn of(policy: &Policy) -> Self {
         Self {
-            access: Arc::clone(policy.access()),
+            names: Arc::clone(policy.access().numbered_roles()),
             roles: policy.roles(),
             masked: policy.masks_unknown(),
         }
@@ -60,14 +59,12 @@ impl Opener {
     /// Whether who `policy` is for may read on: they have the same roles, or every field
     /// is open to both.
     fn lets(&self, policy: &Policy) -> bool {
-        let names = |access: &Arc<Access>, roles: RoleSet| -> Vec<String> {
-            access.names_of(roles).map(str::to_owned).collect()
-        };
+        let names = policy.access().numbered_roles();
         let same = match (self.roles, policy.roles()) {
             (None, None) => true,
-            (Some(own), Some(roles)) if Arc::ptr_eq(&self.access, policy.access()) => own == roles,
+            (Some(own), Some(roles)) if Arc::ptr_eq(&self.names, names) => own == roles,
             // Another configuration is in force since.
-            (Some(own), Some(roles)) => names(&self.access, own) == names(policy.access(), roles),
+            (Some(own), Some(roles)) => own.names(&self.names).eq(roles.names(names)),
             _ => false,
         };
         same || !self.masked && !policy.masks_unknown()
@@ -90,9 +87,7 @@ impl Open {
     fn of(plan: &ReplyPlan, policy: &Policy) -> Self {
         let name = |collection: &Collection| collection.namespace.as_str().into();
         match plan {
-            ReplyPlan::Documents(shape) if shape.derived => {
-                Self::Derived(Arc::clone(shape), policy.serial())
-            }
+            ReplyPlan::Documents(shape) if shape.derived => Self::Derived(policy.serial()),
             ReplyPlan::Documents(collection) => Self::Documents(name(collection)),
             ReplyPlan::Described(collection) => Self::Described(name(collection)),
             ReplyPlan::Changes(collection) => Self::Changes(collection.as_deref().map(name)),
@@ -102,12 +97,12 @@ impl Open {
     }
 
     /// The plan for what is read on, unless its collection is no longer sealed.
-    fn plan(self, policy: &Policy) -> Option<ReplyPlan> {
+    fn plan(self, cursor: Cursor, policy: &Policy) -> Option<ReplyPlan> {
         match self {
             Self::Documents(of) => policy.collection(&of).map(ReplyPlan::Documents),
             // Keys may have been disabled since.
-            Self::Derived(_, serial) if serial != policy.serial() => None,
-            Self::Derived(shape, _) => Some(ReplyPlan::Documents(shape)),
+            Self::Derived(serial) if serial != policy.serial() => None,
+            Self::Derived(_) => policy.kept_shape(cursor).map(ReplyPlan::Documents),
             Self::Described(of) => policy.collection(&of).map(ReplyPlan::Described),
             Self::Changes(of) => Some(ReplyPlan::Changes(of.and_then(|of| policy.collection(&of)))),
             Self::Results => Some(ReplyPlan::Results),
@@ -147,7 +142,7 @@ impl Cursors {
             ));
         }
         let others = matches!(known, Some((Open::Other, _)));
-        match known.and_then(|(open, _)| open.plan(policy)) {
+        match known.and_then(|(open, _)| open.plan((route, cursor), policy)) {
             Some(plan) => Ok(plan),
             None if policy.masks_plain() && !others => Err(refuse(
                 "of which query the cursor is was forgotten, and it may hold plain values of a field that you may not read; run the query again",
@@ -176,21 +171,47 @@ impl Cursors {
         }
         let mut known = self.lock();
         if let Some(read) = read {
-            known.remove(&(route, read));
+            forget(&mut known, (route, read), policy);
         }
-        if let Some(open) = open {
-            if known.len() >= MOST
-                && let Some(other) = known.keys().next().copied()
-            {
-                known.remove(&other);
-            }
-            let holds = Open::of(plan, policy);
-            known.insert((route, open), (holds, Opener::of(policy)));
+        let Some(open) = open.map(|open| (route, open)) else {
+            return;
+        };
+        forget(&mut known, open, policy);
+        if known.len() >= MOST
+            && let Some(other) = known.keys().next().copied()
+        {
+            forget(&mut known, other, policy);
+        }
+        known.insert(open, (Open::of(plan, policy), Opener::of(policy)));
+        if let ReplyPlan::Documents(shape) = plan
+            && shape.derived
+        {
+            policy.keep_shape(open, Arc::clone(shape));
+        }
+    }
+
+    /// Forgets cursors that are closed.
+    pub(super) fn closed(
+        &self,
+        route: usize,
+        cursors: impl IntoIterator<Item = i64>,
+        policy: &Policy,
+    ) {
+        let mut known = self.lock();
+        for cursor in cursors {
+            forget(&mut known, (route, cursor), policy);
         }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Cursor, (Open, Opener)>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Forgets a cursor, and its shape; that of a policy that is no longer in force ends with it.
+fn forget(known: &mut HashMap<Cursor, (Open, Opener)>, cursor: Cursor, policy: &Policy) {
+    if let Some((Open::Derived(_), _)) = known.remove(&cursor) {
+        policy.forget_shape(cursor);
     }
 }
 
@@ -272,6 +293,55 @@ mod tests {
         assert!(matches!(of(&policy), Ok(ReplyPlan::Documents(shape)) if shape.derived));
         assert!(matches!(of(&fixture::policy()), Ok(ReplyPlan::Relay)));
     }
+
+    #[test]
+    fn a_cursor_that_is_never_read_on_keeps_no_key_and_no_credential_of_a_policy_that_is_gone() {
+        let policy = held_by(&["reader"]);
+        let stored = policy.collection("shop.customers").unwrap();
+        let (tree, fields) = (stored.tree.clone(), stored.fields().to_vec());
+        let (field, access) = (Arc::downgrade(&fields[0]), Arc::downgrade(policy.access()));
+        let shape = Collection::derived("shop.view", stored.on_plaintext, tree, fields);
+        let cursors = Cursors::default();
+        for plan in [ReplyPlan::Documents(Arc::new(shape)), ReplyPlan::Relay] {
+            open(&cursors, &plan, &policy, None);
+        }
+        drop((stored, policy));
+        assert!(!cursors.lock().is_empty());
+        assert!(field.upgrade().is_none() && access.upgrade().is_none());
+    }
+
+    #[test]
+    fn a_cursor_that_is_closed_is_forgotten_with_its_shape() {
+        let policy = fixture::policy();
+        let stored = policy.collection("shop.customers").unwrap();
+        let (tree, fields) = (stored.tree.clone(), stored.fields().to_vec());
+        let shape = Arc::new(Collection::derived(
+            "shop.view",
+            stored.on_plaintext,
+            tree,
+            fields,
+        ));
+        let (held, plan) = (Arc::downgrade(&shape), ReplyPlan::Documents(shape));
+        let cursors = Cursors::default();
+        let ends: [fn(&Cursors, &ReplyPlan, &Policy); 3] = [
+            |cursors, _, policy| cursors.closed(0, [7], policy),
+            |cursors, plan, policy| {
+                let last = doc! {"cursor": {"nextBatch": [], "id": 0_i64}, "ok": 1.0};
+                cursors.note(0, plan, policy, Some(7), &msg(0, &body(&last)));
+            },
+            // MongoDB has given its number to another one.
+            |cursors, _, policy| open(cursors, &ReplyPlan::Results, policy, None),
+        ];
+        for end in ends {
+            open(&cursors, &plan, &policy, None);
+            assert!(held.strong_count() > 1);
+            cursors.closed(1, [7], &policy);
+            assert!(held.strong_count() > 1, "another member's cursor");
+            end(&cursors, &plan, &policy);
+            assert_eq!(held.strong_count(), 1);
+        }
+    }
+
     fn open(cursors: &Cursors, plan: &ReplyPlan, policy: &Policy, read: Option<i64>) {
         let reply = msg(
             0,

@@ -4,6 +4,7 @@ mod answers;
 mod leaving;
 mod replies;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -97,6 +98,8 @@ struct Treatment {
     plan: ReplyPlan,
     /// The cursor that the request reads on.
     cursor: Option<i64>,
+    /// Whether the request closes cursors.
+    closes: bool,
     /// None for a `hello`, which needs none: a stream of them lasts for as long as its
     /// connection, and would keep the keys of a policy in memory that were destroyed since.
     policy: Option<Arc<Policy>>,
@@ -261,7 +264,8 @@ impl Session {
         }
     }
 
-    /// The same; none if another stage of the proxy has come meanwhile. An error after `quiet`.
+    /// The same; none if another stage of the proxy has come meanwhile. An error after `quiet`:
+    /// while the proxy drains, only if no request has begun by then.
     async fn request_or_change(
         &mut self,
         idle: Option<Duration>,
@@ -278,12 +282,14 @@ impl Session {
         let (gate, held, frame) = (self.guest.gate(), &mut self.held, &mut self.buffers.request);
         let (address, long) = (self.principal.address, &mut self.long);
         let journal = &mut self.journal;
+        let (begun, ending) = (AtomicBool::new(false), self.life.known() == Stage::Ending);
         // That of a wait that was given up.
         *held = Held::default();
         let next = async {
             let Some(announced) = requests.announced(idle).await? else {
                 return Ok(None);
             };
+            begun.store(true, Ordering::Relaxed);
             journal.begins();
             *long = announced.length.max(announced.inflated) >= LONG;
             *held = gate.room(address, announced, copies).await;
@@ -291,6 +297,12 @@ impl Session {
             let header = requests.next(frame).await;
             journal.lap(Phase::Client);
             header
+        };
+        let unused = async {
+            sleep(quiet.unwrap_or_default()).await;
+            if begun.load(Ordering::Relaxed) && !ending {
+                std::future::pending::<()>().await;
+            }
         };
         tokio::select! {
             biased;
@@ -301,7 +313,7 @@ impl Session {
             },
             () = upstream.replies.closed() => Err(Ended::of_upstream(*answered)),
             () = self.life.changed() => Ok(None),
-            () = sleep(quiet.unwrap_or_default()), if quiet.is_some() => Err(Ended::Stopping),
+            () = unused, if quiet.is_some() => Err(Ended::Stopping),
         }
     }
 
@@ -473,6 +485,9 @@ impl Session {
                 let treatment = Treatment {
                     plan,
                     cursor,
+                    closes: request
+                        .parts()
+                        .is_some_and(|(name, ..)| name == "killCursors"),
                     policy: Some(policy).filter(|_| !lasts),
                     login,
                     compressors,

@@ -145,6 +145,25 @@ pub fn cursor(frame: &[u8]) -> Option<i64> {
     cursor.find("id").ok()??.integer()
 }
 
+/// The cursors that are closed by what a reply to `killCursors` says.
+pub fn closed_cursors(frame: &[u8]) -> Vec<i64> {
+    let closed = || {
+        let body = Reply::recognise(frame).ok()?.body();
+        let body = Doc::at(frame, body.start, body.end).ok()?;
+        let mut closed = Vec::new();
+        for list in ["cursorsKilled", "cursorsNotFound"] {
+            let list = body.find(list).ok()??.doc().ok()?;
+            closed.extend(
+                list.elements()
+                    .map_while(Result::ok)
+                    .filter_map(|id| id.integer()),
+            );
+        }
+        Some(closed)
+    };
+    closed().unwrap_or_default()
+}
+
 /// A reply that does not hold together is MongoDB's fault, not the client's.
 fn broken(malformed: Malformed) -> Refusal {
     Refusal::new(

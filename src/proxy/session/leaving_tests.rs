@@ -141,6 +141,54 @@ async fn a_connection_with_an_open_cursor_is_kept_until_it_is_read() {
 }
 
 #[tokio::test]
+async fn while_it_drains_a_request_that_has_begun_to_come_is_waited_for_and_done() {
+    let mut both = both();
+    both.stop.send(Stage::Draining).unwrap();
+    let request = ping(1);
+    let (begun, rest) = request.split_at(20);
+    send(&mut both, begun).await;
+    let longer = super::super::life::QUIET * 3 / 2;
+    assert!(
+        timeout(longer, read_to_end(&mut both.client))
+            .await
+            .is_err()
+    );
+    send(&mut both, rest).await;
+    assert_eq!(read(&mut both.mongodb).await, request);
+    both.mongodb.write_all(&answer(0, 11, 1)).await.unwrap();
+    assert_eq!(read(&mut both.client).await, answer(0, 11, 1));
+    assert_eq!(read_to_end(&mut both.client).await, b"");
+}
+
+#[tokio::test]
+async fn at_the_end_a_request_that_has_begun_to_come_is_not_waited_for() {
+    let mut both = both();
+    send(&mut both, &ping(1)[..20]).await;
+    tokio::task::yield_now().await;
+    both.stop.send(Stage::Draining).unwrap();
+    tokio::task::yield_now().await;
+    both.stop.send(Stage::Ending).unwrap();
+    assert_eq!(read_to_end(&mut both.client).await, b"");
+    assert_eq!(read_to_end(&mut both.mongodb).await, b"");
+    assert!(matches!(both.session.await.unwrap(), Ended::Stopping));
+}
+
+#[tokio::test]
+async fn while_it_drains_writes_that_want_no_reply_are_done_in_the_order_that_they_came() {
+    let mut both = both();
+    both.stop.send(Stage::Draining).unwrap();
+    let insert =
+        doc! {"insert": "c", "documents": [{"x": 1}], "writeConcern": {"w": 0}, "$db": "d"};
+    let writes = [1, 2, 3].map(|number| command(flag::MORE_TO_COME, number, &insert));
+    send(&mut both, &writes.concat()).await;
+    for write in &writes {
+        assert_eq!(&read(&mut both.mongodb).await, write);
+    }
+    assert_eq!(read_to_end(&mut both.client).await, b"");
+    assert_eq!(read_to_end(&mut both.mongodb).await, b"");
+}
+
+#[tokio::test]
 async fn at_the_end_an_operation_under_way_is_an_error_and_ends_on_mongodb_too() {
     let mut both = both();
     let update = doc! {"update": "c", "updates": [], "txnNumber": 4_i64, "$db": "d"};

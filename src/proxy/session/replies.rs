@@ -12,7 +12,7 @@ use crate::proxy::link::Ended;
 use crate::proxy::login::Change;
 use crate::proxy::workers::LONG;
 use crate::refusal::{Refusal, RefusalKind};
-use crate::reveal::{Reads, ReplyPlan, Revealed};
+use crate::reveal::{self, Reads, ReplyPlan, Revealed};
 use crate::rewrite;
 use crate::wire::{Reply, ReplyForm, WireError};
 
@@ -144,7 +144,10 @@ impl Session {
                 Ok(revealed) => revealed,
                 Err(refusal) if more || streaming => return Err(Ended::Stream(refusal)),
                 Err(refusal) => {
-                    return self.withhold(asked, &refusal).await.map(|()| false);
+                    return self
+                        .withhold(asked, treatment, &policy, &refusal)
+                        .await
+                        .map(|()| false);
                 }
             },
         };
@@ -157,7 +160,10 @@ impl Session {
             if more || streaming {
                 return Err(Ended::Stream(refusal));
             }
-            return self.withhold(asked, &refusal).await.map(|()| false);
+            return self
+                .withhold(asked, treatment, &policy, &refusal)
+                .await
+                .map(|()| false);
         }
         let cursors = &self.shared.cursors;
         cursors.note(
@@ -167,6 +173,10 @@ impl Session {
             treatment.cursor,
             &self.buffers.reply,
         );
+        if treatment.closes {
+            let closed = reveal::closed_cursors(&self.buffers.reply);
+            cursors.closed(self.route, closed, &policy);
+        }
         let Buffers {
             reply,
             built,
@@ -200,9 +210,17 @@ impl Session {
     }
 
     /// Answers the request with an error instead of the reply that is in its buffer.
-    async fn withhold(&mut self, asked: Asked, refusal: &Refusal) -> Result<(), Ended> {
+    async fn withhold(
+        &mut self,
+        asked: Asked,
+        treatment: &Treatment,
+        policy: &Policy,
+        refusal: &Refusal,
+    ) -> Result<(), Ended> {
         self.journal.lap(Phase::Open);
         self.close_cursor().await?;
+        let cursors = &self.shared.cursors;
+        cursors.closed(self.route, treatment.cursor, policy);
         self.journal.lap(Phase::Upstream);
         self.refuse(asked, refusal).await
     }

@@ -369,3 +369,34 @@ async fn compression_is_settled_with_the_proxy_in_every_form_of_hello() {
         assert_eq!(content(&read(&mut both.client).await), expected);
     }
 }
+
+#[tokio::test]
+async fn a_cursor_that_its_client_closes_is_forgotten() {
+    let shared = Arc::new(shared());
+    shared
+        .policy
+        .store(Arc::new(crate::policy::fixture::policy()));
+    let policy = shared.policy.load_full();
+    let plan = ReplyPlan::Documents(policy.collection("shop.customers").unwrap());
+    for id in [7_i64, 8] {
+        let opened = doc! {"cursor": {"firstBatch": [], "id": id}, "ok": 1.0};
+        let opened = msg(0, &body(&opened));
+        shared.cursors.note(0, &plan, &policy, None, &opened);
+    }
+    let known = |id| {
+        let plan = shared.cursors.settle(0, ReplyPlan::More(id), &policy);
+        matches!(plan, Ok(ReplyPlan::Documents(_)))
+    };
+    assert!(known(7) && known(8));
+    let mut both = both_of(Arc::clone(&shared));
+    let close = doc! {"killCursors": "customers", "cursors": [7_i64, 8_i64], "$db": "shop"};
+    let close = numbered(msg(0, &body(&close)), 1, 0);
+    both.client.write_all(&close).await.unwrap();
+    assert_eq!(read(&mut both.mongodb).await, close);
+    let closed =
+        doc! {"cursorsKilled": [7_i64], "cursorsNotFound": [], "cursorsAlive": [8_i64], "ok": 1.0};
+    let closed = numbered(msg(0, &body(&closed)), 11, 1);
+    both.mongodb.write_all(&closed).await.unwrap();
+    read(&mut both.client).await;
+    assert!(!known(7) && known(8));
+}

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use fieldseal::seal::FieldId;
 
 use super::*;
 use crate::support::{PATIENCE, Process, unique_database};
@@ -140,6 +141,37 @@ async fn a_destroyed_key_is_wiped_from_the_memory_of_a_running_proxy() {
     one.assert_refused(1, &["destroyed"]).await;
     let found = in_memory(server, &material);
     assert!(found.is_empty(), "{found:?}");
+}
+
+#[tokio::test]
+async fn a_cursor_that_is_left_open_keeps_no_destroyed_key_in_memory() {
+    let database = unique_database("keys");
+    let mut one = Through::start(&database, None).await;
+    for id in 1..=6 {
+        one.insert(id).await;
+    }
+    let field = FieldId::of(&format!("{database}.people"), "address");
+    let keyring = one.keyring();
+    let material = keyring.keys[0].versions[0].material.as_ref().unwrap();
+    // What values of the field are sealed with, which is the beginning of what it is expanded to.
+    let key = *material.derive(&[b"fieldseal/v1/seal", &field.0]).expose();
+    let moved = [doc! { "$project": { "moved": "$address" } }];
+    let mut cursor = one.people.aggregate(moved).batch_size(2).await.unwrap();
+    assert!(cursor.advance().await.unwrap());
+    one.proxy.keys(&["rotate", "default"]).await;
+    one.assert_reads(1).await;
+    let server = one.proxy.process_mut().server();
+    assert!(!in_memory(server, &key).is_empty());
+    one.proxy
+        .keys(&["destroy", "default", "--version", "1", "--yes"])
+        .await;
+    one.assert_refused(1, &["destroyed"]).await;
+    let found = in_memory(server, &key);
+    assert!(found.is_empty(), "{found:?}");
+    // It is still open, and what it holds is refused.
+    assert!(cursor.advance().await.unwrap());
+    let refused = cursor.advance().await.unwrap_err();
+    assert!(refused.to_string().contains("destroyed"), "{refused}");
 }
 
 #[tokio::test]
