@@ -301,7 +301,8 @@ impl Session {
             },
             () = upstream.replies.closed() => Err(Ended::of_upstream(*answered)),
             () = self.life.changed() => Ok(None),
-            () = sleep(quiet.unwrap_or_default()), if quiet.is_some() => Err(Ended::Stopping),
+            // Made only if it is waited for: a timer takes longer than all else here.
+            () = async { sleep(quiet.unwrap_or_default()).await }, if quiet.is_some() => Err(Ended::Stopping),
         }
     }
 
