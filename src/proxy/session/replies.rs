@@ -12,7 +12,7 @@ use crate::proxy::link::Ended;
 use crate::proxy::login::Change;
 use crate::proxy::workers::LONG;
 use crate::refusal::{Refusal, RefusalKind};
-use crate::reveal::{Reads, ReplyPlan, Revealed};
+use crate::reveal::{self, Reads, ReplyPlan, Revealed};
 use crate::rewrite;
 use crate::wire::{Reply, ReplyForm, WireError};
 
@@ -115,7 +115,8 @@ impl Session {
         let mut reads = Reads::default();
         let reply = Reply::recognise(frame).map_err(upstream)?;
         let more = reply.more_to_come();
-        self.unfinished.note(&reply);
+        let cursor = reveal::first_cursor(&reply);
+        self.unfinished.note(cursor);
         match (self.login.learn(&treatment.login, &reply)).map_err(upstream)? {
             Some(Change::LoggedIn(user)) => (self.principal.user, self.policy) = (user, None),
             Some(Change::LoggedOut) => (self.principal.user, self.policy) = (None, None),
@@ -165,7 +166,7 @@ impl Session {
             &treatment.plan,
             &policy,
             treatment.cursor,
-            &self.buffers.reply,
+            || cursor.or_else(|| reveal::cursor(&self.buffers.reply)),
         );
         let Buffers {
             reply,
