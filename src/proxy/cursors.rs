@@ -18,7 +18,7 @@ use crate::access::RoleSet;
 use crate::code::Code;
 use crate::policy::{Collection, Cursor, Policy};
 use crate::refusal::{Refusal, RefusalKind};
-use crate::reveal::{self, ReplyPlan};
+use crate::reveal::ReplyPlan;
 
 /// How many cursors are remembered; beyond that, some are forgotten.
 const MOST: usize = 16_384;
@@ -152,20 +152,20 @@ impl Cursors {
     }
 
     /// Notes which cursor a reply treated by `plan` leaves open; `read` is the
-    /// one that was read on, if it was.
+    /// one that was read on, if it was. `open` reads the cursor's number from the reply.
     pub(super) fn note(
         &self,
         route: usize,
         plan: &ReplyPlan,
         policy: &Policy,
         read: Option<i64>,
-        frame: &[u8],
+        open: impl FnOnce() -> Option<i64>,
     ) {
         // What nearly all replies are: of a plan that opens none, or read to the end at once.
         if !Open::is_noted(plan, policy) {
             return;
         }
-        let open = reveal::cursor(frame).filter(|cursor| *cursor != 0);
+        let open = open().filter(|cursor| *cursor != 0);
         if open == read {
             return;
         }
@@ -228,6 +228,7 @@ mod tests {
 
     use super::*;
     use crate::policy::fixture;
+    use crate::reveal;
     use crate::schema::AccessRule;
     use crate::wire::testing::{body, msg};
 
@@ -250,21 +251,17 @@ mod tests {
             )
         };
         assert!(!known(0));
-        cursors.note(0, &plan, &policy, None, &reply(7));
+        cursors.note(0, &plan, &policy, None, || reveal::cursor(&reply(7)));
         assert!(known(0));
         assert!(!known(1), "another member's cursor of the same number");
-        cursors.note(0, &plan, &policy, Some(7), &reply(7));
+        cursors.note(0, &plan, &policy, Some(7), || reveal::cursor(&reply(7)));
         assert!(known(0));
-        cursors.note(0, &plan, &policy, Some(7), &reply(0));
+        cursors.note(0, &plan, &policy, Some(7), || reveal::cursor(&reply(0)));
         assert!(!known(0));
 
-        cursors.note(
-            0,
-            &ReplyPlan::Described(collection),
-            &policy,
-            None,
-            &reply(7),
-        );
+        cursors.note(0, &ReplyPlan::Described(collection), &policy, None, || {
+            reveal::cursor(&reply(7))
+        });
         let indexes = cursors.settle(0, ReplyPlan::More(7), &policy);
         assert!(
             matches!(indexes, Ok(ReplyPlan::Described(_))),
@@ -288,7 +285,7 @@ mod tests {
             &body(&doc! {"cursor": {"firstBatch": [], "id": 7_i64}, "ok": 1.0}),
         );
         let plan = ReplyPlan::Documents(Arc::new(shape));
-        cursors.note(0, &plan, &policy, None, &reply);
+        cursors.note(0, &plan, &policy, None, || reveal::cursor(&reply));
         let of = |policy: &Policy| cursors.settle(0, ReplyPlan::More(7), policy);
         assert!(matches!(of(&policy), Ok(ReplyPlan::Documents(shape)) if shape.derived));
         assert!(matches!(of(&fixture::policy()), Ok(ReplyPlan::Relay)));
@@ -347,7 +344,7 @@ mod tests {
             0,
             &body(&doc! {"cursor": {"nextBatch": [], "id": 7_i64}, "ok": 1.0}),
         );
-        cursors.note(0, plan, policy, read, &reply);
+        cursors.note(0, plan, policy, read, || reveal::cursor(&reply));
     }
 
     fn held_by(roles: &[&str]) -> Arc<Policy> {

@@ -17,7 +17,7 @@ use crate::observe::audit::{Audit, Event};
 use crate::observe::command::{Finished, Outcome, Parent, Phase};
 use crate::observe::telemetry::Telemetry;
 use crate::policy::{Collection, LONGEST_NAMESPACE, Policy};
-use crate::raw::{Doc, Malformed, kind};
+use crate::raw::{Doc, Element, Malformed, kind};
 use crate::refusal::{Refusal, RefusalKind};
 use crate::reveal::{Reads, RefusedStatement, ReplyPlan};
 use crate::rewrite::Request;
@@ -201,16 +201,21 @@ impl Journal {
     pub(super) fn asks(&mut self, request: &Request<'_>, bytes: usize) {
         self.asks_nothing(bytes);
         // What is malformed is refused, without a name.
-        let _ = match request.parts() {
-            Some((name, database, body)) => self.name_parts(name, database, body),
-            None => self.name(request.message()),
+        let _ = match (request.parts(), request.first()) {
+            (Some((_, database, body)), Some(first)) => self.name_parts(&first, database, body),
+            _ => self.name(request.message()),
         };
     }
 
-    fn name_parts(&mut self, name: &str, database: &str, body: Doc<'_>) -> Result<(), Malformed> {
-        push(&mut self.command, name, LONGEST_NAME);
+    fn name_parts(
+        &mut self,
+        first: &Element<'_>,
+        database: &str,
+        body: Doc<'_>,
+    ) -> Result<(), Malformed> {
+        push(&mut self.command, first.key, LONGEST_NAME);
         push(&mut self.namespace, database, LONGEST_NAMESPACE + 1);
-        if let Some(collection) = collection_of(body)? {
+        if let Some(collection) = collection_of(first, body)? {
             self.namespace.push('.');
             push(&mut self.namespace, collection, LONGEST_NAMESPACE + 1);
         }
@@ -240,7 +245,7 @@ impl Journal {
             return Ok(());
         };
         match body.find("$db")?.and_then(|database| database.str()) {
-            Some(database) => self.name_parts(first.key, database, body),
+            Some(database) => self.name_parts(&first, database, body),
             None => {
                 push(&mut self.command, first.key, LONGEST_NAME);
                 Ok(())
@@ -444,10 +449,7 @@ fn push(to: &mut String, name: &str, most: usize) {
 
 /// The collection that a command is on. Of commands that are not known, and of those that name
 /// no collection, nothing is repeated.
-fn collection_of<'m>(body: Doc<'m>) -> Result<Option<&'m str>, Malformed> {
-    let Some(first) = body.first()? else {
-        return Ok(None);
-    };
+fn collection_of<'m>(first: &Element<'m>, body: Doc<'m>) -> Result<Option<&'m str>, Malformed> {
     Ok(match first.key {
         "find" | "aggregate" | "count" | "distinct" | "insert" | "update" | "delete"
         | "findAndModify" | "findandmodify" | "mapReduce" | "mapreduce" | "killCursors"
@@ -455,8 +457,12 @@ fn collection_of<'m>(body: Doc<'m>) -> Result<Option<&'m str>, Malformed> {
         | "listIndexes" | "validate" | "collStats" | "collstats" | "planCacheClear" => first.str(),
         "getMore" => body.find("collection")?.and_then(|name| name.str()),
         "explain" => match first.doc() {
-            Ok(explained) if !is_explain(explained)? => collection_of(explained)?,
-            _ => None,
+            Ok(explained) => match explained.first()? {
+                // So that what is nested without end is not followed.
+                Some(inner) if inner.key != "explain" => collection_of(&inner, explained)?,
+                _ => None,
+            },
+            Err(_) => None,
         },
         _ => None,
     })
@@ -477,11 +483,6 @@ fn parent(body: Doc<'_>) -> Result<Option<Parent>, Malformed> {
         None => None,
     };
     Ok(text.and_then(Telemetry::parent))
-}
-
-/// So that what is nested without end is not followed.
-fn is_explain(body: Doc<'_>) -> Result<bool, Malformed> {
-    Ok(body.first()?.is_some_and(|first| first.key == "explain"))
 }
 
 fn outcome(frame: &[u8]) -> Option<Outcome> {

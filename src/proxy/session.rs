@@ -298,6 +298,7 @@ impl Session {
             journal.lap(Phase::Client);
             header
         };
+        // Its timer is made only if it is waited for: that takes longer than all else here.
         let unused = async {
             sleep(quiet.unwrap_or_default()).await;
             if begun.load(Ordering::Relaxed) && !ending {

@@ -615,3 +615,59 @@ fn texts_of_errors_name_the_users_paths_and_hold_no_token() {
         );
     }
 }
+
+#[test]
+fn the_cursor_that_a_reply_begins_with_is_the_same_however_it_is_looked_for() {
+    let batch = || vec![doc! {"id": 5_i64, "a": "x"}];
+    for (cursor, known) in [
+        (
+            doc! {"firstBatch": batch(), "id": 7_i64, "ns": "d.c"},
+            Some(7),
+        ),
+        (
+            doc! {"nextBatch": batch(), "id": -7_i64, "ns": "d.c"},
+            Some(-7),
+        ),
+        (doc! {"firstBatch": [], "id": 0_i64, "ns": "d.c"}, Some(0)),
+        (doc! {"firstBatch": batch(), "id": 7_i32}, Some(7)),
+        (doc! {"id": 7_i64, "firstBatch": batch()}, Some(7)),
+        (
+            doc! {"firstBatch": batch(), "postBatchResumeToken": {"id": 5_i64}, "id": 7_i64},
+            Some(7),
+        ),
+        (doc! {"firstBatch": {"id": 5_i64}, "id": 7_i64}, Some(7)),
+        (
+            doc! {"first": batch(), "firstBatch": batch(), "id": 7_i64},
+            Some(7),
+        ),
+        (doc! {"firstBatch": batch(), "idle": 7_i64}, None),
+        (doc! {"firstBatch": batch(), "id": "7"}, None),
+        (doc! {"firstBatch": batch()}, None),
+        (doc! {}, None),
+    ] {
+        for (reply, is_first) in [
+            (doc! {"cursor": &cursor, "ok": 1.0}, true),
+            (doc! {"n": 1, "cursor": &cursor, "ok": 1.0}, false),
+        ] {
+            let frame = msg(0, &body(&reply));
+            let first = first_cursor(&Reply::recognise(&frame).unwrap());
+            assert_eq!(first, known.filter(|_| is_first), "{reply}");
+            assert_eq!(super::cursor(&frame), known, "{reply}");
+        }
+    }
+}
+
+#[test]
+fn a_cursor_that_is_cut_off_has_no_number() {
+    let whole = doc! {"cursor": {"firstBatch": [{"a": 1}], "id": 7_i64}, "ok": 1.0};
+    let whole = bson::serialize_to_vec(&whole).unwrap();
+    let end = whole.len() - b"\0\x01ok\0".len() - 9;
+    assert_eq!(usual_cursor(&whole), Some(7));
+    for cut in 0..end {
+        assert_eq!(usual_cursor(&whole[..cut]), None, "{cut}");
+    }
+    let mut negative = whole;
+    let length = 4 + b"\x03cursor\0".len() + 4 + b"\x04firstBatch\0".len();
+    negative[length..length + 4].copy_from_slice(&i32::MIN.to_le_bytes());
+    assert_eq!(usual_cursor(&negative), None);
+}

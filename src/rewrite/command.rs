@@ -43,6 +43,11 @@ impl<'m> Request<'m> {
         Some((command.name, command.database, command.body))
     }
 
+    /// The first field of the body, whose name is the command's; none as for `parts`.
+    pub fn first(&self) -> Option<Element<'m>> {
+        Some(self.command()?.target)
+    }
+
     /// What it says of whether it can be sent again.
     pub fn again(&self) -> Again {
         self.command()

@@ -87,9 +87,9 @@ fn may_hold(command: &Command<'_>, family: Family) -> bool {
 fn glance(bytes: &[u8]) -> bool {
     let named = |at: usize| {
         let rest = bytes.get(at + 1..).unwrap_or_default();
-        OPERATORS
-            .iter()
-            .any(|name| rest.starts_with(name.as_bytes()))
+        // Most names are told apart by a glance at their first letter.
+        matches!(rest.first(), Some(b'w' | b'f' | b'a' | b'_'))
+            && (OPERATORS.iter()).any(|name| rest.starts_with(name.as_bytes()))
     };
     memchr2(kind::JAVASCRIPT, kind::JAVASCRIPT_WITH_SCOPE, bytes).is_some()
         || memchr_iter(b'$', bytes).any(named)

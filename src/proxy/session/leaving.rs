@@ -6,9 +6,9 @@ use std::time::Duration;
 use super::{Asked, Buffers, Session};
 use crate::proxy::life::{LAST_WORDS, QUIET, Stage};
 use crate::proxy::link::Ended;
-use crate::raw::{Doc, Writer, kind};
+use crate::raw::Writer;
 use crate::rewrite::Request;
-use crate::wire::{self, Reply};
+use crate::wire;
 
 /// What drivers are told of an error: whether they may do the command again.
 pub(super) type Labels = &'static [&'static str];
@@ -92,24 +92,10 @@ impl Unfinished {
         }
     }
 
-    /// What its reply says.
-    pub(super) fn note(&mut self, reply: &Reply<'_>) {
-        self.cursor = leaves_cursor(reply).unwrap_or(false);
+    /// What its reply says: the cursor that it begins with.
+    pub(super) fn note(&mut self, cursor: Option<i64>) {
+        self.cursor = cursor.is_some_and(|cursor| cursor != 0);
     }
-}
-
-/// Whether a reply leaves a cursor open, which it says first.
-pub(super) fn leaves_cursor(reply: &Reply<'_>) -> Option<bool> {
-    let body = reply.body();
-    let first = Doc::at(reply.frame(), body.start, body.end)
-        .ok()?
-        .first()
-        .ok()??;
-    if first.key != "cursor" || first.kind != kind::DOCUMENT {
-        return None;
-    }
-    let id = first.doc().ok()?.find("id").ok()??;
-    Some(id.integer()? != 0)
 }
 
 /// How long a connection may be quiet before it is closed at this stage, if that is bounded.

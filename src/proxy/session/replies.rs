@@ -115,7 +115,8 @@ impl Session {
         let mut reads = Reads::default();
         let reply = Reply::recognise(frame).map_err(upstream)?;
         let more = reply.more_to_come();
-        self.unfinished.note(&reply);
+        let cursor = reveal::first_cursor(&reply);
+        self.unfinished.note(cursor);
         match (self.login.learn(&treatment.login, &reply)).map_err(upstream)? {
             Some(Change::LoggedIn(user)) => (self.principal.user, self.policy) = (user, None),
             Some(Change::LoggedOut) => (self.principal.user, self.policy) = (None, None),
@@ -171,7 +172,7 @@ impl Session {
             &treatment.plan,
             &policy,
             treatment.cursor,
-            &self.buffers.reply,
+            || cursor.or_else(|| reveal::cursor(&self.buffers.reply)),
         );
         if treatment.closes {
             let closed = reveal::closed_cursors(&self.buffers.reply);
