@@ -324,7 +324,9 @@ mod tests {
             |cursors, _, policy| cursors.closed(0, [7], policy),
             |cursors, plan, policy| {
                 let last = doc! {"cursor": {"nextBatch": [], "id": 0_i64}, "ok": 1.0};
-                cursors.note(0, plan, policy, Some(7), &msg(0, &body(&last)));
+                cursors.note(0, plan, policy, Some(7), || {
+                    reveal::cursor(&msg(0, &body(&last)))
+                });
             },
             // MongoDB has given its number to another one.
             |cursors, _, policy| open(cursors, &ReplyPlan::Results, policy, None),

@@ -381,7 +381,9 @@ async fn a_cursor_that_its_client_closes_is_forgotten() {
     for id in [7_i64, 8] {
         let opened = doc! {"cursor": {"firstBatch": [], "id": id}, "ok": 1.0};
         let opened = msg(0, &body(&opened));
-        shared.cursors.note(0, &plan, &policy, None, &opened);
+        shared
+            .cursors
+            .note(0, &plan, &policy, None, || crate::reveal::cursor(&opened));
     }
     let known = |id| {
         let plan = shared.cursors.settle(0, ReplyPlan::More(id), &policy);
