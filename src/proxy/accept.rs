@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
@@ -29,6 +30,10 @@ pub(super) struct Accept {
     pub(super) shared: Arc<Shared>,
     pub(super) workers: Arc<Workers>,
     pub(super) life: Life,
+    /// Tells that nobody is to be let in any more, before anyone hears of [`Stage::Draining`].
+    pub(super) doors: Life,
+    /// Dropped when the listener is closed.
+    pub(super) open: mpsc::Sender<()>,
 }
 
 impl Accept {
@@ -46,7 +51,7 @@ impl Accept {
                     }
                     continue;
                 }
-                () = self.life.until(Stage::Draining) => break,
+                () = self.doors.until(Stage::Draining) => break,
             };
             match accepted {
                 Ok(client) => {
@@ -57,7 +62,7 @@ impl Accept {
                     tracing::warn!(listen = %listener, %error, "cannot accept a connection, trying again");
                     tokio::select! {
                         () = sleep(pause) => pause = LONGEST_PAUSE.min(pause * 2),
-                        () = self.life.until(Stage::Draining) => break,
+                        () = self.doors.until(Stage::Draining) => break,
                     }
                 }
             }
@@ -66,6 +71,7 @@ impl Accept {
         for client in listener.close() {
             self.admit(client, &mut sessions);
         }
+        drop(self.open);
         let late = async {
             self.life.until(Stage::Ending).await;
             sleep(LAST_ANSWERS).await;

@@ -29,7 +29,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -287,6 +287,8 @@ impl Proxy {
             _ = &mut shutdown => return,
         }
         let mut tasks = JoinSet::new();
+        let doors = watch::Sender::new(Stage::Serving);
+        let (open, mut closed) = mpsc::channel(1);
         for (route, (listener, upstream)) in self.listeners.into_iter().enumerate() {
             let accept = Accept {
                 route,
@@ -294,12 +296,19 @@ impl Proxy {
                 shared: Arc::clone(&self.shared),
                 workers: Arc::clone(&self.workers),
                 life: life.clone(),
+                doors: Life::new(doors.subscribe()),
+                open: open.clone(),
             };
             tasks.spawn(accept.run(listener));
         }
         tasks.spawn(keep_probing(upstreams, Arc::clone(&self.shared), life));
         self.stage.send_replace(Stage::Serving);
         shutdown.await;
+        // First the listeners: who is told to go elsewhere and comes back at once would else meet
+        // this proxy again, where another one has the same address.
+        drop(open);
+        doors.send_replace(Stage::Draining);
+        closed.recv().await;
         self.stage.send_replace(Stage::Draining);
         let within = self.shared.limits.load().drain_timeout;
         if timeout(within, end_of(&mut tasks)).await.is_err() {
