@@ -45,20 +45,20 @@ test: $(if $(filter true,$(CI)),toolchains) ## everything: lint, unit and integr
 	@$(MAKE) --no-print-directory rust-test
 	@$(MAKE) --no-print-directory driver-test
 	@$(MAKE) --no-print-directory deploy-test
-	@$(MAKE) --no-print-directory fuzz-quick
 
 rust-test: mongod ## the Rust tests, those against a real mongod included
 	$(CARGO) test --locked $(ARGS)
 
+# Built as the Rust tests build it, so that no dependency is compiled twice.
 driver-test: mongod $(VENV_READY) $(SUITES_READY) node ## the drivers of other languages, through the proxy
-	$(CARGO) build --locked
+	$(CARGO) build --locked --tests
 	$(VENV)/bin/python tests/drivers/run.py $(ARGS)
 	$(if $(ARGS),,$(VENV)/bin/python tests/drivers/run.py --tls)
 	$(if $(ARGS),,$(VENV)/bin/python tests/suites/run.py --quick)
 	$(if $(ARGS),,$(VENV)/bin/python tests/failures/run.py --quick)
 
 deploy-test: mongod $(VENV_READY) $(DEPLOY_READY) node ## what is in deploy/, run and checked without containers
-	$(CARGO) build --locked
+	$(CARGO) build --locked --tests
 	$(VENV)/bin/python tests/deploy/run.py $(ARGS)
 
 suites: mongod $(SUITES_READY) ## PyMongo's own tests, directly and through the proxy; takes about 20 minutes

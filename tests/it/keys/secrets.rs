@@ -95,8 +95,8 @@ fn in_memory(process: u32, needle: &[u8]) -> Vec<String> {
     found
 }
 
-/// The same, but for the stacks of its threads: copies that the compiler made there are not
-/// under our control.
+/// The same, but for the stacks of its threads, those that have ended among them: copies that the
+/// compiler made there are not under our control.
 fn on_heap(process: u32, needle: &[u8]) -> Vec<String> {
     let pointer = |task: fs::DirEntry| {
         let call = fs::read_to_string(task.path().join("syscall")).ok()?;
@@ -106,12 +106,20 @@ fn on_heap(process: u32, needle: &[u8]) -> Vec<String> {
     let tasks = fs::read_dir(format!("/proc/{process}/task")).unwrap();
     let pointers: Vec<u64> = tasks.filter_map(|task| pointer(task.unwrap())).collect();
     assert!(!pointers.is_empty());
+    let maps = fs::read_to_string(format!("/proc/{process}/maps")).unwrap();
+    // A stack begins behind a page that nobody may touch; glibc keeps those of threads that ended.
+    let guarded = |from: &str| {
+        let page = u64::from_str_radix(from, 16).unwrap().saturating_sub(4096);
+        let guard = format!("{page:x}-{from} ---p");
+        maps.lines().any(|map| map.starts_with(&guard))
+    };
     let mut found = in_memory(process, needle);
     found.retain(|map| {
         let (from, rest) = map.split_once('-').unwrap();
         let to = rest.split_whitespace().next().unwrap();
+        let is_stack = guarded(from);
         let [from, to] = [from, to].map(|at| u64::from_str_radix(at, 16).unwrap());
-        !pointers.iter().any(|at| (from..to).contains(at))
+        !is_stack && !pointers.iter().any(|at| (from..to).contains(at))
     });
     found
 }
