@@ -229,7 +229,17 @@ impl Expressions<'_, '_> {
         for variable in variables.object()?.elements() {
             let variable = variable?;
             self.check_name(variable.key)?;
-            let content = self.operand(operands, &variable, Want::Value)?;
+            // A constant may come to stand among the field's values by its name.
+            let sealed = match want {
+                Want::Beside(target) => {
+                    self.write_constant(operands.out, variable.key, &variable, want, target)?
+                }
+                _ => None,
+            };
+            let content = match sealed {
+                Some(sealed) => sealed,
+                None => self.operand(operands, &variable, Want::Value)?,
+            };
             bound.push((variable.key, content, false));
         }
         Writer::new(operands.out).end(opened);

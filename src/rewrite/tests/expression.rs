@@ -181,6 +181,17 @@ fn constants_in_the_place_of_sealed_values_are_sealed_where_truth_is_asked() {
     ] {
         becomes(expression, expected);
     }
+    // By a variable, too, which is nothing that an open field can be compared with then.
+    let by_name =
+        |value: Bson| doc! {"$let": {"vars": {"k": value}, "in": {"$ifNull": ["$ssn", "$$k"]}}};
+    becomes(by_name(CANARY.into()), by_name(constant(CANARY).into()));
+    becomes(
+        doc! {"$ifNull": ["$ssn", {"$let": {"vars": {"k": CANARY}, "in": "$$k"}}]},
+        doc! {"$ifNull": ["$ssn", {"$let": {"vars": {"k": constant(CANARY)}, "in": "$$k"}}]},
+    );
+    stays(by_name("$n".into()));
+    let compared = doc! {"$let": {"vars": {"k": CANARY}, "in": {"$cond": [{"$eq": ["$n", "$$k"]}, "$ssn", "$$k"]}}};
+    refused(find(compared.into()), &["sealed"]);
     // What the field cannot have is no value of it, and is as true or false as it was.
     for other in [Bson::Boolean(false), 0.into(), "$n".into(), Bson::Null] {
         stays(doc! {"$ifNull": ["$ssn", other]});
