@@ -120,10 +120,13 @@ def start_loads(uri, connections):
     ]
 
 
-def settled(pid, descriptors):
-    """Waits until no more descriptors are open than that."""
+def settled(pid, before):
+    """Waits until no more descriptors and threads are left than before; those of a reload's files end after ten seconds."""
     deadline = time.monotonic() + 30
-    while (sample := Sample(pid)).descriptors > descriptors and time.monotonic() < deadline:
+    while time.monotonic() < deadline:
+        sample = Sample(pid)
+        if sample.descriptors <= before.descriptors and sample.threads <= before.threads:
+            break
         time.sleep(0.2)
     return sample
 
@@ -153,7 +156,7 @@ def soak(arguments, scratch, mongod, proxy):
     counts = collections.Counter()
     for process in loads:
         counts.update(json.loads(process.communicate(timeout=120)[0]))
-    after = settled(pid, before.descriptors)
+    after = settled(pid, before)
     print(f"{time.monotonic() - began:7.1f} s  {after}  (clients gone)")
     for what, count in sorted((counts + changes.done).items()):
         print(f"  {count:8} {what}")
@@ -206,7 +209,7 @@ def idle(arguments, scratch, mongod, proxy):
     assert time.process_time() - began < 5
     for connection in connections:
         connection.socket.close()
-    after = settled(pid, before.descriptors)
+    after = settled(pid, before)
     print(f"{0:6} connections: {after}")
     return [] if after.descriptors <= before.descriptors else ["descriptors were left open"]
 
