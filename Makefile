@@ -69,8 +69,9 @@ failures: mongod $(VENV_READY) node ## break a replica set and the proxy while f
 	$(CARGO) build --locked
 	$(VENV)/bin/python tests/failures/run.py $(ARGS)
 
-soak: mongod $(VENV_READY) ## 500 connections, rotations, reloads: does memory stay, is all closed; MINUTES=10
+soak: mongod $(VENV_READY) ## 500 connections, rotations, reloads: does memory stay, is all closed; MINUTES=10. Allocator as in the unit
 	$(CARGO) build --locked --release
+	MALLOC_MMAP_THRESHOLD_=131072 MALLOC_TRIM_THRESHOLD_=262144 \
 	$(VENV)/bin/python tests/soak/run.py --minutes $(or $(MINUTES),10) --fieldseal $(RELEASE) $(ARGS)
 
 idle: mongod $(VENV_READY) ## what each of many idle connections costs; CONNECTIONS=9900
