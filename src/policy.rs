@@ -14,6 +14,7 @@ mod uses;
 mod views;
 
 use std::collections::{HashMap, HashSet};
+use std::io::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -352,6 +353,21 @@ impl Policy {
             .collect()
     }
 
+    /// What is sealed in a collection of a database, if anything is.
+    pub fn collection_in(&self, database: &str, name: &str) -> Option<Arc<Collection>> {
+        // Asked for each command: the name is put together where no memory has to be taken.
+        let mut bytes = [0; LONGEST_NAMESPACE];
+        let mut room = bytes.as_mut_slice();
+        let parts = [database, ".", name];
+        let fits = (parts.iter()).all(|part| room.write_all(part.as_bytes()).is_ok());
+        let left = room.len();
+        let whole = bytes.get(..LONGEST_NAMESPACE - left).unwrap_or_default();
+        match std::str::from_utf8(whole) {
+            Ok(namespace) if fits => self.collection(namespace),
+            _ => self.collection(&parts.concat()),
+        }
+    }
+
     /// What is sealed in a collection, if anything is.
     pub fn collection(&self, namespace: &str) -> Option<Arc<Collection>> {
         if let Some(collection) = self.exact.get(namespace) {
@@ -466,3 +482,33 @@ impl Policy {
 
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fixture;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    #[test]
+    fn a_collection_is_found_by_database_and_name_however_long_they_are() {
+        let policy = fixture::policy();
+        for length in 0..LONGEST_NAMESPACE + 10 {
+            let tenant = format!("tenant_{}", "é".repeat(length / 2));
+            for (database, name) in [
+                (tenant.as_str(), "people"),
+                (&tenant, "pets"),
+                ("shop", &tenant),
+            ] {
+                let found =
+                    |found: Option<Arc<Collection>>| found.map(|found| found.namespace.to_string());
+                assert_eq!(
+                    found(policy.collection_in(database, name)),
+                    found(policy.collection(&format!("{database}.{name}"))),
+                );
+            }
+            assert!(policy.collection_in(&tenant, "people").is_some());
+        }
+        assert!(policy.collection_in("shop", "customers").is_some());
+        assert!(policy.collection_in("shop.customers", "").is_none());
+    }
+}

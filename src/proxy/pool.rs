@@ -33,6 +33,13 @@ pub(super) fn take() -> Vec<u8> {
     })
 }
 
+/// Gives `buffer` room, if it has none, for what will be written to it.
+pub(super) fn lend(buffer: &mut Vec<u8>) {
+    if buffer.capacity() == 0 {
+        *buffer = take();
+    }
+}
+
 /// Gives back a buffer whose content is no longer needed: to the thread, or to the system if it
 /// has more than `largest` bytes of room or there are enough.
 pub(super) fn give(buffer: &mut Vec<u8>, largest: usize) {

@@ -449,6 +449,9 @@ impl Session {
             self.journal.lap(Phase::Upstream);
         }
         self.journal.lap(Phase::Policy);
+        if !request.is_open(&policy) {
+            pool::lend(built);
+        }
         match rewrite::decide_request(&request, &policy, built) {
             Decision::Refuse(refusal) => {
                 self.journal.lap(Phase::Seal);

@@ -173,7 +173,7 @@ impl<'m> Command<'m> {
         policy: &Policy,
         name: &str,
     ) -> Option<std::sync::Arc<crate::policy::Collection>> {
-        policy.collection(&[self.database, ".", name].concat())
+        policy.collection_in(self.database, name)
     }
 
     /// The field named `key`; an error if there are two.

@@ -149,7 +149,7 @@ impl Request<'_> {
     }
 
     /// Whether what it names is open, and nothing of it is to be rewritten.
-    pub(super) fn is_open(&self, policy: &Policy) -> bool {
+    pub fn is_open(&self, policy: &Policy) -> bool {
         self.known
             .is_some_and(|known| known.policy == address(policy) && known.is_open)
     }

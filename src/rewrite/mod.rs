@@ -433,7 +433,12 @@ fn by_family<'m>(
     }
     Ok(ReplyPlan::Outcome {
         collection: Arc::clone(collection),
-        refused: refused.into(),
+        // An empty one takes no memory, unlike one made of an empty list.
+        refused: if refused.is_empty() {
+            Arc::default()
+        } else {
+            refused.into()
+        },
     })
 }
 

@@ -10,6 +10,7 @@ use crate::proxy::hello::Rewriting;
 use crate::proxy::life::Stage;
 use crate::proxy::link::Ended;
 use crate::proxy::login::Change;
+use crate::proxy::pool;
 use crate::proxy::workers::LONG;
 use crate::refusal::{Refusal, RefusalKind};
 use crate::reveal::{self, Reads, ReplyPlan, Revealed};
@@ -237,6 +238,12 @@ impl Session {
         if reply.len() < LONG || matches!(plan, ReplyPlan::Pass) {
             let principal = &self.principal;
             let shared = &self.shared;
+            if !matches!(
+                plan,
+                ReplyPlan::Pass | ReplyPlan::Relay | ReplyPlan::Outcome { .. }
+            ) {
+                pool::lend(built);
+            }
             return Ok(shared.reveal(principal, reply, plan, policy, reads, built));
         }
         let (frame, mut out) = (std::mem::take(reply), std::mem::take(built));
