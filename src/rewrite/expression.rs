@@ -22,6 +22,7 @@ use super::shape::{Content, Shape};
 use crate::policy::{Equality, Field};
 use crate::raw::{Doc, Element, Malformed, Splicer, Writer, kind};
 use crate::refusal::Refusal;
+use crate::schema::Types;
 pub(super) use constants::{constants, own_constants};
 use constants::{is_constant, literal};
 use keys::write_key;
@@ -77,6 +78,12 @@ pub(super) struct Expressions<'s, 'c> {
     reducing: Cell<bool>,
     /// How many places what was read had.
     places: Cell<usize>,
+    /// The types of all sealed fields that were read.
+    types: Cell<Types>,
+    /// Whether constants count as nothing: what would be there without them is asked.
+    filling: Cell<bool>,
+    /// Whether a look ahead has seen a constant among sealed values.
+    spilled: Cell<bool>,
 }
 
 impl<'s, 'c> Expressions<'s, 'c> {
@@ -91,6 +98,9 @@ impl<'s, 'c> Expressions<'s, 'c> {
             single: RefCell::new(None),
             reducing: Cell::new(false),
             places: Cell::new(0),
+            types: Cell::new(Types::NONE),
+            filling: Cell::new(false),
+            spilled: Cell::new(false),
         }
     }
 
@@ -134,10 +144,8 @@ impl<'s, 'c> Expressions<'s, 'c> {
         before: Option<&Content>,
         env: Environment<'_>,
     ) -> Result<Content> {
-        let want = match before {
-            Some(sealed @ Content::Sealed(_)) => Want::Beside(sealed),
-            _ => Want::Value,
-        };
+        let before = before.cloned().map(Content::writable);
+        let want = before.as_ref().map_or(Want::Value, beside);
         self.rewrite(splicer, element, want, env)
     }
 
@@ -217,8 +225,33 @@ impl<'s, 'c> Expressions<'s, 'c> {
     fn check(&self, content: &Content, want: Want<'_>) -> Result {
         match want {
             Want::Stored(target) if !content.fits(target) => Err(self.misfit(content, target)),
+            Want::Beside(target) => self.spill(content, target),
             _ => Ok(()),
         }
+    }
+
+    /// What may be there if it is one or the other, where no constant of the service
+    /// stands in plain among sealed values.
+    pub(super) fn either(&self, one: Content, other: Content) -> Result<Content> {
+        self.spill(&one, &other)?;
+        Ok(one.or(other))
+    }
+
+    /// Refuses to let constants stand among sealed values as they are.
+    pub(in crate::rewrite) fn spill(&self, one: &Content, other: &Content) -> Result {
+        let Some(path) = one.mixed_at(other, self.types.get()) else {
+            return Ok(());
+        };
+        if self.looks_ahead() {
+            self.spilled.set(true);
+            return Ok(());
+        }
+        Err(match (one, other) {
+            (Content::Masked(sealed), _) | (_, Content::Masked(sealed)) => {
+                self.scope.unreadable(&sealed.field)
+            }
+            _ => self.scope.refuse_spill(&path, self.what),
+        })
     }
 
     fn misfit(&self, content: &Content, target: &Content) -> Refusal {
@@ -261,6 +294,8 @@ impl<'s, 'c> Expressions<'s, 'c> {
         }
         let mut content = self.read(text, path, env)?;
         self.bounded(&content)?;
+        self.types
+            .set(self.types.get().union(content.sealed_types()));
         if let Content::Sealed(sealed) | Content::Masked(sealed) = &mut content
             && self.single.borrow().as_deref() == Some(text)
         {
@@ -310,6 +345,13 @@ impl<'s, 'c> Expressions<'s, 'c> {
         env: Environment<'_>,
         depth: usize,
     ) -> Result<Content> {
+        let target = match want {
+            Want::Value | Want::Truth if !self.plain_items(array)? => {
+                self.beside(|| self.items(&mut Vec::new(), key, array, Want::Value, env, depth))?
+            }
+            _ => None,
+        };
+        let want = target.as_ref().map_or(want, Want::Beside);
         let element_target;
         let inner = match want {
             Want::Value | Want::Truth => Want::Value,
@@ -324,15 +366,7 @@ impl<'s, 'c> Expressions<'s, 'c> {
                 Want::Stored(&element_target)
             }
         };
-        let mut writer = Writer::new(out);
-        let open = writer.begin_array(key);
-        let mut content = Content::Nothing;
-        for item in array.elements() {
-            let item = item?;
-            let of_item = self.write(writer.buffer(), item.key, &item, inner, env, depth + 1)?;
-            content = content.or(of_item);
-        }
-        writer.end(open);
+        let content = self.items(out, key, array, inner, env, depth)?;
         if let Want::Stored(target @ Content::Sealed(sealed)) = want
             && matches!(content, Content::Nothing)
             && !array.is_empty()
@@ -341,7 +375,43 @@ impl<'s, 'c> Expressions<'s, 'c> {
             // Null in an array, which a join by tokens would miss.
             return Err(self.misfit(&content, target));
         }
-        Ok(content.in_array())
+        Ok(match content {
+            Content::Constant(types) => Content::Constant(types.union(Types::of(kind::ARRAY))),
+            content => content.in_array(),
+        })
+    }
+
+    /// The items of an array, of which each is wanted as `inner`.
+    fn items(
+        &self,
+        out: &mut Vec<u8>,
+        key: &str,
+        array: Doc<'_>,
+        inner: Want<'_>,
+        env: Environment<'_>,
+        depth: usize,
+    ) -> Result<Content> {
+        let mut writer = Writer::new(out);
+        let open = writer.begin_array(key);
+        let mut content = Content::Nothing;
+        for item in array.elements() {
+            let item = item?;
+            let of_item = self.write(writer.buffer(), item.key, &item, inner, env, depth + 1)?;
+            content = self.either(content, of_item)?;
+        }
+        writer.end(open);
+        Ok(content)
+    }
+
+    /// Whether all items are constants, or one alone: nothing stands beside another then.
+    fn plain_items(&self, array: Doc<'_>) -> Result<bool> {
+        let mut count = 0;
+        let mut constant = true;
+        for item in array.elements() {
+            count += 1;
+            constant = constant && is_constant(&item?, 0)?;
+        }
+        Ok(constant || count < 2)
     }
 
     /// A document whose fields are expressions.
@@ -373,6 +443,10 @@ impl<'s, 'c> Expressions<'s, 'c> {
                 Want::Stored(Content::Document(shape)) => {
                     target = shape.named(field.key);
                     Want::Stored(&target)
+                }
+                Want::Beside(Content::Document(shape)) => {
+                    target = shape.named(field.key);
+                    beside(&target)
                 }
                 _ => Want::Value,
             };
@@ -419,7 +493,9 @@ impl<'s, 'c> Expressions<'s, 'c> {
 
     fn truth(&self, content: &Content) -> Result {
         match content {
-            Content::Nothing | Content::Open | Content::Document(_) => Ok(()),
+            Content::Nothing | Content::Open | Content::Constant(_) | Content::Document(_) => {
+                Ok(())
+            }
             Content::Sealed(sealed) => {
                 let types = sealed.field.types;
                 let may_be_false = [
@@ -479,6 +555,15 @@ impl<'s, 'c> Expressions<'s, 'c> {
             Some(field) => self.scope.unreadable(field),
             None => self.scope.refuse(&content.sealed_path(), what, advice),
         }
+    }
+}
+
+/// What is wanted where `before` stands, or something that stands for it.
+pub(super) fn beside(before: &Content) -> Want<'_> {
+    match before {
+        Content::Mixed => Want::Value,
+        content if content.is_open() => Want::Value,
+        content => Want::Beside(content),
     }
 }
 

@@ -43,6 +43,7 @@ mod reach;
 mod scope;
 mod shape;
 mod sharding;
+mod spill;
 mod table;
 mod update;
 mod upsert;

@@ -123,6 +123,16 @@ impl<'c> Scope<'c> {
         ).coded(Code::MixedPlace)
     }
 
+    /// Refuses to let a constant stand in plain among the values of the field at `path`.
+    pub(super) fn refuse_spill(&self, path: &str, what: &str) -> Refusal {
+        let advice = "give it where the field's values stand, as a constant by itself, or mix open fields alone";
+        let what = format!("{what} a constant among the sealed values");
+        if path.is_empty() {
+            return self.refuse_command(&what, advice);
+        }
+        self.refuse(path, &what, advice)
+    }
+
     /// Refuses something of the command as a whole.
     pub(super) fn refuse_command(&self, what: &str, advice: &str) -> Refusal {
         Refusal::new(

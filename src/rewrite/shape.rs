@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::policy::{Collection, Field};
 use crate::raw::kind;
-use crate::schema::{NodeId, OnPlaintext, Step, Tree, is_position};
+use crate::schema::{NodeId, OnPlaintext, Step, Tree, Types, is_position};
 
 /// How many places a shape may have. A stage can double them, so they are bounded.
 pub(super) const PLACES: usize = 10_000;
@@ -21,6 +21,8 @@ pub(super) enum Content {
     Nothing,
     /// Anything but what is sealed.
     Open,
+    /// The same, and constants of the service may be among it, of these types.
+    Constant(Types),
     /// What a field stores: a sealed value, null, or nothing.
     Sealed(Sealed),
     /// The same of a field that who asks may not read. It may be passed on as it is;
@@ -59,6 +61,8 @@ pub(super) struct Shape {
     /// of a collection it may be an array's index, and in documents it is sealed
     /// like one.
     numbered: bool,
+    /// The types of constants that may stand where the documents do.
+    constants: Option<Types>,
 }
 
 impl Sealed {
@@ -169,7 +173,7 @@ impl Content {
         match self {
             Self::Masked(sealed) => Some(&sealed.field),
             Self::Document(shape) => shape.contents().find_map(Self::masked),
-            Self::Nothing | Self::Open | Self::Sealed(_) | Self::Mixed => None,
+            Self::Nothing | Self::Open | Self::Constant(_) | Self::Sealed(_) | Self::Mixed => None,
         }
     }
 
@@ -178,14 +182,16 @@ impl Content {
         match self {
             Self::Mixed => true,
             Self::Document(shape) => shape.contents().any(Self::is_mixed),
-            Self::Nothing | Self::Open | Self::Sealed(_) | Self::Masked(_) => false,
+            Self::Nothing | Self::Open | Self::Constant(_) | Self::Sealed(_) | Self::Masked(_) => {
+                false
+            }
         }
     }
 
     /// Whether nothing sealed is in it.
     pub(super) fn is_open(&self) -> bool {
         match self {
-            Self::Nothing | Self::Open => true,
+            Self::Nothing | Self::Open | Self::Constant(_) => true,
             Self::Sealed(_) | Self::Masked(_) | Self::Mixed => false,
             Self::Document(shape) => shape.is_open(),
         }
@@ -209,6 +215,14 @@ impl Content {
             (Self::Document(one), Self::Document(other)) => Self::Document(one.or(other)),
             (Self::Document(shape), Self::Open) | (Self::Open, Self::Document(shape)) => {
                 Self::Document(shape.or(Shape::default()))
+            }
+            (Self::Document(shape), Self::Constant(types))
+            | (Self::Constant(types), Self::Document(shape)) => {
+                Self::Document(shape.or(Shape::beside(types)))
+            }
+            (Self::Constant(one), Self::Constant(other)) => Self::Constant(one.union(other)),
+            (Self::Constant(types), Self::Open) | (Self::Open, Self::Constant(types)) => {
+                Self::Constant(types)
             }
             (one, other) if one.is_open() && other.is_open() => Self::Open,
             _ => Self::Mixed,
@@ -264,7 +278,7 @@ impl Content {
         for component in path {
             match at {
                 Self::Nothing => return Read::Content(Self::Nothing),
-                Self::Open => return Read::Content(Self::Open),
+                Self::Open | Self::Constant(_) => return Read::Content(at.clone()),
                 Self::Mixed => return Read::Unknown,
                 Self::Sealed(sealed) | Self::Masked(sealed) => {
                     return Read::Inside(Arc::clone(&sealed.field));
@@ -350,6 +364,14 @@ pub(super) enum Read {
 }
 
 impl Shape {
+    /// Documents of which nothing is known, and constants beside them.
+    fn beside(types: Types) -> Self {
+        Self {
+            constants: Some(types),
+            ..Self::default()
+        }
+    }
+
     /// Documents without any name but those that are set.
     pub(super) fn closed() -> Self {
         Self {
@@ -407,7 +429,7 @@ impl Shape {
             }
             let node = tree.add(at, name);
             match content {
-                Content::Nothing | Content::Open => {}
+                Content::Nothing | Content::Open | Content::Constant(_) => {}
                 Content::Document(shape) => shape.plant(tree, node, fields),
                 Content::Mixed => tree.seal(node, None),
                 Content::Sealed(sealed) | Content::Masked(sealed) => match sealed.field_here() {
@@ -437,6 +459,7 @@ impl Shape {
             any: self.any.as_deref().map(|of| Box::new(content(of))),
             closed: false,
             numbered: true,
+            constants: None,
         }
     }
 
@@ -457,6 +480,48 @@ impl Shape {
         }
     }
 
+    /// The types of all constants in the documents, or beside them.
+    pub(super) fn constants(&self) -> Types {
+        let beside = self.constants.unwrap_or(Types::NONE);
+        self.contents()
+            .fold(beside, |types, content| types.union(content.constants()))
+    }
+
+    /// Whether there is nothing in the documents but constants.
+    pub(super) fn only_constants(&self) -> bool {
+        self.closed
+            && self.contents().all(|content| match content {
+                Content::Nothing | Content::Constant(_) => true,
+                Content::Document(shape) => shape.only_constants(),
+                _ => false,
+            })
+    }
+
+    /// Whether constants beside the documents, or any in them, are values of these types.
+    pub(super) fn told_as(&self, types: Types) -> bool {
+        let beside = self
+            .constants
+            .is_some_and(|constants| constants.meets(types));
+        beside || types.allows(kind::DOCUMENT) && self.constants() != Types::NONE
+    }
+
+    /// The path of a sealed field of either, among whose values constants of the other
+    /// would stand.
+    pub(super) fn mixed_at(&self, other: &Self, met: Types) -> Option<String> {
+        let mut names = self.named.keys().chain(other.named.keys());
+        names
+            .find_map(|name| self.named(name).mixed_at(&other.named(name), met))
+            .or_else(|| self.any.as_deref()?.mixed_at(other.any.as_deref()?, met))
+    }
+
+    /// The same as fields hold them.
+    pub(super) fn settled(self) -> Self {
+        Self {
+            constants: None,
+            ..self.each(Content::settled)
+        }
+    }
+
     /// Whether something sealed stands at other names than these.
     pub(super) fn has_more_than(&self, names: &[&str]) -> bool {
         let mut named = self.named.iter();
@@ -469,7 +534,7 @@ impl Shape {
         self.contents().all(Content::is_open)
     }
 
-    fn contents(&self) -> impl Iterator<Item = &Content> {
+    pub(super) fn contents(&self) -> impl Iterator<Item = &Content> {
         self.named.values().chain(self.any.as_deref())
     }
 
@@ -563,7 +628,9 @@ impl Shape {
                 return false;
             };
             match next {
-                Content::Open => *next = Content::Document(Self::default()),
+                Content::Open | Content::Constant(_) => {
+                    *next = Content::Document(Self::default());
+                }
                 Content::Nothing => *next = Content::Document(Self::closed()),
                 Content::Document(_) => {}
                 Content::Sealed(_) | Content::Masked(_) | Content::Mixed => return false,
@@ -590,7 +657,7 @@ impl Shape {
                     return false;
                 }
                 match at.named(component) {
-                    Content::Nothing | Content::Open => return true,
+                    Content::Nothing | Content::Open | Content::Constant(_) => return true,
                     content => at.named.insert(component.to_owned(), content),
                 };
             }
@@ -608,6 +675,10 @@ impl Shape {
         let mut both = Self {
             closed: self.closed && other.closed,
             numbered: self.numbered || other.numbered,
+            constants: match (self.constants, other.constants) {
+                (Some(one), Some(other)) => Some(one.union(other)),
+                (one, other) => one.or(other),
+            },
             ..Self::default()
         };
         let names: std::collections::BTreeSet<&String> =

@@ -131,7 +131,7 @@ impl Commands<'_> {
         ];
         let sealed = self.choices.pick(&fields);
         let bait = CANARY_TEXT;
-        let kinds = if depth > DEEP { 2 } else { 8 };
+        let kinds = if depth > DEEP { 2 } else { 32 };
         match self.choices.below(kinds) {
             0 => bson!({"$ifNull": [sealed, bait]}),
             1 => bson!({"$cond": ["$x", sealed, bait]}),
@@ -142,7 +142,62 @@ impl Commands<'_> {
             4 => bson!({"$cond": [self.touching(depth + 1), bait, sealed]}),
             5 => bson!({"$let": {"vars": {"b": "$x"}, "in": {"$ifNull": [sealed, bait]}}}),
             6 => bson!({"$concatArrays": ["$tags", [bait, {"$cond": ["$x", bait, bait]}]]}),
-            _ => bson!({"$arrayElemAt": [{"$concatArrays": [[bait], "$tags"]}, 0]}),
+            7 => bson!({"$arrayElemAt": [{"$concatArrays": [[bait], "$tags"]}, 0]}),
+            8..=15 => self.in_documents(bait),
+            _ => self.carried(sealed, bait, depth),
+        }
+    }
+
+    /// The same under the name that a sealed field has in documents.
+    fn in_documents(&mut self, bait: &str) -> Bson {
+        let (named, note) = (bson!({"ssn": bait}), bson!({"note": bait}));
+        let card = bson!({"card": bait});
+        match self.choices.below(10) {
+            0 => bson!({"$mergeObjects": ["$$ROOT", named]}),
+            1 => bson!({"$mergeObjects": [{"$literal": named}, "$$ROOT"]}),
+            2 => bson!({"$mergeObjects": ["$$ROOT", {"payment": card}]}),
+            3 => bson!({"$cond": ["$x", {"payment": card}, "$$ROOT"]}),
+            4 => bson!({"$ifNull": ["$payment", card]}),
+            5 => bson!({"$concatArrays": ["$visits", [note]]}),
+            6 => {
+                bson!({"$map": {"input": "$visits", "as": "v", "in": {"$mergeObjects": ["$$v", note]}}})
+            }
+            7 => bson!({"$setField": {"field": "ssn", "input": "$$ROOT", "value": bait}}),
+            8 => {
+                bson!({"$setField": {"field": "payment", "input": "$$ROOT", "value": {"$literal": card}}})
+            }
+            _ => bson!({"$mergeObjects": ["$$ROOT", {"$arrayToObject": [[["ssn", bait]]]}]}),
+        }
+    }
+
+    /// The same, brought there by an array, a variable, or an operator over items.
+    fn carried(&mut self, sealed: &str, bait: &str, depth: usize) -> Bson {
+        let mixed = |name: &str| bson!({"$ifNull": [sealed, name]});
+        match self.choices.below(16) {
+            0 => bson!([sealed, bait]),
+            1 => bson!([[bait], [sealed]]),
+            2 => bson!({"$first": [[bait, sealed]]}),
+            3 => bson!({"$slice": [[sealed, {"$literal": bait}], 1]}),
+            4 => bson!({"$map": {"input": [sealed, bait], "in": "$$this"}}),
+            5 => bson!({"$map": {"input": [bait, "x"], "as": "k", "in": mixed("$$k")}}),
+            6 => bson!({"$map": {"input": {"$split": [bait, ","]}, "in": mixed("$$this")}}),
+            7 => bson!({"$filter": {"input": [bait], "as": "k", "cond": mixed("$$k")}}),
+            8 => {
+                bson!({"$reduce": {"input": [bait], "initialValue": null, "in": mixed("$$this")}})
+            }
+            9 => {
+                bson!({"$reduce": {"input": "$tags", "initialValue": bait, "in": {"$ifNull": ["$$this", "$$value"]}}})
+            }
+            10 => bson!({"$let": {"vars": {"k": bait}, "in": {"$not": [mixed("$$k")]}}}),
+            11 => {
+                bson!({"$let": {"vars": {"k": bait}, "in": {"$let": {"vars": {"j": "$$k"}, "in": mixed("$$j")}}}})
+            }
+            12 => bson!({"$ifNull": [sealed, {"$toUpper": bait}]}),
+            13 => {
+                bson!({"$ifNull": [sealed, {"$getField": {"field": "a", "input": {"a": bait}}}]})
+            }
+            14 => bson!({"$cond": [self.beside(depth + 1), sealed, {"$concat": [bait, "x"]}]}),
+            _ => bson!({"$ifNull": [{"$cond": ["$x", sealed, "$age"]}, bait]}),
         }
     }
 

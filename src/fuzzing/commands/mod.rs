@@ -80,7 +80,7 @@ impl Commands<'_> {
 
     fn find(&mut self) -> Document {
         let mut find = doc! {"find": "customers", "filter": self.filter(0)};
-        match self.choices.below(9) {
+        match self.choices.below(10) {
             1 => find.insert("projection", self.projection()),
             2 => find.insert("sort", doc! {self.path(): 1}),
             3 => find.insert("hint", self.hint()),
@@ -99,6 +99,15 @@ impl Commands<'_> {
                 find.insert("let", doc! {"k": self.bait()});
                 let sealed = self.operand();
                 find.insert("filter", doc! {"$expr": {"$eq": [sealed, "$$k"]}})
+            }
+            7 => {
+                // One that stands for its values, under another name.
+                find.insert("let", doc! {"k": CANARY_TEXT});
+                let mixed = doc! {"$not": [{"$ifNull": ["$ssn", "$$j"]}]};
+                find.insert(
+                    "filter",
+                    doc! {"$expr": {"$let": {"vars": {"j": "$$k"}, "in": mixed}}},
+                )
             }
             _ => None,
         };

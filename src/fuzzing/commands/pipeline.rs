@@ -54,7 +54,7 @@ impl Commands<'_> {
 
     /// On documents as the collection has them.
     fn stage_on_own(&mut self, known: &mut Known) -> Document {
-        match self.choices.below(20) {
+        match self.choices.below(26) {
             0..=2 => doc! {"$match": self.filter(0)},
             3 => {
                 known.names.push("y");
@@ -102,10 +102,47 @@ impl Commands<'_> {
             18 => {
                 doc! {"$geoNear": {"near": [0, 0], "distanceField": "d", "query": self.filter(0)}}
             }
+            19..=21 => self.in_place(known),
+            22 => {
+                (known.own, known.names) = (false, Vec::new());
+                doc! {"$replaceWith": self.beside(0)}
+            }
+            23 => {
+                (known.own, known.names) = (false, Vec::new());
+                let documents = [doc! {"$documents": [{"ssn": CANARY_TEXT}]}];
+                doc! {"$unionWith": {"pipeline": documents.to_vec()}}
+            }
+            24 => {
+                (known.own, known.names) = (false, Vec::new());
+                doc! {"$group": {"_id": [self.one_field(), CANARY_TEXT], "x": {"$push": self.beside(0)}}}
+            }
             _ => {
                 (known.own, known.names) = (false, Vec::new());
                 doc! {"$merge": {"into": "customers", "whenMatched": [{"$set": {"ssn": self.stored(0)}}]}}
             }
+        }
+    }
+
+    /// A canary where a sealed field stands.
+    fn in_place(&mut self, known: &mut Known) -> Document {
+        let stage = self.choices.pick(&["$set", "$project", "$addFields"]);
+        if stage == "$project" {
+            (known.own, known.names) = (false, Vec::new());
+        }
+        let card = bson!({"card": CANARY_TEXT});
+        match self.choices.below(8) {
+            0 => doc! {stage: {"ssn": {"$toUpper": CANARY_TEXT}}},
+            1 => doc! {stage: {"payment": {"$literal": card}}},
+            2 => doc! {stage: {"payment": [card]}},
+            3 => doc! {stage: {"payment": {"$cond": ["$x", card, "$payment"]}}},
+            4 => {
+                doc! {stage: {"visits": {"$map": {"input": "$visits", "in": {"note": CANARY_TEXT}}}}}
+            }
+            5 => doc! {stage: {"address": {"city": CANARY_TEXT}}},
+            6 => {
+                doc! {"$setWindowFields": {"sortBy": {"x": 1}, "output": {"w": {"$shift": {"output": "$payment", "by": 1, "default": card}}}}}
+            }
+            _ => doc! {stage: {"w": self.beside(0)}},
         }
     }
 

@@ -9,8 +9,8 @@ use crate::raw::{Element, Malformed, Writer, kind};
 use crate::rewrite::shape::{Content, Sealed};
 
 impl Expressions<'_, '_> {
-    /// The field whose values an operator mixes with constants, which are sealed like
-    /// them then. Where it is asked whether that is true, the field has been found to have
+    /// The values that an operator mixes with constants, which are sealed like them
+    /// then. Where it is asked whether that is true, the field has been found to have
     /// no value that is false: so a constant that is sealed is as true as it was.
     pub(super) fn stands_beside(
         &self,
@@ -21,11 +21,17 @@ impl Expressions<'_, '_> {
     ) -> Result<Option<Content>> {
         let mixes = matches!(
             operator.key,
-            "$cond" | "$ifNull" | "$switch" | "$let" | "$concatArrays"
+            "$cond" | "$ifNull" | "$switch" | "$let" | "$concatArrays" | "$mergeObjects"
         );
         if !mixes || !matches!(want, Want::Value | Want::Truth) {
             return Ok(None);
         }
+        self.beside(|| self.handing_down(&mut Vec::new(), operator, want, env, depth))
+    }
+
+    /// What would be there without the constants that `write` puts among sealed values;
+    /// none if it puts none there.
+    pub(super) fn beside(&self, write: impl Fn() -> Result<Content>) -> Result<Option<Content>> {
         if self.looks_ahead() {
             // Else each level would look at the one below twice.
             let Some(left) = self.looks.get().checked_sub(1) else {
@@ -33,10 +39,23 @@ impl Expressions<'_, '_> {
             };
             self.looks.set(left);
         }
-        let found =
-            self.ahead(|| self.handing_down(&mut Vec::new(), operator, want, env, depth))?;
-        Ok(match found {
+        let outer = self.spilled.replace(false);
+        let looked = self.ahead(&write);
+        if !self.spilled.replace(outer) {
+            return looked.map(|_| None);
+        }
+        let before = self.filling.replace(true);
+        let found = self.ahead(&write);
+        self.filling.set(before);
+        let (content, met) = found?;
+        Ok(match (content.writable(), met) {
             (Content::Mixed, Some(field)) => Some(Content::Sealed(Sealed::stored(&field))),
+            (Content::Sealed(sealed), _) => {
+                let stored = Sealed::stored(&sealed.field);
+                let deeper = sealed.arrays > stored.arrays;
+                Some(Content::Sealed(if deeper { sealed } else { stored }))
+            }
+            (content @ Content::Document(_), _) if !content.is_open() => Some(content),
             _ => None,
         })
     }
@@ -109,7 +128,8 @@ impl Expressions<'_, '_> {
                         "$ifNull" => self.may_be_null(&of_item)?,
                         _ => self.real_array(&of_item, name)?,
                     }
-                    content = std::mem::replace(&mut content, Content::Nothing).or(of_item);
+                    content =
+                        self.either(std::mem::replace(&mut content, Content::Nothing), of_item)?;
                     Ok(())
                 })?;
                 Ok(content)
@@ -161,7 +181,7 @@ impl Expressions<'_, '_> {
             });
             let of_branch = self.operand(operands, item, want)?;
             self.single.replace(before);
-            content = std::mem::replace(&mut content, Content::Nothing).or(of_branch);
+            content = self.either(std::mem::replace(&mut content, Content::Nothing), of_branch)?;
             Ok(())
         };
         if listed {
@@ -186,7 +206,10 @@ impl Expressions<'_, '_> {
         self.named(operands, operator, |operands, part| {
             if part.key != "branches" {
                 let of_default = self.operand(operands, part, want)?;
-                content = std::mem::replace(&mut content, Content::Nothing).or(of_default);
+                content = self.either(
+                    std::mem::replace(&mut content, Content::Nothing),
+                    of_default,
+                )?;
                 return Ok(());
             }
             let branches = part.array()?;
@@ -197,7 +220,8 @@ impl Expressions<'_, '_> {
                         return self.test(operands, item);
                     }
                     let of_branch = self.operand(operands, item, want)?;
-                    content = std::mem::replace(&mut content, Content::Nothing).or(of_branch);
+                    content =
+                        self.either(std::mem::replace(&mut content, Content::Nothing), of_branch)?;
                     Ok(())
                 })?;
             }

@@ -83,7 +83,7 @@ impl Expressions<'_, '_> {
         self.each(operands, operator, |operands, item, index| {
             let want = match operator.key {
                 "$indexOfArray" if index > 1 => {
-                    return self.open_operand(operands, item, operator.key);
+                    return self.open_operand(operands, item, operator.key).map(|_| ());
                 }
                 _ if by_token => Want::Token(equality),
                 "$setEquals" | "$setIsSubset" => Want::Set(equality),

@@ -9,9 +9,10 @@ use crate::rewrite::document::{write_field, write_value};
 use crate::rewrite::permission::check_value;
 use crate::rewrite::scope::{Scope, by_content};
 use crate::rewrite::shape::{Content, Shape};
+use crate::schema::Types;
 
 impl Expressions<'_, '_> {
-    /// A constant, which is open whatever it is compared with.
+    /// A constant: a token where it is compared with sealed values, else as it stands.
     pub(super) fn constant(
         &self,
         out: &mut Vec<u8>,
@@ -62,11 +63,19 @@ impl Expressions<'_, '_> {
             }
             _ => element.is_null(),
         };
-        Ok(if holds_none {
-            Content::Nothing
-        } else {
-            Content::Open
+        Ok(match want {
+            _ if holds_none => Content::Nothing,
+            Want::Key(_) | Want::Set(_) | Want::Token(_) => Content::Open,
+            _ => self.of_constant(element)?,
         })
+    }
+
+    /// What a constant is that stands as it is.
+    pub(super) fn of_constant(&self, constant: &Element<'_>) -> Result<Content> {
+        if self.filling.get() {
+            return Ok(Content::Nothing);
+        }
+        Content::of_constant(constant, 0)
     }
 
     /// A constant for a place that is sealed; none if this is no constant or no such place.
@@ -120,10 +129,11 @@ impl Expressions<'_, '_> {
             }
             Content::Document(shape)
                 if matches!(constant.kind, kind::DOCUMENT | kind::ARRAY)
-                    && matches!(want, Want::Stored(_)) =>
+                    && (matches!(want, Want::Stored(_))
+                        || Content::of_constant(constant, 0)?.mixes(target, Types::ANY)) =>
             {
                 let literal = Writer::new(out).begin_doc(key);
-                self.write_shaped(out, "$literal", constant, shape, 0)?;
+                self.write_shaped(out, "$literal", constant, shape, want, 0)?;
                 Writer::new(out).end(literal);
             }
             _ => return Ok(None),
@@ -139,6 +149,7 @@ impl Expressions<'_, '_> {
         key: &str,
         constant: &Element<'_>,
         shape: &Shape,
+        want: Want<'_>,
         depth: usize,
     ) -> Result {
         deep(depth)?;
@@ -153,7 +164,7 @@ impl Expressions<'_, '_> {
         for field in constant.doc()?.elements() {
             let field = field?;
             if constant.kind == kind::ARRAY {
-                self.write_shaped(out, field.key, &field, shape, depth + 1)?;
+                self.write_shaped(out, field.key, &field, shape, want, depth + 1)?;
                 continue;
             }
             if field.key.contains('.') {
@@ -164,11 +175,16 @@ impl Expressions<'_, '_> {
                     check_value(self.scope, &sealed.field, &field)?;
                     Writer::new(out).value(field.kind, field.key, field.value());
                 }
-                Content::Sealed(sealed) => {
+                Content::Sealed(sealed)
+                    if !matches!(want, Want::Beside(_)) || may_have(&sealed.field, &field)? =>
+                {
                     write_field(out, self.scope, field.key, &sealed.field, &field)?;
                 }
+                Content::Masked(sealed) if may_have(&sealed.field, &field)? => {
+                    return Err(self.scope.unreadable(&sealed.field));
+                }
                 Content::Document(below) => {
-                    self.write_shaped(out, field.key, &field, &below, depth + 1)?;
+                    self.write_shaped(out, field.key, &field, &below, want, depth + 1)?;
                 }
                 _ => Writer::new(out).value(field.kind, field.key, field.value()),
             }

@@ -2,9 +2,10 @@
 
 use super::operators::Operands;
 use super::reading::{Variable, plain_name};
-use super::{Expressions, Result, Want};
+use super::{Expressions, Result, Want, beside, deep};
 use crate::raw::{Element, Malformed, Writer, kind};
 use crate::rewrite::shape::{Content, Read};
+use crate::schema::Types;
 
 /// How often the value of a `$reduce` is followed before it is given up.
 const ROUNDS: usize = 4;
@@ -15,6 +16,7 @@ impl Expressions<'_, '_> {
         &self,
         operands: &mut Operands<'_, '_>,
         operator: &Element<'_>,
+        want: Want<'_>,
     ) -> Result<Content> {
         let doc = operator.object()?;
         let input = doc
@@ -37,6 +39,10 @@ impl Expressions<'_, '_> {
         };
         let env = operands.env.with(&variable);
         let mut mapped = Content::Nothing;
+        let target = match want {
+            Want::Beside(target) => target.item(),
+            _ => Content::Open,
+        };
         let depth = operands.depth;
         for part in doc.elements() {
             let part = part?;
@@ -46,14 +52,16 @@ impl Expressions<'_, '_> {
                 "cond" => {
                     self.write(out, part.key, &part, Want::Truth, env, depth)?;
                 }
-                "in" => mapped = self.write(out, part.key, &part, Want::Value, env, depth)?,
-                _ => self.open_operand(operands, &part, operator.key)?,
+                "in" => mapped = self.write(out, part.key, &part, beside(&target), env, depth)?,
+                _ => {
+                    self.open_operand(operands, &part, operator.key)?;
+                }
             }
         }
         Writer::new(operands.out).end(open);
         Ok(match operator.key {
             // Null in an array, which is more than nothing.
-            "$map" if matches!(mapped, Content::Nothing) => Content::Open,
+            "$map" if matches!(mapped, Content::Nothing) && !self.filling.get() => Content::Open,
             "$map" => mapped.in_array(),
             _ => items,
         })
@@ -107,12 +115,19 @@ impl Expressions<'_, '_> {
             }
             self.reducing.set(false);
         }
+        if items.is_open() && value.is_open() && !self.filling.get() {
+            // What it gives comes back as `$$value`.
+            let types = constants_in(&inner, 0)?.union(items.constants());
+            if types != Types::NONE {
+                value = value.or(Content::Constant(types));
+            }
+        }
         let found = self.within(env, &bound(&value), depth, &mut |env, depth| {
             self.write(operands.out, inner.key, &inner, Want::Value, env, depth)
         })?;
         Writer::new(operands.out).end(open);
         if value.is_open() && found.is_open() {
-            return Ok(Content::Open);
+            return Ok(value.or(found));
         }
         Ok(if found.fits(&value) {
             value
@@ -133,10 +148,10 @@ impl Expressions<'_, '_> {
                 input = self.array_operand(operands, part, operator.key)?;
                 return Ok(());
             }
-            self.open_operand(operands, part, operator.key)
+            self.open_operand(operands, part, operator.key).map(|_| ())
         })?;
         if input.is_open() {
-            return Ok(Content::Open);
+            return Ok(input);
         }
         let by = operator.object()?.find_once("sortBy")?;
         let by = by.filter(|by| by.kind == kind::DOCUMENT);
@@ -179,7 +194,7 @@ impl Expressions<'_, '_> {
         });
         if !named {
             self.name_of(operands, operator, operator.key, constant)?;
-            return self.field_of(operands.env.root, constant);
+            return Ok(self.field_of(operands.env.root, constant)?.settled());
         }
         let (mut value, mut base) = (Content::Nothing, None);
         // Where a sealed field stands, a constant is one of its values.
@@ -188,16 +203,13 @@ impl Expressions<'_, '_> {
             _ => Content::Open,
         };
         let before = match (&input, constant) {
-            (Content::Document(shape), Some(name)) => shape.named(name),
+            (Content::Document(shape), Some(name)) => shape.named(name).writable(),
             _ => Content::Open,
         };
         self.named(operands, operator, |operands, part| {
             match part.key {
-                "value" if matches!(before, Content::Sealed(_)) => {
-                    value = self.operand(operands, part, Want::Beside(&before))?;
-                }
                 "field" => self.name_of(operands, part, operator.key, constant)?,
-                "value" => value = self.operand(operands, part, Want::Value)?,
+                "value" => value = self.operand(operands, part, beside(&before))?,
                 _ => base = Some(self.operand(operands, part, Want::Value)?),
             }
             Ok(())
@@ -230,7 +242,7 @@ impl Expressions<'_, '_> {
         constant: Option<&str>,
     ) -> Result {
         if constant.is_none() {
-            return self.open_operand(operands, name, operator);
+            return self.open_operand(operands, name, operator).map(|_| ());
         }
         Writer::new(operands.out).value(name.kind, name.key, name.value());
         Ok(())
@@ -238,7 +250,11 @@ impl Expressions<'_, '_> {
 
     pub(super) fn field_of(&self, base: &Content, name: Option<&str>) -> Result<Content> {
         let content = match (base, name) {
-            (base, _) if base.is_open() => Content::Open,
+            (Content::Document(shape), Some(name)) if base.is_open() => shape.named(name),
+            (base, _) if base.is_open() => match base.constants() {
+                Types::NONE => Content::Open,
+                types => Content::Constant(types),
+            },
             // What tells of changes has names that are paths.
             (Content::Document(_), Some(name)) if name.contains('.') => {
                 return Err(self.refuse_whole(base));
@@ -256,4 +272,21 @@ impl Expressions<'_, '_> {
         }
         Ok(content)
     }
+}
+
+/// The types of all constants that an expression holds.
+fn constants_in(element: &Element<'_>, depth: usize) -> Result<Types> {
+    deep(depth)?;
+    let is_path = element.str().is_some_and(|text| text.starts_with('$'));
+    if is_path || element.is_null() {
+        return Ok(Types::NONE);
+    }
+    let mut types = Types::of(element.kind);
+    if matches!(element.kind, kind::DOCUMENT | kind::ARRAY) {
+        types = Types::NONE;
+        for item in element.doc()?.elements() {
+            types = types.union(constants_in(&item?, depth + 1)?);
+        }
+    }
+    Ok(types)
 }

@@ -36,6 +36,20 @@ impl Expressions<'_, '_> {
             };
             for field in element.doc()?.elements() {
                 let field = field?;
+                let beside = match (element.kind, &met) {
+                    (kind::ARRAY, Some(met)) => self
+                        .look(&field, env)?
+                        .0
+                        .mixes(&Content::Mixed, met.types)
+                        .then_some(met),
+                    _ => None,
+                };
+                if let Some(met) = beside {
+                    // A constant among the sealed values of a list.
+                    let want = Want::Key(self.equality(met)?);
+                    self.write(writer.buffer(), field.key, &field, want, env, depth + 1)?;
+                    continue;
+                }
                 self.write_group_key(writer.buffer(), field.key, &field, env, depth + 1)?;
             }
             writer.end(open);

@@ -7,6 +7,7 @@ use crate::raw::{Element, Malformed, Writer, kind};
 use crate::rewrite::permission::check_metadata;
 use crate::rewrite::scope::by_content;
 use crate::rewrite::shape::Content;
+use crate::schema::Types;
 
 /// Writes one operand.
 pub(super) struct Operands<'a, 'o> {
@@ -54,7 +55,7 @@ impl Expressions<'_, '_> {
                 let mut writer = Writer::new(out);
                 let open = writer.begin_doc(key);
                 let before = self.met.borrow().clone();
-                let content = self.value(writer.buffer(), &operator, env, depth)?;
+                let content = self.value(writer.buffer(), &operator, want, env, depth)?;
                 writer.end(open);
                 if content.is_open() {
                     self.met.replace(before);
@@ -133,6 +134,7 @@ impl Expressions<'_, '_> {
         &self,
         out: &mut Vec<u8>,
         operator: &Element<'_>,
+        want: Want<'_>,
         env: Environment<'_>,
         depth: usize,
     ) -> Result<Content> {
@@ -161,7 +163,7 @@ impl Expressions<'_, '_> {
                         content = self.array_operand(operands, item, operator.key)?;
                         return Ok(());
                     }
-                    self.open_operand(operands, item, operator.key)
+                    self.open_operand(operands, item, operator.key).map(|_| ())
                 })?;
                 Ok(match operator.key {
                     "$reverseArray" | "$slice" => content,
@@ -175,14 +177,14 @@ impl Expressions<'_, '_> {
                         content = self.array_operand(operands, item, operator.key)?;
                         return Ok(());
                     }
-                    self.open_operand(operands, item, operator.key)
+                    self.open_operand(operands, item, operator.key).map(|_| ())
                 })?;
                 Ok(content)
             }
             "$concatArrays" | "$mergeObjects" => {
                 self.handing_down(operands.out, operator, Want::Value, env, depth)
             }
-            "$filter" | "$map" => self.over_items(operands, operator),
+            "$filter" | "$map" => self.over_items(operands, operator, want),
             "$reduce" => self.reduce(operands, operator),
             "$sortArray" => self.sort_array(operands, operator),
             "$setUnion" | "$setIntersection" | "$setDifference" => self.of_sets(operands, operator),
@@ -196,13 +198,11 @@ impl Expressions<'_, '_> {
                 if known == "$meta" {
                     check_metadata(self.scope, operator)?;
                 }
-                self.open_operand(operands, operator, known)?;
-                Ok(Content::Open)
+                self.open_operand(operands, operator, known)
             }
             // Nothing sealed is in reach: MongoDB knows what to make of it.
             other if env.root.is_open() && env.variables.is_none() && !other.starts_with("$_") => {
-                self.open_operand(operands, operator, other)?;
-                Ok(Content::Open)
+                self.open_operand(operands, operator, other)
             }
             other => Err(self.scope.refuse_command(
                 &format!("{} the operator `{other}`", self.what),
@@ -211,30 +211,35 @@ impl Expressions<'_, '_> {
         }
     }
 
-    /// An operand, or all in it, from which an operator computes.
+    /// An operand, or all in it, from which an operator computes. What is computed from
+    /// constants alone is one, too.
     pub(super) fn open_operand(
         &self,
         operands: &mut Operands<'_, '_>,
         element: &Element<'_>,
         operator: &str,
-    ) -> Result {
+    ) -> Result<Content> {
+        let mut all = Content::Nothing;
         let content = match element.kind {
             kind::DOCUMENT if !super::is_operator(element)? => {
                 self.named(operands, element, |operands, item| {
-                    self.open_operand(operands, item, operator)
+                    computed(&mut all, self.open_operand(operands, item, operator)?);
+                    Ok(())
                 })?;
-                return Ok(());
+                return Ok(all);
             }
             kind::ARRAY => {
                 self.each(operands, element, |operands, item, _| {
-                    self.open_operand(operands, item, operator)
+                    computed(&mut all, self.open_operand(operands, item, operator)?);
+                    Ok(())
                 })?;
-                return Ok(());
+                return Ok(all);
             }
             _ => self.operand(operands, element, Want::Value)?,
         };
         if content.is_open() {
-            return Ok(());
+            computed(&mut all, content);
+            return Ok(all);
         }
         let what = format!("{} `{operator}`", self.what);
         if content.sealed_path().is_empty() {
@@ -270,6 +275,16 @@ impl Expressions<'_, '_> {
     }
 }
 
+/// What is computed from all that was seen, and `operand`.
+fn computed(all: &mut Content, operand: Content) {
+    *all = match (&all, operand) {
+        (Content::Open, _) | (_, Content::Open) => Content::Open,
+        (_, Content::Document(shape)) if !shape.only_constants() => Content::Open,
+        (Content::Nothing, Content::Nothing) => Content::Nothing,
+        _ => Content::Constant(Types::ANY),
+    };
+}
+
 /// Whether an operator gives one of its operands, or is made of them as they are, so
 /// that the wish is handed down to them.
 fn hands_down(operator: &str, want: Want<'_>) -> bool {
@@ -279,7 +294,10 @@ fn hands_down(operator: &str, want: Want<'_>) -> bool {
             want,
             Want::Stored(_) | Want::Beside(_) | Want::Value | Want::Key(_) | Want::Set(_)
         ),
-        "$mergeObjects" => matches!(want, Want::Stored(_)),
+        "$mergeObjects" => matches!(
+            want,
+            Want::Stored(_) | Want::Beside(_) | Want::Value | Want::Truth
+        ),
         // Sets of tokens are equal, and as large, where those of values are.
         "$setUnion" | "$setIntersection" | "$setDifference" => matches!(want, Want::Set(_)),
         _ => false,

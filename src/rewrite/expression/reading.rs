@@ -7,6 +7,7 @@ use super::{Content, Expressions, Result};
 use crate::raw::{Element, Malformed, kind};
 use crate::rewrite::scope::{DEEPEST, Scope};
 use crate::rewrite::shape::Read;
+use crate::schema::Types;
 
 /// How many constants a `let` may have: each use of one goes through them.
 const CONSTANTS: usize = 1_000;
@@ -185,6 +186,7 @@ impl Expressions<'_, '_> {
     /// What the text of an expression, `$path` or `$$variable.path`, reads.
     pub(super) fn read(&self, text: &str, path: &str, env: Environment<'_>) -> Result<Content> {
         let mut of_variable = false;
+        let constant_content;
         let (from, rest) = match path.strip_prefix('$') {
             None => (env.root, path),
             Some(variable) => {
@@ -202,13 +204,27 @@ impl Expressions<'_, '_> {
                         if let (Some(constant), false) = (constant, self.looks_ahead()) {
                             constant.open.set(true);
                         }
-                        return Ok(Content::Open);
+                        constant_content = match constant {
+                            Some(constant) => self.of_constant(&constant.value)?,
+                            // MongoDB's own begin with a capital letter.
+                            None if name.starts_with(|first: char| !first.is_ascii_uppercase())
+                                && !self.filling.get() =>
+                            {
+                                Content::Constant(Types::ANY)
+                            }
+                            None => Content::Open,
+                        };
+                        of_variable = true;
+                        (&constant_content, rest)
                     }
                 }
             }
         };
+        // What a field of the documents holds is the service's own.
+        let own = std::ptr::eq(from, env.root);
         let components = rest.split('.').filter(|_| !rest.is_empty());
         match from.at(components, of_variable) {
+            Read::Content(content) if own => Ok(content.settled()),
             Read::Content(content) => Ok(content),
             Read::Ambiguous => {
                 Err(self

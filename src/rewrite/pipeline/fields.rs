@@ -3,7 +3,7 @@
 
 use super::{Outcome, Reading, Result};
 use crate::raw::{Doc, Element, Malformed, Splicer, kind};
-use crate::rewrite::expression::{Want, is_operator};
+use crate::rewrite::expression::is_operator;
 use crate::rewrite::scope::{DEEPEST, Place};
 use crate::rewrite::shape::{Content, PLACES, Shape};
 
@@ -129,13 +129,14 @@ impl Reading<'_> {
                 },
                 Asked::Exclude => projected.unset(&path),
                 Asked::Compute => {
+                    let before = before.stands(&path);
                     let content = self.expressions().rewrite_at(
                         splicer,
                         &field,
-                        before.stands(&path).as_ref(),
+                        before.as_ref(),
                         self.environment(),
                     )?;
-                    projected.set(&path, content)
+                    before.is_some() && projected.set(&path, content)
                 }
             };
             if !done {
@@ -178,14 +179,17 @@ impl Reading<'_> {
                 .find_once("newRoot")?
                 .ok_or(Malformed("$replaceRoot has no newRoot"))?;
             let mark = splicer.mark();
-            let content =
-                self.expressions()
-                    .rewrite(splicer, &root, Want::Value, self.environment())?;
+            let content = self.expressions().rewrite_at(
+                splicer,
+                &root,
+                Some(self.root),
+                self.environment(),
+            )?;
             splicer.mend_length(doc.start(), mark)?;
             content
         } else {
             self.expressions()
-                .rewrite(splicer, stage, Want::Value, self.environment())?
+                .rewrite_at(splicer, stage, Some(self.root), self.environment())?
         };
         match content {
             Content::Document(_) => Ok(content.into()),

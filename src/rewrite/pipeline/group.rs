@@ -6,7 +6,7 @@
 
 use super::{Outcome, Result, Stage};
 use crate::raw::{Element, Malformed, Splicer, Writer, kind};
-use crate::rewrite::expression::{Expressions, Want};
+use crate::rewrite::expression::{Expressions, Want, beside};
 use crate::rewrite::options::open_keys;
 use crate::rewrite::scope::by_content;
 use crate::rewrite::shape::{Content, Shape};
@@ -142,7 +142,7 @@ impl Stage<'_> {
                 let mut content = Content::Nothing;
                 // A default stands for a value of the same field.
                 let output = match operator.object()?.find_once("output")? {
-                    Some(output) => expressions.look(&output, env)?.0,
+                    Some(output) => expressions.look(&output, env)?.0.writable(),
                     None => Content::Nothing,
                 };
                 let mut writer = Writer::new(out);
@@ -156,7 +156,7 @@ impl Stage<'_> {
                         }
                         "output" | "input" => content = moved(writer.buffer(), &part)?,
                         "default" => {
-                            let want = Want::Beside(&output);
+                            let want = beside(&output);
                             let default = expressions.write(
                                 writer.buffer(),
                                 part.key,
@@ -165,6 +165,7 @@ impl Stage<'_> {
                                 env,
                                 0,
                             )?;
+                            expressions.spill(&content, &default)?;
                             content = content.or(default);
                         }
                         _ => {

@@ -11,6 +11,7 @@ use crate::rewrite::expression::{Variable, Want};
 use crate::rewrite::filter::{Below, Filter, Purpose};
 use crate::rewrite::scope::{Place, Scope};
 use crate::rewrite::shape::Content;
+use crate::schema::Types;
 
 const JOIN: &str = "join it with a sealed field of the same `domain`";
 
@@ -293,6 +294,9 @@ impl Stage<'_> {
                 }
             }
             splicer.mend_length(options.start(), mark)?;
+        }
+        if let Some(path) = self.root.mixed_at(&other.content, Types::ANY) {
+            return Err(self.scope.refuse_spill(&path, self.what));
         }
         Ok(self.root.clone().or(other.content).into())
     }

@@ -71,7 +71,6 @@ impl Stage<'_> {
             "$indexStats"
             | "$collStats"
             | "$planCacheStats"
-            | "$documents"
             | "$currentOp"
             | "$listCatalog"
             | "$listLocalSessions"
@@ -85,6 +84,7 @@ impl Stage<'_> {
             | "$listCachedAndActiveUsers"
             | "$listExtensions"
             | "$listClusterCatalog" => Ok(Content::Open.into()),
+            "$documents" => self.documents(splicer, stage),
             _ if self.root.is_open() && known(stage.key) => Ok(Outcome::same()),
             _ => Err(self.scope.refuse_command(
                 self.what,
@@ -101,6 +101,17 @@ impl Stage<'_> {
         };
         filter.rewrite(splicer, stage.object()?, &mut Purpose::Match, 0)?;
         Ok(Outcome::same())
+    }
+
+    /// `$documents`: an expression, in which variables may stand.
+    fn documents<'m>(&self, splicer: &mut Splicer<'m, '_>, stage: &Element<'m>) -> Result<Outcome> {
+        let expressions = self.expressions();
+        let content = expressions.rewrite(splicer, stage, Want::Value, self.environment())?;
+        match content {
+            Content::Document(_) => Ok(content.into()),
+            content if content.is_open() => Ok(Content::Open.into()),
+            content => Err(expressions.refuse_content(&content, self.what, by_content::LOOK)),
+        }
     }
 
     fn facet<'m>(&self, splicer: &mut Splicer<'m, '_>, stage: &Element<'m>) -> Result<Outcome> {

@@ -124,6 +124,7 @@ impl Stage<'_> {
                 let content =
                     expressions.write(out, part.key, &part, want, self.environment(), 0)?;
                 if part.key == "value" {
+                    expressions.spill(&before, &content)?;
                     shape.set(field.key, before.clone().or(content));
                 }
             }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod batches;
+mod beside;
 mod bulk_write;
 mod catalog;
 mod chains;

@@ -424,6 +424,27 @@ fn a_masked_field_may_be_passed_on() {
 }
 
 #[test]
+fn a_constant_in_the_place_of_a_masked_field_does_not_go_up_as_it_is() {
+    for stage in [
+        doc! {"$set": {"x": {"$cond": ["$city", "$ssn", CANARY]}}},
+        doc! {"$set": {"x": ["$ssn", CANARY]}},
+        doc! {"$set": {"ssn": CANARY}},
+        doc! {"$replaceWith": {"$setField": {"field": "ssn", "input": "$$ROOT", "value": CANARY}}},
+        doc! {"$setWindowFields": {"sortBy": {"n": 1}, "output": {"w": {"$shift": {"output": "$ssn", "by": 1, "default": CANARY}}}}},
+    ] {
+        // What is sealed shows here with its value, and with its token beside it.
+        let sent = lets_through(&MASKED, &aggregate(vec![stage])).to_string();
+        let sealed = format!("\"sealed\": \"{CANARY}\"");
+        assert!(sent.contains(&sealed), "{sent}");
+        assert_eq!(
+            sent.matches(CANARY).count(),
+            sent.matches(&sealed).count(),
+            "{sent}"
+        );
+    }
+}
+
+#[test]
 fn how_long_masked_values_are_is_not_told() {
     let lookup = doc! {"$lookup": {"from": "customers", "localField": "x", "foreignField": "_id", "as": "of"}};
     for explained in [
