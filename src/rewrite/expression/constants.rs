@@ -186,6 +186,10 @@ impl Expressions<'_, '_> {
                 Content::Document(below) => {
                     self.write_shaped(out, field.key, &field, &below, want, depth + 1)?;
                 }
+                // Of which field it would be a value is not known.
+                Content::Mixed if matches!(want, Want::Beside(_)) && !field.is_null() => {
+                    return Err(self.scope.refuse_spill("", self.what));
+                }
                 _ => Writer::new(out).value(field.kind, field.key, field.value()),
             }
         }

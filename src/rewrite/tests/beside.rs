@@ -441,3 +441,17 @@ fn what_cannot_be_sealed_beside_sealed_values_is_refused_by_its_field() {
         joined(doc! {"a": {"$eq": ["$$s.e1", token("ssn", "x")]}}),
     );
 }
+
+#[test]
+fn a_constant_document_does_not_go_where_what_is_sealed_is_not_known() {
+    let merged = doc! {"$set": {"w": {"$mergeObjects": [{"$literal": {"ssn": CANARY}}, "$$ROOT"]}}};
+    let joined = doc! {"$unionWith": {"coll": "customers", "pipeline": [{"$match": {"n": 1}}]}};
+    for stages in [
+        vec![merged.clone(), joined.clone(), merged.clone()],
+        vec![merged.clone(), joined.clone(), merged, joined],
+    ] {
+        let command =
+            doc! {"aggregate": "customers", "pipeline": stages, "cursor": {}, "$db": "shop"};
+        assert_eq!(road(&command), Road::Refused);
+    }
+}
