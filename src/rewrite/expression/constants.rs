@@ -133,8 +133,13 @@ impl Expressions<'_, '_> {
                         || Content::of_constant(constant, 0)?.mixes(target, Types::ANY)) =>
             {
                 let literal = Writer::new(out).begin_doc(key);
-                self.write_shaped(out, "$literal", constant, shape, want, 0)?;
+                let content = self.write_shaped(out, "$literal", constant, shape, want, 0)?;
                 Writer::new(out).end(literal);
+                if let Want::Beside(_) = want {
+                    // What stayed plain may stand among values of others than the target's.
+                    self.changed.set(true);
+                    return Ok(Some(content));
+                }
             }
             _ => return Ok(None),
         }
@@ -142,7 +147,7 @@ impl Expressions<'_, '_> {
         Ok(Some(target.clone().written()))
     }
 
-    /// A constant document, or an array of them, sealed where `shape` is.
+    /// A constant document, or an array of them, sealed where `shape` is. Gives what it is then.
     pub(super) fn write_shaped(
         &self,
         out: &mut Vec<u8>,
@@ -151,50 +156,62 @@ impl Expressions<'_, '_> {
         shape: &Shape,
         want: Want<'_>,
         depth: usize,
-    ) -> Result {
+    ) -> Result<Content> {
         deep(depth)?;
         let open = match constant.kind {
             kind::ARRAY => Writer::new(out).begin_array(key),
             kind::DOCUMENT => Writer::new(out).begin_doc(key),
             _ => {
                 Writer::new(out).value(constant.kind, key, constant.value());
-                return Ok(());
+                return self.of_constant(constant);
             }
         };
+        let mut listed = Content::Constant(Types::of(constant.kind));
+        let mut written = Shape::closed();
         for field in constant.doc()?.elements() {
             let field = field?;
             if constant.kind == kind::ARRAY {
-                self.write_shaped(out, field.key, &field, shape, want, depth + 1)?;
+                let item = self.write_shaped(out, field.key, &field, shape, want, depth + 1)?;
+                listed = listed.or(item);
                 continue;
             }
             if field.key.contains('.') {
                 return Err(self.refuse_dotted());
             }
-            match shape.named(field.key) {
+            let content = match shape.named(field.key) {
                 Content::Sealed(sealed) if field.is_null() => {
                     check_value(self.scope, &sealed.field, &field)?;
                     Writer::new(out).value(field.kind, field.key, field.value());
+                    Content::Nothing
                 }
                 Content::Sealed(sealed)
                     if !matches!(want, Want::Beside(_)) || may_have(&sealed.field, &field)? =>
                 {
                     write_field(out, self.scope, field.key, &sealed.field, &field)?;
+                    Content::Sealed(sealed).written()
                 }
                 Content::Masked(sealed) if may_have(&sealed.field, &field)? => {
                     return Err(self.scope.unreadable(&sealed.field));
                 }
                 Content::Document(below) => {
-                    self.write_shaped(out, field.key, &field, &below, want, depth + 1)?;
+                    self.write_shaped(out, field.key, &field, &below, want, depth + 1)?
                 }
                 // Of which field it would be a value is not known.
                 Content::Mixed if matches!(want, Want::Beside(_)) && !field.is_null() => {
                     return Err(self.scope.refuse_spill("", self.what));
                 }
-                _ => Writer::new(out).value(field.kind, field.key, field.value()),
-            }
+                _ => {
+                    Writer::new(out).value(field.kind, field.key, field.value());
+                    self.of_constant(&field)?
+                }
+            };
+            written.put(field.key, content);
         }
         Writer::new(out).end(open);
-        Ok(())
+        Ok(match constant.kind {
+            kind::ARRAY => listed,
+            _ => Content::Document(written),
+        })
     }
 
     pub(super) fn refuse_dotted(&self) -> Refusal {

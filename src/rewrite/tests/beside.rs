@@ -455,3 +455,18 @@ fn a_constant_document_does_not_go_where_what_is_sealed_is_not_known() {
         assert_eq!(road(&command), Road::Refused);
     }
 }
+
+#[test]
+fn what_stays_plain_of_a_constant_document_does_not_stand_among_other_sealed_values() {
+    for n in 0..3 {
+        let first = [
+            doc! {"$set": {"w": {"payment": {"card": "$payment.card"}}}},
+            doc! {"$set": {"w": {"payment": "$payment"}}},
+            doc! {"$set": {"w": {"payment": "$payment", "ssn": "$n"}}},
+        ][n]
+            .clone();
+        let second = doc! {"$set": {"w": {"$mergeObjects": [{"$literal": {"ssn": CANARY, "payment": {"card": CANARY}}}, "$$ROOT"]}}};
+        let command = doc! {"aggregate": "customers", "pipeline": [first, second], "cursor": {}, "$db": "shop"};
+        assert_eq!(road(&command), Road::Refused, "{n}");
+    }
+}
