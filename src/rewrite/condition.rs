@@ -112,11 +112,8 @@ impl<'s, 'c, 'm> Parts<'s, 'c, 'm> {
     ) -> Result<(), Refusal> {
         match name {
             "$eq" | "$ne" if operand.is_null() => {
-                if let (Purpose::Upsert(equalities), "$eq") = (&mut *purpose, name) {
-                    equalities.push(UpsertEquality {
-                        path: self.path,
-                        value: *operand,
-                    });
+                if name == "$eq" {
+                    purpose.copied(self.path);
                 }
                 self.null(name, operand)?;
             }
@@ -127,13 +124,16 @@ impl<'s, 'c, 'm> Parts<'s, 'c, 'm> {
             }
             "$in" | "$all" if purpose.makes() && !is_element_matches(operand)? => {
                 match self.one_value(name, operand)? {
+                    Some(value) if value.is_null() => {
+                        purpose.copied(self.path);
+                        self.list(name, operand)?;
+                    }
                     Some(value) => self.equal(&value, purpose)?,
                     // Apart, each of them would be an equality for the new document.
                     None if name == "$all" && holds_null(operand)? => {
-                        return Err(self.refuse(
-                            "`$all` with null among others in an upsert",
-                            "compare it once",
-                        ));
+                        return Err(
+                            self.refuse("`$all` of null and others in an upsert", "compare it once")
+                        );
                     }
                     None => self.list(name, operand)?,
                 }
@@ -293,7 +293,7 @@ impl<'s, 'c, 'm> Parts<'s, 'c, 'm> {
             }
             equalities.push(UpsertEquality {
                 path: self.path,
-                value: *value,
+                sealed: Some(*value),
             });
         }
         // MongoDB would put an equality, or a list of one value, into the new

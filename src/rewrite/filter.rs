@@ -28,19 +28,28 @@ pub(super) enum Purpose<'f, 'm> {
     UpsertBranch,
 }
 
-/// An equality on a sealed field, which an upsert puts into the new document.
+/// An equality on a sealed field, or on one that holds sealed fields, which an upsert
+/// puts into the new document.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct UpsertEquality<'m> {
     /// The path as the filter has it.
     pub(super) path: &'m str,
-    /// The value.
-    pub(super) value: Element<'m>,
+    /// The value that has to be sealed; nothing where MongoDB itself puts it there, as
+    /// null and what is stored as it is.
+    pub(super) sealed: Option<Element<'m>>,
 }
 
 impl<'m> Purpose<'_, 'm> {
     /// Whether a document may be made of the filter.
     pub(super) fn makes(&self) -> bool {
         matches!(self, Self::Upsert(_) | Self::UpsertBranch)
+    }
+
+    /// Notes that MongoDB itself puts what `path` is compared with into a new document.
+    pub(super) fn copied(&mut self, path: &'m str) {
+        if let Self::Upsert(equalities) = self {
+            equalities.push(UpsertEquality { path, sealed: None });
+        }
     }
 
     fn branch<'b>(&self) -> Purpose<'b, 'm> {
@@ -194,7 +203,10 @@ impl<'c, P: Paths<'c>> Filter<'_, 'c, '_, P> {
     ) -> Result<(), Refusal> {
         match self.paths.place(element.key)? {
             Place::Open => Ok(()),
-            Place::Inner(node) => self.on_parent(splicer, element, node, depth),
+            Place::Inner(node) => {
+                note_parent(element, purpose)?;
+                self.on_parent(splicer, element, node, depth)
+            }
             Place::Sealed {
                 field,
                 element: position,
@@ -355,6 +367,24 @@ impl<'c, P: Paths<'c>> Filter<'_, 'c, '_, P> {
             "it holds sealed fields: compare them one by one, by their paths",
         )
     }
+}
+
+/// Notes what MongoDB may put of a condition on a field that holds sealed fields into a
+/// new document.
+fn note_parent<'m>(
+    condition: &Element<'m>,
+    purpose: &mut Purpose<'_, 'm>,
+) -> Result<(), Malformed> {
+    let mut equal = !is_operators(condition)?;
+    if !equal {
+        for operator in condition.doc()?.elements() {
+            equal |= matches!(operator?.key, "$eq" | "$in" | "$all");
+        }
+    }
+    if equal {
+        purpose.copied(condition.key);
+    }
+    Ok(())
 }
 
 /// Whether the value of a field that holds sealed fields has nothing that would be sealed.

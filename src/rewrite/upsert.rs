@@ -15,9 +15,42 @@ pub(super) fn write_equalities(
     scope: &Scope<'_>,
     equalities: &[UpsertEquality<'_>],
 ) -> Result<(), Refusal> {
-    for equality in equalities {
-        if let Place::Sealed { field, .. } = scope.unasked_place(equality.path)? {
-            write_value(out, scope, equality.path, field, &equality.value)?;
+    for (path, value) in equalities
+        .iter()
+        .filter_map(|equality| Some((equality.path, equality.sealed?)))
+    {
+        if let Place::Sealed { field, .. } = scope.unasked_place(path)? {
+            write_value(out, scope, path, field, &value)?;
+        }
+    }
+    Ok(())
+}
+
+/// What MongoDB would refuse if it saw that all of them are equalities.
+pub(super) fn check(scope: &Scope<'_>, equalities: &[UpsertEquality<'_>]) -> Result<(), Refusal> {
+    if equalities.len() > MOST_EQUALITIES {
+        return Err(Malformed("an upsert compares too many fields").into());
+    }
+    for (index, equality) in equalities.iter().enumerate() {
+        let path = equality.path;
+        let sealed = matches!(scope.unasked_place(path)?, Place::Sealed { .. });
+        if sealed && path.split('.').any(crate::schema::is_position) {
+            return Err(scope.refuse(
+                path,
+                "an upsert by an array's element",
+                "set the field in the update",
+            ));
+        }
+        if let Some(other) = equalities
+            .iter()
+            .skip(index + 1)
+            .find(|other| within(path, other.path) || within(other.path, path))
+        {
+            return Err(scope.refuse(
+                other.path,
+                "an upsert that compares it twice",
+                "compare it once",
+            ));
         }
     }
     Ok(())
@@ -29,28 +62,10 @@ pub(super) fn not_set<'m>(
     update: Doc<'m>,
     equalities: &[UpsertEquality<'m>],
 ) -> Result<Vec<UpsertEquality<'m>>, Refusal> {
-    if equalities.len() > MOST_EQUALITIES {
-        return Err(Malformed("an upsert compares too many fields").into());
-    }
+    check(scope, equalities)?;
     let mut missing = Vec::new();
-    for (index, equality) in equalities.iter().enumerate() {
-        let path = equality.path;
-        if path.split('.').any(crate::schema::is_position) {
-            return Err(scope.refuse(
-                path,
-                "an upsert by an array's element",
-                "set the field in the update",
-            ));
-        }
-        if equalities
-            .iter()
-            .skip(index + 1)
-            .any(|other| within(path, other.path) || within(other.path, path))
-        {
-            return Err(scope.refuse(path, "an upsert that compares it twice", "compare it once"));
-        }
-        // MongoDB itself puts null into the new document.
-        if !equality.value.is_null() && !decided(scope, update, path)? {
+    for equality in equalities {
+        if equality.sealed.is_some() && !decided(scope, update, equality.path)? {
             missing.push(*equality);
         }
     }

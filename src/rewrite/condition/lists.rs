@@ -81,14 +81,19 @@ impl<'m> Parts<'_, '_, 'm> {
         let Some(first) = values.next().transpose()? else {
             return Ok(None);
         };
-        if first.is_null() {
-            return Ok(None);
-        }
-        let token = self.token(operator, &first)?;
+        let token = match first.is_null() {
+            true => None,
+            false => Some(self.token(operator, &first)?),
+        };
         for value in values {
             let value = value?;
-            let equal = operator == "$in" && !value.is_null();
-            if !equal || self.token(operator, &value)? != token {
+            let equal = operator == "$in"
+                && match &token {
+                    None => value.is_null(),
+                    Some(_) if value.is_null() => false,
+                    Some(token) => self.token(operator, &value)? == *token,
+                };
+            if !equal {
                 return Ok(None);
             }
         }
@@ -196,16 +201,14 @@ impl<'m> Parts<'_, '_, 'm> {
     }
 }
 
-/// Whether a list has null beside other values.
+/// Whether null is among the values of a list.
 pub(super) fn holds_null(list: &Element<'_>) -> Result<bool, Malformed> {
-    let (mut null, mut other) = (false, false);
     for value in list.array()?.elements() {
-        match value?.is_null() {
-            true => null = true,
-            false => other = true,
+        if value?.is_null() {
+            return Ok(true);
         }
     }
-    Ok(null && other)
+    Ok(false)
 }
 
 /// Whether the values of an `$all` are `$elemMatch` conditions, each of which must hold.

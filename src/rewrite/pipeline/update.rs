@@ -9,6 +9,7 @@ use crate::rewrite::filter::UpsertEquality;
 use crate::rewrite::permission::check_stage;
 use crate::rewrite::scope::{DEEPEST, Place, Scope};
 use crate::rewrite::shape::{Content, Shape};
+use crate::rewrite::upsert;
 
 /// Rewrites the pipeline of an update. `equalities` are those of an upsert's filter.
 pub(in crate::rewrite) fn rewrite<'m>(
@@ -19,9 +20,10 @@ pub(in crate::rewrite) fn rewrite<'m>(
 ) -> Result {
     let stored = Content::Document(Shape::of(scope.collection));
     let mark = splicer.mark();
+    upsert::check(scope, equalities)?;
     let missing: Vec<_> = equalities
         .iter()
-        .filter(|equality| !equality.value.is_null())
+        .filter_map(|equality| Some((equality.path, equality.sealed?)))
         .collect();
     let added = usize::from(!missing.is_empty());
     if added > 0 {
@@ -32,8 +34,8 @@ pub(in crate::rewrite) fn rewrite<'m>(
             let mut writer = Writer::new(out);
             let stage = writer.begin_doc("0");
             let set = writer.begin_doc("$set");
-            for equality in missing {
-                write_missing(&mut writer, scope, equality)?;
+            for (path, value) in missing {
+                write_missing(&mut writer, scope, path, &value)?;
             }
             writer.end(set);
             writer.end(stage);
@@ -49,9 +51,9 @@ pub(in crate::rewrite) fn rewrite<'m>(
 fn write_missing(
     writer: &mut Writer<'_>,
     scope: &Scope<'_>,
-    equality: &UpsertEquality<'_>,
+    path: &str,
+    value: &Element<'_>,
 ) -> Result {
-    let path = equality.path;
     let Place::Sealed { field, element } = scope.unasked_place(path)? else {
         return Ok(());
     };
@@ -65,7 +67,7 @@ fn write_missing(
     let open = writer.begin_doc(path);
     let operands = writer.begin_array("$ifNull");
     writer.string("0", &format!("${path}"));
-    write_field(writer.buffer(), scope, "1", field, &equality.value)?;
+    write_field(writer.buffer(), scope, "1", field, value)?;
     writer.end(operands);
     writer.end(open);
     Ok(())

@@ -43,6 +43,11 @@ fn an_upsert_copies_nothing_that_mongodb_would_not() {
         doc! {"ssn": {"$in": ["a", null]}},
         doc! {"tags": {"$elemMatch": {"$eq": "a"}}},
         doc! {"ssn": null},
+        doc! {"ssn": {"$in": [null]}},
+        doc! {"tags": {"$all": [null]}},
+        doc! {"payment": {"open": 1}},
+        doc! {"payment": {"$exists": false}, "payment.card": null},
+        doc! {"payment.0": {"open": 1}},
     ] {
         let sent = sent(upsert(filter.clone(), doc! {"$set": {"x": 1}}));
         let statement = sent.get_array("updates").unwrap()[0].as_document().unwrap();
@@ -114,6 +119,43 @@ fn an_upsert_that_cannot_be_told_is_refused() {
             doc! {"$set": {"payment.$[x].card": "b"}},
             "payment.card",
         ),
+        // MongoDB takes a list of nothing but null for null.
+        (
+            doc! {"ssn": "a", "$and": [{"ssn": {"$in": [null, null]}}]},
+            doc! {"$set": {"x": 1}},
+            "ssn",
+        ),
+        (
+            doc! {"tags.0": {"$in": [null]}, "tags": "a"},
+            doc! {"$set": {"x": 1}},
+            "tags",
+        ),
+        (
+            doc! {"tags.0": {"$all": [null]}},
+            doc! {"$set": {"x": 1}},
+            "tags.0",
+        ),
+        (
+            doc! {"tags.0": {"$all": [null, null]}},
+            doc! {"$set": {"x": 1}},
+            "tags.0",
+        ),
+        // What holds a sealed field is compared as well as the field.
+        (
+            doc! {"payment": {"open": 1}, "payment.card": "a"},
+            doc! {"$set": {"x": 1}},
+            "payment.card",
+        ),
+        (
+            doc! {"payment.card": "a", "payment": {"$in": [null]}},
+            doc! {"$set": {"x": 1}},
+            "payment",
+        ),
+        (
+            doc! {"payment.card": "a", "payment": null},
+            doc! {"$set": {"payment.card": "b"}},
+            "payment",
+        ),
         // It would leave an empty `payment`.
         (
             doc! {"payment.card": "a"},
@@ -150,6 +192,15 @@ fn an_upsert_that_cannot_be_told_is_refused() {
         ),
     ] {
         refused(upsert(filter, change), &[path]);
+    }
+    // By a pipeline as well.
+    for filter in [
+        doc! {"ssn": "a", "$and": [{"ssn": null}]},
+        doc! {"ssn": null, "$and": [{"ssn": "a"}]},
+    ] {
+        let stages = vec![doc! {"$set": {"x": 1}}];
+        let update = doc! {"q": filter, "u": stages, "upsert": true};
+        refused(doc! {"update": "customers", "updates": [update]}, &["ssn"]);
     }
     let refusal = refused(
         upsert(doc! {"ssn": 5}, doc! {"$set": {"x": 1}}),

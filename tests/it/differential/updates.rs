@@ -57,12 +57,15 @@ fn upsert_filter(dice: &mut Dice, change: &mut Change) {
         "name",
         "sub.x",
         "payment.kind",
+        "payment",
     ] {
         if !dice.chance(20) {
             continue;
         }
         let value = match path {
             "name" | "sub.x" | "payment.kind" => values::open_string(dice),
+            "payment" => dice.pick(&[doc! { "kind": 1 }.into(), doc! {}.into(), Bson::Null]),
+            _ if dice.chance(10) => Bson::Null,
             _ => right_value(dice, path),
         };
         let condition = match dice.below(8) {
