@@ -173,7 +173,7 @@ fn operation<'m>(
 fn update_operation<'m>(splicer: &mut Splicer<'m, '_>, scope: &Scope<'_>, op: Doc<'m>) -> Result {
     let mut collation = Collation::default();
     let change = Change::of(op, "filter", "updateMods")?;
-    positions::check_update(scope, change.filter.as_ref(), change.update.as_ref())?;
+    positions::check_update(scope, &change.finds(), change.update.as_ref())?;
     let equalities = change.equalities(scope, splicer.input())?;
     fields(splicer, scope, op, 1, |splicer, element| {
         match element.key {

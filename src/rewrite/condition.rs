@@ -45,6 +45,10 @@ pub(super) struct Parts<'s, 'c, 'm> {
     gives_position: bool,
     /// Whether MongoDB notes another array position with it than on plaintext, or none.
     moves_position: bool,
+    /// Whether an operator becomes another one, which MongoDB matches sooner or later.
+    reorders: bool,
+    /// How many operators may give an array position.
+    positions: usize,
 }
 
 impl<'s, 'c, 'm> Parts<'s, 'c, 'm> {
@@ -67,7 +71,24 @@ impl<'s, 'c, 'm> Parts<'s, 'c, 'm> {
             same: true,
             gives_position: false,
             moves_position: false,
+            reorders: false,
+            positions: 0,
         }
+    }
+
+    /// Whether an operator becomes another one.
+    pub(super) fn reorders(&self) -> bool {
+        self.reorders
+    }
+
+    /// How many operators may give an array position.
+    pub(super) fn positions(&self) -> usize {
+        self.positions
+    }
+
+    /// Whether tokens answer some of it, so that it is asked at another path.
+    pub(super) fn by_token(&self) -> bool {
+        !self.tokens.is_empty()
     }
 
     /// Whether `$` would stand for another element than on plaintext.
@@ -110,6 +131,11 @@ impl<'s, 'c, 'm> Parts<'s, 'c, 'm> {
         operand: &Element<'m>,
         purpose: &mut Purpose<'_, 'm>,
     ) -> Result<(), Refusal> {
+        if gives_position(name) {
+            self.positions += 1;
+            // On plaintext there may be an array, whose first element is found.
+            self.moves_position |= !self.shows_arrays();
+        }
         match name {
             "$eq" | "$ne" if operand.is_null() => {
                 if name == "$eq" {
@@ -131,9 +157,8 @@ impl<'s, 'c, 'm> Parts<'s, 'c, 'm> {
                     Some(value) => self.equal(&value, purpose)?,
                     // Apart, each of them would be an equality for the new document.
                     None if name == "$all" && holds_null(operand)? => {
-                        return Err(
-                            self.refuse("`$all` of null and others in an upsert", "compare it once")
-                        );
+                        return Err(self
+                            .refuse("`$all` of null and others in an upsert", "compare it once"));
                     }
                     None => self.list(name, operand)?,
                 }
@@ -210,6 +235,7 @@ impl<'s, 'c, 'm> Parts<'s, 'c, 'm> {
         let only_sealed = stored.sealed && !(stored.array || stored.null || stored.undefined);
         // The same, and an index can answer it.
         if only_sealed && self.field.equality.is_some() && !self.scope.kept.get() {
+            self.reorders = true;
             Writer::new(&mut self.tokens).bool("$exists", true);
         } else {
             self.gives_position = true;
@@ -241,7 +267,7 @@ impl<'s, 'c, 'm> Parts<'s, 'c, 'm> {
 
     /// An operator that presence answers, as it is.
     fn stays(&mut self, name: &str, operand: &Element<'_>) {
-        self.gives_position |= !matches!(name, "$ne" | "$nin" | "$not" | "$exists" | "$size");
+        self.gives_position |= gives_position(name);
         Writer::new(&mut self.presence).value(operand.kind, name, operand.value());
     }
 
@@ -299,6 +325,7 @@ impl<'s, 'c, 'm> Parts<'s, 'c, 'm> {
         // MongoDB would put an equality, or a list of one value, into the new
         // document, token and all. No token is empty, so the second value
         // matches nothing.
+        self.reorders = true;
         let mut writer = Writer::new(&mut self.tokens);
         let open = writer.begin_array("$in");
         writer.binary("0", 0, &token);
@@ -395,6 +422,7 @@ impl<'s, 'c, 'm> Parts<'s, 'c, 'm> {
         }
         self.same = false;
         self.gives_position = true;
+        self.reorders = true;
         Ok(())
     }
 
@@ -423,6 +451,11 @@ impl<'s, 'c, 'm> Parts<'s, 'c, 'm> {
         }
         writer.buffer().extend_from_slice(&self.beside);
     }
+}
+
+/// Whether MongoDB may note an array position when it matches the operator.
+pub(super) fn gives_position(operator: &str) -> bool {
+    !matches!(operator, "$ne" | "$nin" | "$not" | "$size")
 }
 
 pub(super) fn write_tokens(writer: &mut Writer<'_>, operator: &str, tokens: &[Token]) {

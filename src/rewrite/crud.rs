@@ -9,8 +9,9 @@ use super::options::{
     Collation, array, fields, filter, filter_for, hint, open_keys, sections, sort,
     upsert_equalities,
 };
+use super::positions::{self, Finds};
 use super::scope::Scope;
-use super::{array_filters, positions, projection, update};
+use super::{array_filters, projection, update};
 use crate::raw::{Doc, Element, Malformed, Splicer};
 use crate::refusal::Refusal;
 use crate::reveal::RefusedStatement;
@@ -52,7 +53,11 @@ pub(super) fn find<'m>(
     no_sequences(scope, command)?;
     let filtered = command.body.find("filter")?;
     let projected = command.body.find("projection")?;
-    positions::check_projection(scope, filtered.as_ref(), projected.as_ref())?;
+    let finds = Finds {
+        filter: filtered,
+        makes: false,
+    };
+    positions::check_projection(scope, &finds, projected.as_ref())?;
     fields(splicer, scope, command.body, 1, |splicer, element| {
         match element.key {
             "filter" => filter(splicer, scope, element)?,
@@ -120,7 +125,7 @@ fn update_statement<'m>(
     let mut collation = Collation::default();
     scope.compared.set(false);
     let change = Change::of(statement, "q", "u")?;
-    positions::check_update(scope, change.filter.as_ref(), change.update.as_ref())?;
+    positions::check_update(scope, &change.finds(), change.update.as_ref())?;
     let equalities = change.equalities(scope, splicer.input())?;
     fields(splicer, scope, statement, 0, |splicer, element| {
         match element.key {
@@ -178,6 +183,13 @@ impl<'m> Change<'m> {
             }
         }
         Ok(change)
+    }
+
+    pub(super) fn finds(&self) -> Finds<'m> {
+        Finds {
+            filter: self.filter,
+            makes: self.upsert,
+        }
     }
 
     pub(super) fn equalities(
@@ -260,10 +272,10 @@ pub(super) fn find_and_modify<'m>(
     let mut collation = Collation::default();
     no_sequences(scope, command)?;
     let change = Change::of(command.body, "query", "update")?;
-    positions::check_update(scope, change.filter.as_ref(), change.update.as_ref())?;
+    positions::check_update(scope, &change.finds(), change.update.as_ref())?;
     for name in ["fields", "projection"] {
         let projection = command.body.find(name)?;
-        positions::check_projection(scope, change.filter.as_ref(), projection.as_ref())?;
+        positions::check_projection(scope, &change.finds(), projection.as_ref())?;
     }
     let equalities = change.equalities(scope, splicer.input())?;
     fields(splicer, scope, command.body, 1, |splicer, element| {

@@ -424,6 +424,53 @@ fn the_position_that_the_filter_finds_is_that_of_the_same_array() {
 }
 
 #[test]
+fn the_condition_that_mongodb_matches_last_stays_the_last() {
+    let open = || doc! {"$set": {"list.$": 1}};
+    for filter in [
+        doc! {"tags": {"$type": "string"}},
+        doc! {"tags": {"$type": "string", "$ne": "a"}, "_id": 1},
+        doc! {"tags": "a", "list": {"$gt": 5}},
+        doc! {"tags": "a", "list": 5, "payment.card": {"$in": ["a", "b"]}},
+        doc! {"tags": {"$exists": false}, "list": 1},
+        doc! {"$or": [{"tags": "a"}, {"tags": "b"}]},
+        doc! {"address": {"$not": {"$exists": true}}, "list": 1},
+    ] {
+        sent(update(filter, open()));
+    }
+    for filter in [
+        // MongoDB matches by type behind lists, and tokens that are there before them.
+        doc! {"tags": {"$type": "string", "$in": ["a", "b"]}},
+        doc! {"tags": {"$type": "string"}, "list": {"$in": [1, 2]}},
+        doc! {"tags": {"$elemMatch": {"$eq": "a"}}, "visits": {"$elemMatch": {"at": 1}}},
+        doc! {"$and": [{"$or": [{"tags": {"$type": "string"}}]}, {"list": 1}]},
+        // A projection takes the last that is written, which is the token then.
+        doc! {"tags": {"$eq": "a", "$exists": true}},
+        // On plaintext it is a list of two.
+        doc! {"$or": [{"tags": "a"}, {"tags": null}]},
+        // It may be an array, which is sealed as a whole.
+        doc! {"address": {"$exists": true}, "list": 1},
+        doc! {"address": {"$exists": true}},
+        // `tags` comes before `tags.0`, but not `tags.e1` before `tags.0.e1`.
+        doc! {"tags": "a", "tags.0": "b"},
+    ] {
+        refused(update(filter.clone(), open()), &["list.$"]);
+        refused(
+            doc! {"find": "customers", "filter": filter, "projection": {"list.$": 1}},
+            &["list.$"],
+        );
+    }
+    // What an upsert asks for is a list, which MongoDB matches later than equality.
+    refused(
+        upsert(doc! {"$or": [{"tags": "a"}, {"tags": "b"}]}, open()),
+        &["list.$"],
+    );
+    refused(
+        upsert(doc! {"tags": "a", "list": {"$gt": 5}}, open()),
+        &["list.$"],
+    );
+}
+
+#[test]
 fn a_filter_that_becomes_an_or_has_no_position() {
     for filter in [
         doc! {"payment.card": {"$in": ["a", null]}},
@@ -564,10 +611,13 @@ fn a_pipeline_puts_nothing_else_into_sealed_fields_and_sealed_values_nowhere_els
     ] {
         refused(update(doc! {}, vec![stage]), &[named]);
     }
-    for filter in [doc! {"payment.card": CANARY}, doc! {"tags.0": CANARY}] {
+    for (filter, why) in [
+        (doc! {"payment.card": CANARY}, "pipeline"),
+        (doc! {"tags.0": CANARY}, "element"),
+    ] {
         refused(
             upsert(filter, vec![doc! {"$set": {"x": 1}}]),
-            &["upsert", "pipeline"],
+            &["upsert", why],
         );
     }
 }

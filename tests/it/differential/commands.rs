@@ -4,7 +4,7 @@ use mongodb::bson::{Bson, Document, doc};
 
 use super::dice::Dice;
 use super::expressions::{Model, expression, test};
-use super::filters::{equality_condition, filter, plain_equality};
+use super::filters::{arrays, equality_condition, filter, plain_equality};
 use super::pipelines::{pipeline, projection, sort};
 use super::updates::{Change, change};
 use super::values;
@@ -94,7 +94,7 @@ fn find(dice: &mut Dice, collection: &str) -> Operation {
     if dice.chance(35) {
         command.insert("projection", projection(dice));
     }
-    if dice.chance(4) {
+    if dice.chance(6) {
         let (filter, projection) = positional(dice);
         command.insert("filter", filter);
         command.insert("projection", projection);
@@ -111,9 +111,13 @@ fn find(dice: &mut Dice, collection: &str) -> Operation {
     }
 }
 
-/// A filter of one array, and a projection of the element that it finds.
+/// A filter of arrays, and a projection of the element that it finds.
 fn positional(dice: &mut Dice) -> (Document, Document) {
-    match dice.below(4) {
+    match dice.below(7) {
+        4.. => {
+            let path = dice.pick(&["list.$", "tags.$", "visits.$", "payment.$"]);
+            (arrays(dice), doc! { path: 1 })
+        }
         0 => (
             doc! { "tags": equality_condition(dice, "tags") },
             doc! { "tags.$": 1 },

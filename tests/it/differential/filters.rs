@@ -80,6 +80,35 @@ pub(super) fn plain_equality(dice: &mut Dice) -> Document {
     filter
 }
 
+/// A filter of several arrays, of which one gives the position.
+pub(super) fn arrays(dice: &mut Dice) -> Document {
+    if dice.chance(20) {
+        return filter(dice, 2);
+    }
+    let mut conditions = Vec::new();
+    for _ in 0..dice.pick(&[1, 2, 2, 3]) {
+        let (path, condition) = match dice.below(8) {
+            0..4 => {
+                let path = dice.pick(&["tags", "tags", "payment.card", "ssn", "tags.0"]);
+                let condition = match dice.chance(30) {
+                    true => comparable(dice, path),
+                    false => equality_condition(dice, path),
+                };
+                (path.to_owned(), condition)
+            }
+            4 => presence(dice),
+            5 => parent(dice, 0),
+            _ => open(dice),
+        };
+        conditions.push(doc! { path: condition });
+    }
+    match dice.below(10) {
+        0 | 1 => doc! { "$and": conditions },
+        2 | 3 => doc! { "$or": conditions },
+        _ => conditions.into_iter().flatten().collect(),
+    }
+}
+
 fn logical(dice: &mut Dice, depth: usize) -> (String, Bson) {
     if dice.chance(8) {
         return match dice.below(3) {

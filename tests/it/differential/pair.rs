@@ -6,6 +6,7 @@ use mongodb::error::{Error, ErrorKind};
 use mongodb::{Client, ClientSession, Database};
 
 use super::commands::Operation;
+use super::values;
 
 /// A database by one way to it.
 pub(super) struct Side {
@@ -128,6 +129,12 @@ fn failure(error: &Error) -> Answer {
 
 /// An error by its code, and a duplicate key by its index.
 fn error_essence(code: i32, message: &str) -> Document {
+    // An array without the position, or with fewer elements: of which document the error
+    // tells first depends on the plan.
+    let code = match code {
+        51247 => 51246,
+        code => code,
+    };
     let mut essence = doc! { "code": code };
     if let Some((_, rest)) = message.split_once(" index: ") {
         let index = rest.split(" dup key").next().unwrap_or_default();
@@ -203,12 +210,16 @@ pub(super) fn impossible(command: &Document, refused: &[usize]) -> Document {
     command
 }
 
-/// MongoDB makes an `_id` where an upsert names none; no document has another `ObjectId` there.
+/// MongoDB makes an `_id` where an upsert names none, and pipelines copy it; it is no
+/// other than this one that documents have.
 fn hide_generated(value: &mut Bson) {
     match value {
         Bson::Document(document) => {
-            for (key, value) in document.iter_mut() {
-                if matches!(key.as_str(), "_id" | "upserted") && value.as_object_id().is_some() {
+            for (_, value) in document.iter_mut() {
+                if value
+                    .as_object_id()
+                    .is_some_and(|id| id != values::OBJECT_ID)
+                {
                     *value = "generated".into();
                 }
                 hide_generated(value);

@@ -3,7 +3,7 @@
 use mongodb::bson::{Array, Bson, Document, doc};
 
 use super::dice::Dice;
-use super::filters::{equality_condition, filter, of_element, right_value};
+use super::filters::{arrays, equality_condition, filter, of_element, right_value};
 use super::values::{self, array, plain_number, scalar, sealed_string, sealed_value};
 
 /// A change, and what goes with it.
@@ -331,7 +331,11 @@ fn open_operator(dice: &mut Dice) -> (&'static str, &'static str, Bson) {
 fn of_positions(dice: &mut Dice) -> Change {
     let note = sealed_value(dice, "visits.note");
     let tag = sealed_value(dice, "visits.note");
-    match dice.below(11) {
+    match dice.below(15) {
+        11.. => {
+            let path = dice.pick(&["list.$", "list.$", "visits.$.at", "payment.$.kind"]);
+            with(arrays(dice), doc! { "$set": { path: scalar(dice) } })
+        }
         9 => with(
             doc! { "list": scalar(dice) },
             doc! { "$set": { "tags.$": tag } },

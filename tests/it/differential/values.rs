@@ -10,6 +10,9 @@ use super::dice::Dice;
 /// plaintext can be looked for in what MongoDB stores.
 pub(super) const CANARY: &str = "sealed-";
 
+/// The only `ObjectId` in documents that MongoDB has not made itself.
+pub(super) const OBJECT_ID: ObjectId = ObjectId::from_bytes([7; 12]);
+
 /// The identifiers of documents.
 pub(super) const IDS: usize = 24;
 
@@ -200,7 +203,7 @@ fn address(dice: &mut Dice) -> Bson {
                 pattern: "a".try_into().unwrap(),
                 options: "i".try_into().unwrap(),
             }),
-            Bson::ObjectId(ObjectId::from_bytes([7; 12])),
+            Bson::ObjectId(OBJECT_ID),
             Bson::Undefined,
             binary(b"sealed-bytes"),
         ]),
