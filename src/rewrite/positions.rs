@@ -122,6 +122,8 @@ struct Leaves<'m> {
     /// Whether tokens answer a condition in such a `$or`, and presence one.
     tokens: bool,
     presence: bool,
+    /// The fields that hold sealed fields, as often as their elements are matched.
+    matched: Vec<&'m str>,
     /// How many there are.
     count: usize,
     /// Their paths, each with what is added to it where tokens answer it.
@@ -163,16 +165,26 @@ impl<'m> Leaves<'m> {
         depth: usize,
     ) -> Result<(), Refusal> {
         let path = condition.key;
-        let Place::Sealed { field, element } = scope.place(path)? else {
+        let place = scope.place(path)?;
+        let holds_sealed = matches!(place, Place::Inner(_));
+        let Place::Sealed { field, element } = place else {
             if !is_operators(condition)? {
                 self.count += 1;
                 self.paths.push((path, ""));
                 return Ok(());
             }
             for operator in condition.doc()?.elements() {
-                if gives_position(operator?.key) {
+                let operator = operator?;
+                if gives_position(operator.key) {
                     self.count += 1;
                     self.paths.push((path, ""));
+                }
+                // Of several, MongoDB sorts them by what is in them as well.
+                if holds_sealed && matches!(operator.key, "$elemMatch" | "$all") {
+                    let all = operator.key == "$all";
+                    self.count += usize::from(all);
+                    self.reorders |= all || self.matched.contains(&path);
+                    self.matched.push(path);
                 }
             }
             return Ok(());

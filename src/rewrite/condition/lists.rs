@@ -141,11 +141,15 @@ impl<'m> Parts<'_, '_, 'm> {
     fn all_element_matches(&mut self, list: &Element<'m>) -> Result<(), Refusal> {
         let mut branches = Vec::new();
         let mut same = true;
+        // Each of them may give one, rather than the list.
+        self.positions = self.positions.saturating_sub(1);
         for item in list.array()?.elements() {
             let mut inner = self.inner()?;
             inner.operators(&item?.object()?)?;
             same &= inner.same;
             self.moves_position |= inner.moves_position();
+            self.reorders |= inner.reorders;
+            self.positions += inner.positions;
             let mut branch = Vec::new();
             inner.write(&mut branch);
             branches.push(branch);

@@ -445,6 +445,9 @@ fn the_condition_that_mongodb_matches_last_stays_the_last() {
         doc! {"$and": [{"$or": [{"tags": {"$type": "string"}}]}, {"list": 1}]},
         // A projection takes the last that is written, which is the token then.
         doc! {"tags": {"$eq": "a", "$exists": true}},
+        doc! {"tags": {"$all": [{"$elemMatch": {"$eq": "a"}}, {"$elemMatch": {"$not": {"$ne": "b"}}}]}},
+        doc! {"visits": {"$elemMatch": {"note": null}}, "$and": [{"visits": {"$elemMatch": {"at": 1}}}]},
+        doc! {"visits": {"$all": [{"$elemMatch": {"note": null}}, {"$elemMatch": {"at": 1}}]}},
         // On plaintext it is a list of two.
         doc! {"$or": [{"tags": "a"}, {"tags": null}]},
         // It may be an array, which is sealed as a whole.
