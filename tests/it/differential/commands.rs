@@ -98,6 +98,9 @@ fn find(dice: &mut Dice, collection: &str) -> Operation {
         let (filter, projection) = positional(dice);
         command.insert("filter", filter);
         command.insert("projection", projection);
+        // Whether documents that are left out are projected, and so may fail, is the plan's choice.
+        command.remove("skip");
+        command.remove("limit");
     }
     if dice.chance(30) {
         command.insert("batchSize", i32::try_from(dice.below(4)).unwrap());
