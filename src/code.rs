@@ -9,7 +9,7 @@ macro_rules! codes {
         ///
         /// `FS1…`: refusals to clients. `FS2…`: configuration, schema, roles. `FS3…`: keys.
         /// `FS4…`: certificates. `FS5…`: MongoDB and the jobs on it. `FS6…`: the audit log.
-        /// `FS9…`: the rest.
+        /// `FS7…`: connections, in the log alone. `FS9…`: the rest.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[repr(u16)]
         #[non_exhaustive]
@@ -129,6 +129,14 @@ codes! {
     AuditNotWhole = 6004, "The audit log is not whole.";
     AuditUnset = 6005, "The configuration has no [audit].";
 
+    ClientProtocol = 7001, "What a client sends is not the wire protocol.";
+    ClientSlow = 7002, "A client does not send or read in time.";
+    ClientHandshake = 7003, "The TLS handshake of a client failed.";
+    ClientNotAdmitted = 7004, "A client may not connect, or there are too many.";
+    UpstreamConnection = 7005, "A connection to MongoDB broke off, or brought no answer to what was asked.";
+    CutOff = 7006, "Operations were cut off when the proxy stopped.";
+    BrokeOff = 7007, "A part of the proxy broke off or stands still, which is a mistake in it.";
+
     Other = 9000, "None of the others.";
     Listen = 9001, "An address cannot be listened on.";
     Start = 9002, "The system does not give what the program needs to run.";
@@ -139,6 +147,22 @@ codes! {
     Bench = 9007, "A bench ended early.";
     Demo = 9008, "The tour ended early.";
     Telemetry = 9009, "Traces cannot be sent.";
+}
+
+/// Words of a log line, with a code at their end unless they have one.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Coded<T>(pub(crate) T, pub(crate) Code);
+
+impl<T: fmt::Display> fmt::Display for Coded<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(words, code) = self;
+        let words = words.to_string();
+        f.write_str(&words)?;
+        match Code::ends(&words) {
+            true => Ok(()),
+            false => write!(f, " [{code}]"),
+        }
+    }
 }
 
 impl fmt::Display for Code {
@@ -197,6 +221,9 @@ mod tests {
 
     #[test]
     fn a_text_has_one_code_at_its_end() {
+        let coded = |words| Coded(words, Code::ClientSlow).to_string();
+        assert_eq!(coded("late"), "late [FS7002]");
+        assert_eq!(coded("x: no [FS3001]"), "x: no [FS3001]");
         assert!(Code::ends("x: no [FS3001]"));
         for text in [
             "",

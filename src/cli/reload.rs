@@ -9,7 +9,7 @@ use tokio::signal::unix::Signal;
 
 use super::serve::LogLevel;
 use super::{Failure, audit, load, service};
-use crate::code::Code;
+use crate::code::{Code, Coded};
 use crate::config::{AuditConfig, Config, KeyringConfig, Log, TlsConfig};
 use crate::keyring::{KeyFile, UnsealSource};
 use crate::observe::Observers;
@@ -85,6 +85,7 @@ impl Running {
                     (config, seen) = (attempt.config, attempt.seen);
                 }
                 Err(error) => {
+                    let error = Coded(error, Code::BrokeOff);
                     tracing::error!(%error, "{NOT_TAKEN_UP}");
                     seen = now;
                 }

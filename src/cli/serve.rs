@@ -15,7 +15,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::reload::{Fingerprint, Running, Stamp, remember};
 use super::{Failure, audit, files, limits, load, operators, service};
-use crate::code::Code;
+use crate::code::{Code, Coded};
 use crate::config::{Config, Log, LogFormat};
 use crate::observe::audit::{AuditKey, Standing};
 use crate::observe::metrics::Metrics;
@@ -143,7 +143,8 @@ async fn serve(start: Start<'_>) -> Result<(), Failure> {
         // An error means that the proxy has stopped by itself.
         let _ = told.send(());
         stop.asked().await;
-        tracing::warn!("stopped at once; operations under way were cut off");
+        let said = "stopped at once; operations under way were cut off";
+        tracing::warn!("{}", Coded(said, Code::CutOff));
     };
     tokio::select! {
         () = proxy.run(first) => tracing::info!("stopped"),
@@ -155,7 +156,8 @@ async fn serve(start: Start<'_>) -> Result<(), Failure> {
         .await
         .is_err()
     {
-        tracing::error!("the audit log could not be ended in time");
+        let said = "the audit log could not be ended in time";
+        tracing::error!("{}", Coded(said, Code::AuditUnwritable));
     }
     telemetry.close(LAST_TRACES).await;
     Ok(())
@@ -182,10 +184,8 @@ fn tell_panic(panic: &std::panic::PanicHookInfo<'_>) {
         .location()
         .map(ToString::to_string)
         .unwrap_or_default();
-    tracing::error!(
-        place,
-        "a part of the proxy panicked, which is a mistake in it; please report it"
-    );
+    let said = "a part of the proxy panicked, which is a mistake in it; please report it";
+    tracing::error!(place, "{}", Coded(said, Code::BrokeOff));
 }
 
 /// The level of the log, which can be changed while the proxy runs.

@@ -7,6 +7,7 @@ use sd_notify::NotifyState;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
+use crate::code::{Code, Coded};
 use crate::proxy::{Pulse, Stage};
 
 /// How much longer than the proxy lets what is under way go on it may take to end.
@@ -74,13 +75,17 @@ pub(super) async fn keep_telling(pulse: Pulse) {
         period.tick().await;
         match timeout(most, pulse.beat()).await {
             Ok(()) => tell(&[NotifyState::Watchdog]),
-            Err(_) => tracing::error!("a thread that serves connections is stuck"),
+            Err(_) => {
+                let said = "a thread that serves connections is stuck";
+                tracing::error!("{}", Coded(said, Code::BrokeOff));
+            }
         }
     }
 }
 
 fn tell(news: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(news) {
+        let error = Coded(error, Code::Start);
         tracing::warn!(%error, "the service manager cannot be told (NOTIFY_SOCKET)");
     }
 }

@@ -1,5 +1,6 @@
 //! The accept loop of one route.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use super::stream::{Listener, Socket, Stream};
 use super::upstream::Upstream;
 use super::workers::{Aside, Workers};
 use super::{Shared, end_of};
+use crate::code::{Code, Coded};
 use crate::config::Address;
 
 /// The first pause after a failed accept; each further failure doubles it.
@@ -47,7 +49,11 @@ impl Accept {
                 Some(done) = sessions.join_next() => {
                     if done.is_err_and(|error| error.is_panic()) {
                         // What the panic said may hold values.
-                        tracing::error!(route = self.route, "a session broke off, and its connection with it");
+                        tracing::error!(
+                            route = self.route,
+                            "{}",
+                            Coded("a session broke off, and its connection with it", Code::BrokeOff)
+                        );
                     }
                     continue;
                 }
@@ -59,6 +65,7 @@ impl Accept {
                     self.admit(client, &mut sessions);
                 }
                 Err(error) => {
+                    let error = Coded(error, Code::Start);
                     tracing::warn!(listen = %listener, %error, "cannot accept a connection, trying again");
                     tokio::select! {
                         () = sleep(pause) => pause = LONGEST_PAUSE.min(pause * 2),
@@ -81,7 +88,8 @@ impl Accept {
             () = late => {}
         }
         let (route, left) = (self.route, sessions.len());
-        tracing::warn!(route, sessions = left, "operations were cut off");
+        let said = Coded("operations were cut off", Code::CutOff);
+        tracing::warn!(route, sessions = left, "{said}");
         sessions.shutdown().await;
     }
 
@@ -101,7 +109,7 @@ impl Accept {
         let client = match client.detach() {
             Ok(client) => client,
             Err(error) => {
-                tracing::warn!(%error, "a connection cannot be handed to its thread");
+                not_handed(error);
                 return;
             }
         };
@@ -110,12 +118,17 @@ impl Accept {
         let session = async move {
             match client.attach() {
                 Ok(client) => connection(client, &upstream, shared, route, aside, life).await,
-                Err(error) => tracing::warn!(%error, "a connection cannot be handed to its thread"),
+                Err(error) => not_handed(error),
             }
             drop((place, desk));
         };
         sessions.spawn_on(session, &worker);
     }
+}
+
+fn not_handed(error: io::Error) {
+    let error = Coded(error, Code::Start);
+    tracing::warn!(%error, "a connection cannot be handed to its thread");
 }
 
 async fn connection(
@@ -138,7 +151,8 @@ async fn connection(
             return;
         }
         Err(reason) => {
-            tracing::warn!(client = %name, %reason, "a client was turned away");
+            let coded = Coded(&reason, Code::ClientHandshake);
+            tracing::warn!(client = %name, reason = %coded, "a client was turned away");
             journal::turned_away(&shared.audit, &name, &reason);
             return;
         }
@@ -152,6 +166,7 @@ async fn connection(
     let connected = match connected {
         Ok(connected) => connected,
         Err(error) => {
+            let error = Coded(error, Code::Unreachable);
             tracing::warn!(client = %name, %upstream, %error, "cannot connect to MongoDB");
             return;
         }

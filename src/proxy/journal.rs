@@ -11,7 +11,7 @@ use super::clock::Clock;
 use super::link::Ended;
 use super::login::News;
 use crate::access::Principal;
-use crate::code::Code;
+use crate::code::{Code, Coded};
 use crate::observe::Observers;
 use crate::observe::audit::{Audit, Event};
 use crate::observe::command::{Finished, Outcome, Parent, Phase};
@@ -124,10 +124,14 @@ impl Journal {
     /// Remembers that it ended.
     pub(super) async fn disconnected(&self, principal: &Principal, ended: &Ended) {
         let (conn, client) = (self.connection, &self.client);
-        if ended.is_violation() {
-            tracing::warn!(conn, %client, %principal, reason = %ended, "disconnected");
-        } else {
-            tracing::debug!(conn, %client, %principal, reason = %ended, "disconnected");
+        match ended.code() {
+            Some(code) => {
+                let reason = Coded(ended, code);
+                tracing::warn!(conn, %client, %principal, %reason, "disconnected");
+            }
+            None => {
+                tracing::debug!(conn, %client, %principal, reason = %ended, "disconnected");
+            }
         }
         if self.connected {
             let event = self

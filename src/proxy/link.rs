@@ -14,6 +14,7 @@ use super::frames::{FrameReader, ReadError, longest};
 use super::gate::{Gate, Held};
 use super::stream::WriteHalf;
 use super::upstream::Upstream;
+use crate::code::Code;
 use crate::refusal::Refusal;
 use crate::rewrite::Cleared;
 use crate::wire::{Compressor, Header};
@@ -81,24 +82,36 @@ impl Ended {
         }
     }
 
-    /// Whether the peer broke the protocol, which deserves a warning.
-    pub(super) fn is_violation(&self) -> bool {
+    /// The code of what deserves a warning: a peer broke the protocol, or was cut off.
+    pub(super) fn code(&self) -> Option<Code> {
+        // Sockets that fail are everyday life, but not what TLS finds wrong.
+        let by_tls = |error: &io::Error| error.kind() == io::ErrorKind::InvalidData;
         match self {
-            Self::Client(ReadError::Idle) => false,
-            Self::Client(ReadError::Io(error)) | Self::Upstream(ReadError::Io(error)) => {
-                // What TLS finds wrong. Sockets that fail are everyday life.
-                error.kind() == io::ErrorKind::InvalidData
+            Self::ClientClosed
+            | Self::UpstreamClosed
+            | Self::Stopping
+            | Self::ClientWrite(_)
+            | Self::UpstreamWrite(_)
+            | Self::Audit
+            | Self::Credential(_) => None,
+            Self::Client(error) => match error {
+                ReadError::Idle => None,
+                ReadError::Io(error) => by_tls(error).then_some(Code::ClientHandshake),
+                ReadError::Stalled => Some(Code::ClientSlow),
+                ReadError::Wire(_) | ReadError::CutOff | ReadError::Tls => {
+                    Some(Code::ClientProtocol)
+                }
+            },
+            Self::Handshake | Self::Unread => Some(Code::ClientSlow),
+            Self::Surplus => Some(Code::TooManyConnections),
+            Self::Upstream(ReadError::Io(error)) => {
+                by_tls(error).then_some(Code::UpstreamConnection)
             }
-            Self::Client(_) | Self::Upstream(_) => true,
-            Self::UpstreamMute
-            | Self::Answer
-            | Self::Views(_)
-            | Self::Stream(_)
-            | Self::Unread
-            | Self::Surplus
-            | Self::Revoked
-            | Self::Handshake => true,
-            _ => false,
+            Self::Upstream(_) | Self::UpstreamMute | Self::Answer | Self::Views(_) => {
+                Some(Code::UpstreamConnection)
+            }
+            Self::Stream(refusal) => Some(refusal.code),
+            Self::Revoked => Some(Code::NotLoggedIn),
         }
     }
 }

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use self::request::{Mechanism, Request, Start};
 use super::link::{Ended, Link};
 use crate::access::{Access, Credential, Principal};
+use crate::code::{Code, Coded};
 use crate::raw::{Doc, Malformed, kind};
 use crate::refusal::{Refusal, RefusalKind};
 use crate::rewrite::hello::LOGIN;
@@ -200,7 +201,8 @@ impl Login {
         let credential = Arc::clone(credential);
         if let Err(failure) = credential::log_in(&credential, link, question, reply).await? {
             let user = credential.name();
-            tracing::warn!(client = %self.client, ?user, reason = %failure, "a login for a client's certificate failed");
+            let reason = Coded(failure, Code::NotLoggedIn);
+            tracing::warn!(client = %self.client, ?user, %reason, "a login for a client's certificate failed");
             self.news = Some(News::Failed {
                 user: Some(user.clone()),
                 mechanism: crate::access::scram::MECHANISM.to_owned(),
@@ -337,7 +339,8 @@ impl Login {
                 let user = start.name();
                 let mechanism = start.mechanism();
                 let user = user.as_deref().map(tracing::field::debug);
-                tracing::warn!(client = %self.client, user, mechanism, "a login failed");
+                let said = Coded("a login failed", Code::NotLoggedIn);
+                tracing::warn!(client = %self.client, user, mechanism, "{said}");
                 self.news = Some(News::Failed {
                     user: start.name(),
                     mechanism: mechanism.to_owned(),

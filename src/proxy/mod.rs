@@ -43,7 +43,7 @@ use self::stream::Listener;
 pub use self::workers::Pulse;
 use self::workers::Workers;
 use crate::access::Principal;
-use crate::code::Code;
+use crate::code::{Code, Coded};
 use crate::config::{Address, Config, Limits};
 use crate::observe::Observers;
 use crate::observe::audit::Audit;
@@ -350,6 +350,7 @@ async fn probe_unknown(upstreams: &[Address], shared: &Arc<Shared>) {
                 Ok(Some(name)) => shared.routes.learn(route, &name),
                 Ok(None) => tracing::debug!(route, "the upstream is in no replica set"),
                 Err(error) => {
+                    let error = Coded(error, Code::Unreachable);
                     tracing::warn!(%upstream, %error, "cannot ask a member for its name");
                 }
             }

@@ -154,7 +154,8 @@ impl Commands<'_> {
                 let items = (0..count).map(|_| self.value(names, role, depth + 1));
                 items.collect::<Vec<_>>().into()
             }
-            _ if role == Role::Stored => self.leaf(names),
+            // A star takes the operator for a name wherever it is not asked, but stored.
+            _ if role == Role::Stored || meets_star(names) => self.leaf(names),
             _ => {
                 let operator = self.choices.pick(OPERATORS);
                 // How many, not what.
@@ -196,6 +197,13 @@ fn leads_into(path: &[&str], names: &[&str], top: bool) -> bool {
     } else {
         position && leads_into(path, names_rest, false)
     }
+}
+
+/// Whether a name below `names` is one that a star of a path stands for.
+fn meets_star(names: &[String]) -> bool {
+    let mut names = names.iter().flat_map(|name| name.split('.'));
+    let first = names.next();
+    first == Some("contacts") && names.all(crate::schema::is_position)
 }
 
 pub(super) fn is_sealed(names: &[String]) -> bool {

@@ -23,6 +23,7 @@ use self::coverage::Coverage;
 use self::door::{Door, Guests};
 use self::guard::{Hosts, Token};
 use self::page::Page;
+use crate::code::{Code, Coded};
 use crate::config::{AdminConfig, IdentityFiles};
 use crate::keyring::TextError;
 use crate::migrate::database::Uri;
@@ -167,7 +168,7 @@ impl Drop for Admin {
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
-            tracing::error!("the admin endpoint broke off");
+            tracing::error!("{}", Coded("the admin endpoint broke off", Code::BrokeOff));
         }
     }
 }
@@ -257,6 +258,7 @@ impl Desk {
             let fault = identity.renew().err().map(|errors| lines(&errors));
             let fault = fault.unwrap_or_default();
             if fault != told && !fault.is_empty() {
+                let fault = Coded(&fault, Code::CertificateUnreadable);
                 tracing::warn!(%fault, "the admin endpoint keeps its old certificate");
             }
             told = fault;

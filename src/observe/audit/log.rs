@@ -12,6 +12,7 @@ use super::chain::{Chain, Head, LineMac, SALT_BYTES};
 use super::line::{Event, close, now, render};
 use super::tail::{Ending, Torn, ending};
 use super::{AuditError, AuditKey, Rotation, beside, hex};
+use crate::code::{Code, Coded};
 
 /// The version of the format.
 pub(super) const FORMAT: u64 = 1;
@@ -250,6 +251,7 @@ impl Log {
             aside = beside(&self.path, &format!(".{}", self.number));
         }
         if let Err(error) = std::fs::rename(&self.path, &aside) {
+            let error = Coded(error, Code::AuditUnwritable);
             tracing::error!(file = %self.path.display(), %error, "the audit log cannot be put aside; it grows on");
             self.most = self.length.saturating_add(self.rotation.max_bytes);
             return Ok(());
@@ -295,13 +297,16 @@ impl Log {
             Err(error) => return Err(error),
         };
         if !there {
-            tracing::error!(file = %self.path.display(), "the audit log was moved or removed; another one begins");
+            let said = "the audit log was moved or removed; another one begins";
+            tracing::error!(file = %self.path.display(), "{}", Coded(said, Code::AuditNotWhole));
             self.before.unclean = self.segment.is_some();
             self.file = None;
             self.segment = None;
         } else if own.len() != self.length && !self.torn {
             let (expected, found) = (self.length, own.len());
-            tracing::error!(file = %self.path.display(), expected, found, "the audit log has another length than was written: someone changed it");
+            let said = "the audit log has another length than was written: someone changed it";
+            let said = Coded(said, Code::AuditNotWhole);
+            tracing::error!(file = %self.path.display(), expected, found, "{said}");
             self.length = found;
         }
         Ok(())
@@ -415,6 +420,7 @@ fn remove_old(path: &Path, keep: u32) {
                 tracing::info!(file = %file.display(), "an old audit log was removed (audit.keep)");
             }
             Err(error) => {
+                let error = Coded(error, Code::AuditUnwritable);
                 tracing::warn!(file = %file.display(), %error, "an old audit log cannot be removed");
             }
         }

@@ -12,6 +12,7 @@ use tokio::time::MissedTickBehavior;
 use super::chain::Head;
 use super::line::{Event, now};
 use super::{AuditError, AuditKey, Log, Rotation};
+use crate::code::{Code, Coded};
 
 /// How many events wait to be written before those that send more wait too.
 const QUEUE: usize = 4096;
@@ -307,6 +308,7 @@ impl Writer {
         let file = self.log.path().display();
         if (self.complained).is_none_or(|complained| complained.elapsed() >= COMPLAINT) {
             self.complained = Some(Instant::now());
+            let error = Coded(error, Code::AuditUnwritable);
             tracing::error!(%file, %error, lost = self.lost, "the audit log cannot be written");
         }
     }

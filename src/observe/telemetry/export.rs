@@ -18,6 +18,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::TelemetryError;
 use super::span::Record;
+use crate::code::{Code, Coded};
 use crate::config::TelemetryConfig;
 use crate::tls;
 
@@ -156,6 +157,7 @@ impl Exporter {
             Err(error) => {
                 self.signals.dropped.fetch_add(count, Ordering::Relaxed);
                 if !std::mem::replace(&mut self.fails, true) {
+                    let error = Coded(error, Code::Telemetry);
                     tracing::warn!(
                         %error,
                         "traces are dropped and counted, as the collector does not take them"

@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use self::export::{BATCH, Exporter, QUEUE, Signals};
 use self::span::Record;
 use super::command::{Finished, Parent};
+use crate::code::{Code, Coded};
 use crate::config::TelemetryConfig;
 use crate::keyring::TextError;
 use crate::tls::TlsError;
@@ -120,7 +121,8 @@ impl Telemetry {
         if let Some(end) = end
             && tokio::time::timeout(within, end).await.is_err()
         {
-            tracing::warn!("the last traces could not be sent in time");
+            let said = Coded("the last traces could not be sent in time", Code::Telemetry);
+            tracing::warn!("{said}");
         }
     }
 }

@@ -6,9 +6,14 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use super::TurnedAway;
+use crate::code::{Code, Coded};
 
 /// The time that one line stands for.
 const WINDOW: Duration = Duration::from_secs(1);
+
+fn coded(why: TurnedAway) -> Coded<TurnedAway> {
+    Coded(why, Code::ClientNotAdmitted)
+}
 
 /// Logs the first client that is turned away for a reason at once, and those that follow
 /// within a second by their number.
@@ -22,7 +27,7 @@ impl Flood {
     /// Logs one, or counts it.
     pub(super) fn tell(self: &Arc<Self>, client: impl FnOnce() -> String, why: TurnedAway) {
         if self.note(why) {
-            tracing::warn!(client = %client(), "a connection was closed: {why}");
+            tracing::warn!(client = %client(), "a connection was closed: {}", coded(why));
             tokio::spawn(Arc::clone(self).follow(why));
         }
     }
@@ -49,7 +54,7 @@ impl Flood {
             let Some(connections) = self.turn(why) else {
                 return;
             };
-            tracing::warn!(connections, "connections were closed: {why}");
+            tracing::warn!(connections, "connections were closed: {}", coded(why));
         }
     }
 

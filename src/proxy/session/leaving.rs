@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::{Asked, Buffers, Session};
+use crate::code::{Code, Coded};
 use crate::proxy::life::{LAST_WORDS, QUIET, Stage};
 use crate::proxy::link::Ended;
 use crate::raw::Writer;
@@ -141,9 +142,9 @@ impl Session {
 
     async fn say(&mut self, asked: Asked, why: Going, labels: Labels) -> Result<(), Ended> {
         if !asked.wants_reply {
-            tracing::warn!(
-                "a request that wants no reply came when the proxy had stopped: it is not done"
-            );
+            let said =
+                "a request that wants no reply came when the proxy had stopped: it is not done";
+            tracing::warn!("{}", Coded(said, Code::CutOff));
             return Ok(());
         }
         self.replies = self.replies.wrapping_add(1);
