@@ -389,6 +389,8 @@ pub(super) fn update(dice: &mut Dice) -> Array {
         });
         let (value, kind) = expression(dice, &mut model);
         let name = match kind {
+            // Unique indexes of tokens take an empty array for null.
+            Kind::Equal(field) if field != "tags" && may_be_empty(&value) => continue,
             Kind::Equal(field) => field,
             _ => "made",
         };
@@ -406,4 +408,12 @@ pub(super) fn update(dice: &mut Dice) -> Array {
         stages.push(doc! { "$set": { "made": 3 } });
     }
     stages.into_iter().map(Bson::from).collect()
+}
+
+/// Whether an expression may give an array with fewer elements than it was given.
+fn may_be_empty(value: &Bson) -> bool {
+    let text = value.to_string();
+    ["$filter", "$slice", "$setDifference", "$setIntersection"]
+        .iter()
+        .any(|operator| text.contains(operator))
 }
