@@ -40,7 +40,7 @@ pub(super) struct Reached {
 /// How far a job has come that is under way, or was stopped.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Underway {
-    /// What it is: `rotate shop.customers ssn default v2`.
+    /// What it is: `rotate shop.customers ssn under 3735928559`, with the ids of key versions.
     pub job: String,
     /// The collection.
     pub namespace: String,
@@ -263,7 +263,7 @@ mod tests {
                 "tally": { "documents": 30_i64, "left": [{ "field": "x", "why": "w", "count": 3_i64 }] },
             }
         };
-        let read = Underway::read(&record("rotate shop.customers ssn default v2")).unwrap();
+        let read = Underway::read(&record("rotate shop.customers ssn under 3735928559")).unwrap();
         assert_eq!(read.namespace, "shop.customers");
         let counts = (read.pass, read.documents, read.changed, read.left);
         assert_eq!(counts, (2, 30, 7, 3));

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use tokio::time::{interval, timeout};
 
 use super::status::milliseconds;
+use crate::keyring::KeyId;
 use crate::migrate::census::{Census, FieldCensus};
 use crate::migrate::database::{DatabaseError, Listed, Standing, Uri, sealed_namespaces};
 use crate::migrate::scan::{Extent, estimate, scan, sealed_names};
@@ -127,7 +128,7 @@ impl Coverage {
             if let Some(client) = client.as_ref()
                 && jobs_due <= Instant::now()
             {
-                note(&self.jobs, in_time(jobs(client)).await);
+                note(&self.jobs, in_time(jobs(client, &self.policy)).await);
                 jobs_due = Instant::now() + JOBS_PERIOD;
             }
         }
@@ -211,7 +212,7 @@ fn is_counted(listed: &Listed) -> bool {
     matches!(listed.standing, Standing::Collection | Standing::Capped)
 }
 
-async fn jobs(client: &Client) -> Result<Vec<Job>, DatabaseError> {
+async fn jobs(client: &Client, policy: &PolicyCell) -> Result<Vec<Job>, DatabaseError> {
     let mut jobs = Vec::new();
     for underway in underway(client).await? {
         let listed = Listed {
@@ -220,12 +221,31 @@ async fn jobs(client: &Client) -> Result<Vec<Job>, DatabaseError> {
             options: bson::Document::new(),
         };
         let documents = estimate(client, &listed, Extent::All).await;
+        let policy = policy.load();
+        let version = |id| {
+            let (key, number, _) = policy.version_of(KeyId(id))?;
+            Some(format!("{key} v{number}"))
+        };
+        let job = named(&underway.job, version);
         jobs.push(Job {
-            underway,
+            underway: Underway { job, ..underway },
             documents,
         });
     }
     Ok(jobs)
+}
+
+/// The name of a job, with those of the key versions that it tells by their numbers.
+fn named(job: &str, version: impl Fn(u32) -> Option<String>) -> String {
+    let Some((what, ids)) = job.rsplit_once(" under ") else {
+        return job.to_owned();
+    };
+    let versions = ids.split(',').map(|id| {
+        let known = id.parse().ok().and_then(&version);
+        known.unwrap_or_else(|| format!("id {id}"))
+    });
+    let versions = versions.collect::<Vec<_>>().join(", ");
+    format!("{what} under {versions}")
 }
 
 /// What `looked` comes to, or why it does not, on one line.
@@ -337,6 +357,17 @@ mod tests {
         let looked = place.load();
         assert_eq!((looked.at, looked.seen.len()), (at, 0));
         assert_eq!(looked.fault.as_deref(), Some("gone"));
+    }
+
+    #[test]
+    fn a_job_tells_key_versions_by_their_names() {
+        let version = |id| (id == 7).then(|| "default v2".to_owned());
+        let names = |job| named(job, version);
+        let job = "rotate shop.customers ssn under 7,8";
+        let told = "rotate shop.customers ssn under default v2, id 8";
+        assert_eq!(names(job), told);
+        let other = "reindex: fill shop.orders all fields epochs e2";
+        assert_eq!(names(other), other);
     }
 
     #[test]
