@@ -71,7 +71,7 @@ async fn an_idle_client_is_let_go_without_a_warning_and_one_that_waits_is_not_id
     assert_eq!(read(&mut both.client).await, answer(0, 5, 1));
     assert!(read_to_end(&mut both.client).await.is_empty());
     let ended = ended(both).await;
-    assert!(!ended.code().is_some(), "{ended}");
+    assert!(ended.code().is_none(), "{ended}");
     assert!(
         ended.to_string().contains("idle_timeout_seconds"),
         "{ended}"
