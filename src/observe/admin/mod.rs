@@ -255,10 +255,12 @@ impl Desk {
             let Some(identity) = &self.identity else {
                 return;
             };
-            let fault = identity.renew().err().map(|errors| lines(&errors));
-            let fault = fault.unwrap_or_default();
-            if fault != told && !fault.is_empty() {
-                let fault = Coded(&fault, Code::CertificateUnreadable);
+            let errors = identity.renew().err().unwrap_or_default();
+            let fault = lines(&errors);
+            if fault != told
+                && let Some(first) = errors.first()
+            {
+                let fault = Coded(&fault, first.code());
                 tracing::warn!(%fault, "the admin endpoint keeps its old certificate");
             }
             told = fault;
